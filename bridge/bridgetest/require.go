@@ -1,0 +1,29 @@
+package bridgetest
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Program returns the path of an outside program that the test needs. If it is
+// not installed the test is skipped, or fails if the comma-separated list
+// XRTCBRIDGE_REQUIRE names the program.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		// Debian puts daemons where an ordinary user's PATH does not look.
+		path, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	if err == nil {
+		return path
+	}
+	if slices.Contains(strings.Split(os.Getenv("XRTCBRIDGE_REQUIRE"), ","), name) {
+		t.Fatalf("XRTCBRIDGE_REQUIRE names %s, which is not installed", name)
+	}
+	t.Skipf("needs %s, which is not installed", name)
+	return ""
+}

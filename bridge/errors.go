@@ -1,0 +1,34 @@
+package bridge
+
+import "errors"
+
+// Permanent marks err as one that trying again cannot mend. It returns nil if err is nil.
+// What follows from it is said at the call that returned it: [Source.Read],
+// [Sink.Write], [Opener].
+func Permanent(err error) error {
+	if err == nil || IsPermanent(err) {
+		return err
+	}
+	return permanent{err}
+}
+
+// IsPermanent reports whether err, or an error that it wraps, is [Permanent].
+func IsPermanent(err error) bool {
+	var p permanent
+	return errors.As(err, &p)
+}
+
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// KeyError is returned, alone or joined with others, by the Validate method of
+// settings. The configuration adds the place of the key in the file.
+type KeyError struct {
+	Key string // name of the guilty key in YAML, with dots for nesting: "rotate.size"
+	Err error  // what is wrong and what to do
+}
+
+func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+func (e *KeyError) Unwrap() error { return e.Err }

@@ -1,0 +1,49 @@
+package bridge
+
+import (
+	"context"
+	"time"
+)
+
+// Message is one unit that a pipeline carries. It is copied freely, so it
+// holds no state: acknowledging is the business of the [Ack] of its batch.
+type Message struct {
+	// ID is the stable identity of the message, for sinks that can
+	// de-duplicate. It is the same each time the message is delivered again.
+	// A source fills it in if its technology has one; else it is empty, and
+	// the engine gives one to messages bound for a sink that asks (see
+	// [Identifying]), good for as long as the message is retried.
+	ID string
+
+	// Topic says where the message came from: MQTT topic, NATS subject,
+	// portal id, file path. It may be empty.
+	Topic string
+
+	// Payload is never modified in place: it may alias memory that other
+	// messages share. It is valid until the message's batch is acknowledged,
+	// so who wants to keep it longer copies it.
+	Payload []byte
+
+	// Header may be nil and is never modified in place.
+	Header map[string]string
+
+	// Time is when the source saw the message, or what the source's
+	// technology says about that.
+	Time time.Time
+}
+
+// Batch is a run of messages in the order of their source. It is what moves
+// between the stages of a pipeline; the cost of moving is per batch.
+type Batch []Message
+
+// Ack settles the batch that it was returned with, exactly once: with nil if
+// every message was delivered or dropped on purpose, else with the reason why
+// not all were, and the source should then deliver the batch again as soon as
+// its technology allows. The engine settles the batches of one source instance in
+// the order in which they were read, and all of them before it closes the instance.
+//
+// Ack may run while the next Read is blocked, on another goroutine. An error
+// says that the outcome may not have reached the source's system, which may
+// then deliver the batch again; the engine logs it. After Ack the source may
+// reuse the memory of the batch.
+type Ack func(ctx context.Context, err error) error
