@@ -1,0 +1,99 @@
+package expr
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// Template compiles the parts. An error is an [*Error].
+func (ps Parts) Template() (bridge.Template, error) {
+	t := &template{}
+	var text strings.Builder
+	constant := true
+	for _, p := range ps {
+		if !p.Code {
+			text.WriteString(p.Text)
+			t.pieces = append(t.pieces, piece{literal: p.Text})
+			continue
+		}
+		constant = false
+		c, err := compilePiece(p)
+		if err != nil {
+			return nil, err
+		}
+		t.counts = t.counts || c.program != nil && c.program.needs.seq
+		t.pieces = append(t.pieces, c)
+	}
+	if constant {
+		return bridge.Text(text.String()), nil
+	}
+	return t, nil
+}
+
+type template struct {
+	pieces []piece
+	counts bool // seq is mentioned
+	seq    atomic.Int64
+}
+
+var _ bridge.Template = (*template)(nil)
+
+// piece is one of literal text, variable and program.
+type piece struct {
+	literal  string
+	variable func(*bridge.Message) string
+	program  *program
+}
+
+// compilePiece takes the variables that people write most from the message
+// without running a program.
+func compilePiece(p Part) (piece, error) {
+	switch strings.TrimSpace(p.Text) {
+	case "topic":
+		return piece{variable: func(m *bridge.Message) string { return m.Topic }}, nil
+	case "payload":
+		return piece{variable: func(m *bridge.Message) string { return string(m.Payload) }}, nil
+	case "id":
+		return piece{variable: func(m *bridge.Message) string { return m.ID }}, nil
+	case "toSubject(topic)":
+		return piece{variable: func(m *bridge.Message) string { return bridge.SubjectFromTopic(m.Topic) }}, nil
+	case "toTopic(topic)":
+		return piece{variable: func(m *bridge.Message) string { return bridge.TopicFromSubject(m.Topic) }}, nil
+	}
+	prog, err := compile(p)
+	return piece{program: prog}, err
+}
+
+func (t *template) Render(m *bridge.Message) (string, error) {
+	if len(t.pieces) == 1 && t.pieces[0].variable != nil {
+		return t.pieces[0].variable(m), nil
+	}
+	seq := 0
+	if t.counts {
+		seq = int(t.seq.Add(1))
+	}
+	var space [128]byte
+	b := space[:0]
+	for i := range t.pieces {
+		p := &t.pieces[i]
+		switch {
+		case p.variable != nil:
+			b = append(b, p.variable(m)...)
+		case p.program == nil:
+			b = append(b, p.literal...)
+		default:
+			v, err := p.program.run(m, seq)
+			if err != nil {
+				return "", err
+			}
+			if b, err = appendValue(b, v); err != nil {
+				return "", p.program.fail(err.Error())
+			}
+		}
+	}
+	return string(b), nil
+}
+
+func (t *template) Constant() (string, bool) { return t.pieces[0].literal, false }
