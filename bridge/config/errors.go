@@ -1,0 +1,97 @@
+package config
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Error is one mistake in a configuration. It shows no secret: of values, only
+// those that cannot be one are quoted, and as they are written, with ${…}.
+type Error struct {
+	File      string // or the command-line flag
+	Line, Col int    // from 1; 0 if there is none
+	Message   string
+	Hint      string // what to do, may be empty
+
+	order int // of the file
+}
+
+// Error returns "file:line:col: message; hint".
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Place())
+	b.WriteString(": ")
+	b.WriteString(e.Message)
+	if e.Hint != "" {
+		b.WriteString("; ")
+		b.WriteString(e.Hint)
+	}
+	return b.String()
+}
+
+// Place returns "file:line:col", as far as that is known.
+func (e *Error) Place() string {
+	place := e.File
+	for _, n := range []int{e.Line, e.Col} {
+		if n == 0 {
+			break
+		}
+		place += ":" + strconv.Itoa(n)
+	}
+	return place
+}
+
+// Errors is all mistakes of a configuration, by file, line and column.
+type Errors []*Error
+
+// Error returns one line for each mistake.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the mistakes.
+func (es Errors) Unwrap() []error {
+	all := make([]error, len(es))
+	for i, e := range es {
+		all[i] = e
+	}
+	return all
+}
+
+// tidy sorts the errors and drops repetitions: two pipelines with one
+// connection find the same mistake in it.
+func (es Errors) tidy() Errors {
+	slices.SortStableFunc(es, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	})
+	return slices.CompactFunc(es, func(a, b *Error) bool { return *a == *b })
+}
+
+// quote quotes text for an error, shortened.
+func quote(text string) string {
+	const most = 40
+	if utf8.RuneCountInString(text) > most {
+		text = string([]rune(text)[:most]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+// quoteName quotes a name, up to the first character that names do not have:
+// where a space is forgotten, a key has its value in it, which may be secret.
+func quoteName(name string) string {
+	i := strings.IndexFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.<$/", r)
+	})
+	if i >= 0 {
+		name = name[:i] + "…"
+	}
+	return quote(name)
+}

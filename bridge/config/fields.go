@@ -1,0 +1,120 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// shape is what the tags of a struct of settings say.
+type shape struct {
+	fields  []field // with those of inline structs
+	byName  map[string]*field
+	short   *field  // nil if there is none
+	inlines [][]int // indices of the inline structs
+}
+
+// field is one key of settings.
+type field struct {
+	name     string
+	index    []int // for reflect.Value.FieldByIndex
+	typ      reflect.Type
+	required bool
+	short    bool
+	own      bool
+	enum     []string
+}
+
+// shapeOf reads the tags of a struct type. An error is a mistake of whoever
+// wrote the type.
+func shapeOf(t reflect.Type) (*shape, error) {
+	s := &shape{byName: make(map[string]*field)}
+	if err := s.add(t, nil); err != nil {
+		return nil, err
+	}
+	for i := range s.fields {
+		f := &s.fields[i]
+		if s.byName[f.name] != nil {
+			return nil, fmt.Errorf("settings type %s has the key %q twice", t, f.name)
+		}
+		s.byName[f.name] = f
+		if f.short {
+			s.short = f
+		}
+	}
+	return s, nil
+}
+
+func (s *shape) add(t reflect.Type, index []int) error {
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		at := append(index[:len(index):len(index)], i)
+		tag, tagged := sf.Tag.Lookup("yaml")
+		name, options, _ := strings.Cut(tag, ",")
+		inline := options == "inline" && sf.Type.Kind() == reflect.Struct
+		switch {
+		case !sf.IsExported() && !tagged || tag == "-":
+			continue
+		case !tagged, !sf.IsExported() && !(inline && sf.Anonymous), name == "" && !inline:
+			return fmt.Errorf("settings type %s, field %s: an exported field with a yaml tag that names its key is wanted", t, sf.Name)
+		case inline:
+			s.inlines = append(s.inlines, at)
+			if err := s.add(sf.Type, at); err != nil {
+				return err
+			}
+			continue
+		}
+		if !supported(sf.Type) {
+			return fmt.Errorf("settings type %s, field %s: the type %s is not supported", t, sf.Name, sf.Type)
+		}
+		f := field{name: name, index: at, typ: sf.Type}
+		if err := f.options(options); err != nil {
+			return fmt.Errorf("settings type %s, field %s: %w", t, sf.Name, err)
+		}
+		if enum := sf.Tag.Get("enum"); enum != "" {
+			f.enum = strings.Split(enum, "|")
+		}
+		s.fields = append(s.fields, f)
+	}
+	return nil
+}
+
+func (f *field) options(list string) error {
+	for o := range strings.SplitSeq(list, ",") {
+		switch o {
+		case "":
+		case "required":
+			f.required = true
+		case "short":
+			f.short = true
+		case "own":
+			f.own = true
+		default:
+			return fmt.Errorf("unknown option %q in its yaml tag", o)
+		}
+	}
+	if f.own && f.typ.Kind() != reflect.String {
+		return fmt.Errorf("the option own is for texts")
+	}
+	return nil
+}
+
+func (s *shape) names() []string {
+	all := make([]string, len(s.fields))
+	for i, f := range s.fields {
+		all[i] = f.name
+	}
+	return all
+}
+
+// shape returns the shape of t, remembered.
+func (r *run) shape(t reflect.Type) (*shape, error) {
+	if s := r.shapes[t]; s != nil {
+		return s, nil
+	}
+	s, err := shapeOf(t)
+	if err == nil {
+		r.shapes[t] = s
+	}
+	return s, err
+}

@@ -1,0 +1,218 @@
+package config
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// connection is an entry of connections:, client settings with a name.
+type connection struct {
+	name   place
+	typ    string
+	value  *yaml.Node
+	broken bool // a mistake in it has been reported
+}
+
+// check decodes the entry for nobody, so that its mistakes are reported once
+// and even if nobody uses it.
+func (c *connection) check() {
+	d := c.name.doc
+	entry, value, ok := d.entry(c.value)
+	if !ok {
+		c.broken = true
+		return
+	}
+	c.typ, c.value = entry.Value, value
+	connector, ok := d.connector(entry)
+	if !ok {
+		c.broken = true
+		return
+	}
+	settings, common, err := d.connectionSettings(connector)
+	if err != nil || settings == nil {
+		c.broken = true
+		d.fail(entry, "connector "+quote(c.typ)+" takes no connection", "")
+		return
+	}
+	w := &walker{document: d}
+	if isNull(value) {
+		return
+	}
+	v := reflect.ValueOf(settings).Elem()
+	s, _ := d.shape(v.Type())
+	if value.Kind != yaml.MappingNode {
+		w.wrong(value, v.Type(), &field{name: c.typ})
+	} else {
+		w.onlyCommon(value, s, common)
+		w.object(value, v, s, make(map[string]bool), common)
+	}
+	c.broken = w.failed > 0
+}
+
+// onlyCommon reports the keys that only a source or only a sink has.
+func (w *walker) onlyCommon(n *yaml.Node, s *shape, common []string) {
+	w.pairs(n, func(key, _ *yaml.Node) {
+		if s.byName[key.Value] != nil && !slices.Contains(common, key.Value) {
+			w.fail(key, "the key "+key.Value+" cannot be part of a connection",
+				"write it in the pipeline; a connection has: "+names(common))
+		}
+	})
+}
+
+// connectionSettings returns settings to try an entry on, and the keys that it
+// may have: those which source and sink have in common.
+func (r *run) connectionSettings(c bridge.Connector) (settings any, common []string, err error) {
+	var both [][]string
+	add := func(s any) {
+		settings = s
+		shape, e := r.shape(reflect.TypeOf(s).Elem())
+		if e != nil {
+			err = e
+			return
+		}
+		both = append(both, shape.names())
+	}
+	if c.Sink != nil {
+		add(c.Sink.Settings())
+	}
+	if c.Source != nil {
+		add(c.Source.Settings())
+	}
+	if err != nil || len(both) == 0 {
+		return nil, nil, err
+	}
+	for _, name := range both[0] {
+		if len(both) == 1 || slices.Contains(both[1], name) {
+			common = append(common, name)
+		}
+	}
+	return settings, common, nil
+}
+
+// bound is settings that are ready for opening.
+type bound struct {
+	value reflect.Value // of the struct
+	own   [][]int       // indices of the texts to be made unique
+}
+
+// settings decodes n, the value of the entry typ, into the struct that target
+// points to; shared says whether it may name a connection. ok is false if there
+// was a mistake.
+func (d *document) settings(typ, n *yaml.Node, target any, shared bool) (b bound, ok bool) {
+	w := &walker{document: d}
+	b.value = reflect.ValueOf(target).Elem()
+	s, err := d.shape(b.value.Type())
+	if err != nil {
+		w.fail(typ, err.Error(), programmers)
+		return b, false
+	}
+	if isNull(n) {
+		n = &yaml.Node{Kind: yaml.MappingNode, Line: typ.Line, Column: typ.Column}
+	}
+	places, set, allowed := []place{{d, n}}, make(map[string]bool), s.names()
+	if shared {
+		var c *connection
+		if c, n = w.connection(typ, n, s, set); c != nil {
+			places = append(places, place{c.name.doc, c.value})
+			b.inherit(w, c, s, n, set)
+		}
+		allowed = append(allowed, connectionKey)
+	}
+	if !w.object(n, b.value, s, set, allowed) {
+		w.wrong(n, b.value.Type(), &field{name: typ.Value})
+		return b, false
+	}
+	w.finish(places, b.value, s, set, 0)
+	return b, w.failed == 0
+}
+
+// inherit sets the keys of the connection c, which has been checked before. n
+// is the mapping whose keys override them.
+func (b *bound) inherit(w *walker, c *connection, s *shape, n *yaml.Node, set map[string]bool) {
+	if isNull(c.value) {
+		return
+	}
+	quiet := &walker{document: c.name.doc, quiet: true}
+	quiet.object(c.value, b.value, s, set, nil)
+	w.failed += quiet.failed
+	for i := range s.fields {
+		f := &s.fields[i]
+		if f.own && set[f.name] && find(n, f.name) == nil && b.value.FieldByIndex(f.index).String() != "" {
+			b.own = append(b.own, f.index)
+		}
+	}
+}
+
+// connection returns the connection that n names, if it does, and n without
+// that key. If the connection cannot be used, connectionKey is put in set.
+func (w *walker) connection(typ, n *yaml.Node, s *shape, set map[string]bool) (*connection, *yaml.Node) {
+	if n.Kind != yaml.MappingNode || s.byName[connectionKey] != nil {
+		return nil, n
+	}
+	var c *connection
+	rest := *n
+	rest.Content = nil
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value != connectionKey || w.bad[n.Content[i]] {
+			rest.Content = append(rest.Content, n.Content[i:i+2]...)
+			continue
+		}
+		c = w.named(typ, n.Content[i+1])
+		set[connectionKey] = c == nil
+	}
+	return c, &rest
+}
+
+// named returns the connection of that name and type, nil if it cannot be used.
+func (w *walker) named(typ, name *yaml.Node) *connection {
+	c := w.connections[name.Value]
+	switch {
+	case w.bad[name]:
+		w.failed++
+	case name.Kind != yaml.ScalarNode || isNull(name):
+		w.fail(name, "connection must be a name, not "+kind(name), "")
+	case c == nil:
+		w.fail(name, "there is no connection "+quoteName(name.Value), hint(name.Value, "connections", w.connectionNames()))
+	case c.broken:
+		w.failed++
+	case c.typ != typ.Value:
+		w.fail(name, "connection "+quoteName(name.Value)+" is of type "+c.typ+", not "+typ.Value, "")
+	default:
+		return c
+	}
+	return nil
+}
+
+func (r *run) connectionNames() []string {
+	var all []string
+	for name := range r.connections {
+		all = append(all, name)
+	}
+	return all
+}
+
+// instance returns a pointer to a copy of the settings for that instance.
+func (b bound) instance(name string) any {
+	p := reflect.New(b.value.Type())
+	p.Elem().Set(b.value)
+	for _, index := range b.own {
+		f := p.Elem().FieldByIndex(index)
+		f.SetString(f.String() + "-" + name)
+	}
+	return p.Interface()
+}
+
+// endpoint binds settings to their opener.
+func endpoint[T any](typ string, o bridge.Opener[T], b bound) bridge.Endpoint[T] {
+	return bridge.Endpoint[T]{
+		Type: typ,
+		Open: func(ctx context.Context, env bridge.Env) (T, error) {
+			return o.Open(ctx, b.instance(env.Instance), env)
+		},
+	}
+}
