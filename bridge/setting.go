@@ -15,7 +15,8 @@ type Template interface {
 	// Render may be called from several goroutines at once.
 	Render(m *Message) (string, error)
 
-	// Constant returns the text and true if it is the same for every message.
+	// Constant returns what the text begins with whatever the message is, and
+	// true if that is all of it.
 	Constant() (string, bool)
 }
 
