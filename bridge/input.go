@@ -27,11 +27,11 @@ func (in *input) readAll(reading, work context.Context) error {
 		case IsPermanent(err) || errors.Is(err, ErrNotDrained):
 			return err
 		case reading.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // told to stop: an interrupted read is no failure
 		}
 		attempt, wait := in.backoff.next()
 		in.env.Logger.WarnContext(reading, "cannot read, will open again",
-			"err", err, "attempt", attempt, "wait", wait.Round(time.Millisecond))
+			"err", err, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
 		if !sleep(reading, wait) {
 			return nil
 		}

@@ -43,7 +43,7 @@ func (o *output) open(ctx context.Context) (Sink, error) {
 			return nil, fmt.Errorf("%s sink: %w", o.endpoint.Type, err)
 		default:
 			attempt, wait := o.backoff.next()
-			o.env.Logger.WarnContext(ctx, "cannot open, will try again", "err", err, "attempt", attempt, "wait", wait.Round(time.Millisecond))
+			o.env.Logger.WarnContext(ctx, "cannot open, will try again", "err", err, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
 			if !sleep(ctx, wait) {
 				return nil, err
 			}
@@ -66,7 +66,7 @@ func (o *output) replace(ctx context.Context, s Sink, cause error) {
 		o.backoff.reset()
 	}
 	attempt, wait := o.backoff.next()
-	o.env.Logger.WarnContext(ctx, "write failed, will open again", "err", cause, "attempt", attempt, "wait", wait.Round(time.Millisecond))
+	o.env.Logger.WarnContext(ctx, "write failed, will open again", "err", cause, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
 	sleep(ctx, wait)
 }
 

@@ -307,4 +307,3 @@ func (g *gauges) progress(sources int) (done, total int64) {
 	}
 	return done, total
 }
-

@@ -229,7 +229,7 @@ func TestMaxInFlightSettlesInReadOrder(t *testing.T) {
 			mu.Lock()
 			d := time.Duration(rng.Int64N(int64(time.Second)))
 			mu.Unlock()
-			time.Sleep(d)
+			<-time.After(d)
 			return len(b), nil
 		}
 		want := bridgetest.Numbered(500)

@@ -102,7 +102,7 @@ func (u URL) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(u.String())) }
 // LogValue gives what String returns.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Size is a number of bytes. In YAML it is written 512, 64KiB, 100MB, 1GiB, …
+// Size is a number of bytes. In YAML it is written 512, 64KiB, 100MB or 1GiB.
 type Size int64
 
 // ParseSize parses a number with an optional unit: B, kB, MB, GB, TB (powers of

@@ -36,8 +36,10 @@ func TestSecretsAreNotShown(t *testing.T) {
 		"from: {every: {condition: 'topic == ${CANARY}'}}", "from: {every: {template: '{{ ${CANARY} }}'}}",
 		"from: {every: {template: '${CANARY} {{ ${CANARY}(topic) }}'}}", "from: {every: {template: '{{ topic.${CANARY} }}'}}",
 	} {
-		for _, layout := range []string{"pipelines: {a: {to: stdio, %s}}", "pipelines:\n  a:\n    to: stdio\n    %s\n",
-			"connections: {c: {mq: {password: %[2]s, url: 'x:%[2]s'}}}\npipelines: {a: {to: stdio, %[1]s}}"} {
+		for _, layout := range []string{
+			"pipelines: {a: {to: stdio, %s}}", "pipelines:\n  a:\n    to: stdio\n    %s\n",
+			"connections: {c: {mq: {password: %[2]s, url: 'x:%[2]s'}}}\npipelines: {a: {to: stdio, %[1]s}}",
+		} {
 			text := fmt.Sprintf(layout, strings.ReplaceAll(strings.ReplaceAll(text, "%s", canary), "%%", "%"), canary)
 			text, _, _ = strings.Cut(text, "%!(EXTRA")
 			_, err := loader(new(opened)).Parse("f", []byte(text))

@@ -58,21 +58,29 @@ func TestConnectionErrors(t *testing.T) {
 		{"of another type", head + "every: {connection: b}}}}", `f:3:55: connection "b" is of type mq, not every`},
 		{"no name", head + "mq: {connection: [b], topics: t}}}}", "f:3:52: connection must be a name, not a list"},
 		{"still missing", head + "mq: {connection: b}}}}", "f:3:39: the key topics is missing; it must be a text or a list of texts"},
-		{"not common", "connections:\n  b: {mq: {url: 'a://b', topics: x, topicz: y}}\npipelines: {a: {from: {mq: {connection: b}}, to: stdio}}",
+		{
+			"not common", "connections:\n  b: {mq: {url: 'a://b', topics: x, topicz: y}}\npipelines: {a: {from: {mq: {connection: b}}, to: stdio}}",
 			"f:2:26: the key topics cannot be part of a connection; write it in the pipeline; a connection has: client_id, keepalive, password, tls, url\n" +
-				`f:2:37: unknown key "topicz"; keys here: client_id, keepalive, password, tls, url`},
-		{"reported once", "connections:\n  b: {mq: {url: 'a', keepalive: 1}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: {mq: {connection: b, topic: t}}}}",
+				`f:2:37: unknown key "topicz"; keys here: client_id, keepalive, password, tls, url`,
+		},
+		{
+			"reported once", "connections:\n  b: {mq: {url: 'a', keepalive: 1}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: {mq: {connection: b, topic: t}}}}",
 			"f:2:17: url: not a URL, which looks like scheme://host:port\n" +
-				"f:2:33: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h or d"},
-		{"unused but wrong", "connections:\n  b: {mqq: {}}\n  c: x\n  d: {pass: {}}\n  e: {mq: 1}\n  f:\npipelines: {a: {from: stdio, to: stdio}}",
+				"f:2:33: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h or d",
+		},
+		{
+			"unused but wrong", "connections:\n  b: {mqq: {}}\n  c: x\n  d: {pass: {}}\n  e: {mq: 1}\n  f:\npipelines: {a: {from: stdio, to: stdio}}",
 			"f:2:7: unknown connector \"mqq\"; did you mean mq? connectors: every, mq, pass, stdio\n" +
 				"f:3:6: unknown connector \"x\"; connectors: every, mq, pass, stdio\n" +
 				"f:4:7: connector \"pass\" takes no connection\n" +
 				"f:5:11: mq must be a mapping, not a text\n" +
-				"f:6:3: there is no connector here; write {CONNECTOR: {…}}"},
+				"f:6:3: there is no connector here; write {CONNECTOR: {…}}",
+		},
 		{"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}", "f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}"},
-		{"key error in the connection", "connections:\n  b: {mq: {url: 'a://b', tls: {cert: x}}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}",
-			"f:2:32: cert: cert and key go together: set both or neither"},
+		{
+			"key error in the connection", "connections:\n  b: {mq: {url: 'a://b', tls: {cert: x}}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}",
+			"f:2:32: cert: cert and key go together: set both or neither",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := mistakes(t, c.text); got != c.want {

@@ -115,7 +115,7 @@ func decode(text []byte) (nodes []*yaml.Node, err error) {
 	}()
 	for d := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		n := new(yaml.Node)
-		if err := d.Decode(n); err == io.EOF {
+		if err := d.Decode(n); errors.Is(err, io.EOF) {
 			return nodes, nil
 		} else if err != nil {
 			return nil, err

@@ -35,14 +35,15 @@ func (e *Error) Error() string {
 
 // Place returns "file:line:col", as far as that is known.
 func (e *Error) Place() string {
-	place := e.File
+	var place strings.Builder
+	place.WriteString(e.File)
 	for _, n := range []int{e.Line, e.Col} {
 		if n == 0 {
 			break
 		}
-		place += ":" + strconv.Itoa(n)
+		place.WriteString(":" + strconv.Itoa(n))
 	}
-	return place
+	return place.String()
 }
 
 // Errors is all mistakes of a configuration, by file, line and column.

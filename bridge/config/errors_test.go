@@ -35,9 +35,11 @@ func TestDocumentErrors(t *testing.T) {
 		{"null", "~\n", "f:1:1: a configuration must be a mapping, not nothing; " + shape},
 		{"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n", `f:3:1: duplicate key "fail_fast"; it is set in line 2 already`},
 		{"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n", `f:2:30: duplicate key "int"; it is set in line 2 already`},
-		{"Y4 anchor and alias", "pipelines:\n  a: &x {from: stdio, to: stdio}\n  b: *x\n",
+		{
+			"Y4 anchor and alias", "pipelines:\n  a: &x {from: stdio, to: stdio}\n  b: *x\n",
 			"f:2:6: anchors (&name) are not supported; repeat the value, or quote a text that begins with &\n" +
-				"f:3:6: aliases (*name) are not supported; repeat the value, or quote a text that begins with *"},
+				"f:3:6: aliases (*name) are not supported; repeat the value, or quote a text that begins with *",
+		},
 		{"Y4 unknown alias", fine + "fail_fast: *x\n", "f:2:13: aliases (*name) are not supported; quote a text that begins with *"},
 		{"Y4 merge key", "pipelines:\n  a: {from: stdio, to: stdio, <<: {max_batch: 1}}\n", "f:2:31: merge keys (<<) are not supported; repeat the keys"},
 		{"Y4 tag", fine + "drain_timeout: !!str 3s\n", "f:2:16: tags (!name) are not supported; quote a text that begins with !"},
@@ -54,8 +56,10 @@ func TestDocumentErrors(t *testing.T) {
 		{"syntax: colon in value", "pipelines: a: b\n", `f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
 		{"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n", "f:4:4: not YAML: did not find expected key; check the indentation"},
 		{"syntax: unclosed list", "pipelines:\n  a:\n    from: [stdio\n    to: stdio\n", "f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, or ${…} needs quotes"},
-		{"syntax: variable in flow", "pipelines: {a: {from: {every: {int: ${PORT}, flag: true}}, to: stdio}}\n",
-			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, or ${…} needs quotes"},
+		{
+			"syntax: variable in flow", "pipelines: {a: {from: {every: {int: ${PORT}, flag: true}}, to: stdio}}\n",
+			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, or ${…} needs quotes",
+		},
 		{"syntax: unclosed quote", "pipelines: 'a\nb: 2\n", "f:1:12: not YAML: found unexpected end of stream; a quote is not closed"},
 		{"syntax: no value", "pipelines\na: 2\n", `f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
 		{"syntax: escape", "a: \"\\q\"\n", `f:1:5: not YAML: found unknown escape character; write \\ for a backslash, or use single quotes`},
@@ -96,9 +100,11 @@ func TestShapeErrors(t *testing.T) {
 		{"pipelines empty", "pipelines: {}\n", "f:1:12: pipelines is empty; write NAME: {from: …, to: …}"},
 		{"pipelines null", "pipelines:\n", "f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}"},
 		{"unknown top key", "pipeline: {}\n", `f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`},
-		{"wrong types at the top", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: yes\ndrain_timeout: 10\n",
+		{
+			"wrong types at the top", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: yes\ndrain_timeout: 10\n",
 			"f:2:12: fail_fast must be true or false, not \"yes\"; write true\n" +
-				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h or d"},
+				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h or d",
+		},
 		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n", `f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
 		{"pipeline null", "pipelines:\n  a:\n", `f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
 		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
@@ -107,26 +113,36 @@ func TestShapeErrors(t *testing.T) {
 		{"from empty", "pipelines:\n  a: {from: [], to: stdio}\n", "f:2:13: from is an empty list; " + entry},
 		{"from null", "pipelines:\n  a:\n    from:\n    to: stdio\n", "f:3:5: there is no connector here; " + entry},
 		{"from nothing", "pipelines:\n  a: {from: {}, to: stdio}\n", "f:2:13: there is no connector here; " + entry},
-		{"from two", "pipelines:\n  a:\n    from:\n      stdio:\n      qos: 1\n    to: stdio\n",
-			`f:5:7: an entry has one connector, and here is a second key "qos"; indent the settings under the connector, or write a list`},
+		{
+			"from two", "pipelines:\n  a:\n    from:\n      stdio:\n      qos: 1\n    to: stdio\n",
+			`f:5:7: an entry has one connector, and here is a second key "qos"; indent the settings under the connector, or write a list`,
+		},
 		{"from list of lists", "pipelines:\n  a: {from: [[stdio]], to: stdio}\n", "f:2:14: one entry is wanted here, not a list; " + entry},
 		{"to list", "pipelines:\n  a: {from: stdio, to: [stdio]}\n", "f:2:24: to must be one entry, not a list; for several sinks write to: {all: [ … ]}"},
 		{"all empty", "pipelines:\n  a: {from: stdio, to: {all: []}}\n", "f:2:30: all is an empty list; " + entry},
 		{"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n", "f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]"},
-		{"unknown connector", "pipelines:\n  a: {from: sdtio, to: {any: []}}\n",
+		{
+			"unknown connector", "pipelines:\n  a: {from: sdtio, to: {any: []}}\n",
 			"f:2:13: unknown connector \"sdtio\"; did you mean stdio? connectors: every, mq, pass, stdio\n" +
-				"f:2:25: unknown connector \"any\"; connectors: every, mq, pass, stdio"},
-		{"wrong role", "pipelines:\n  a: {from: pass, steps: [mq], to: {every: {}}}\n",
+				"f:2:25: unknown connector \"any\"; connectors: every, mq, pass, stdio",
+		},
+		{
+			"wrong role", "pipelines:\n  a: {from: pass, steps: [mq], to: {every: {}}}\n",
 			"f:2:13: connector \"pass\" cannot be a source; sources: every, mq, stdio\n" +
 				"f:2:27: connector \"mq\" cannot be a step; steps: pass\n" +
-				"f:2:37: connector \"every\" cannot be a sink; sinks: mq, stdio"},
-		{"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: -1}\n",
-			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at least 1"},
+				"f:2:37: connector \"every\" cannot be a sink; sinks: mq, stdio",
+		},
+		{
+			"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: -1}\n",
+			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at least 1",
+		},
 		{"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n", "f:2:18: mq must be a mapping, not a text"},
 		{"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n", "f:2:21: stdio must be a mapping, not a list"},
 		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n", "f:2:28: the key when is missing; it must be a condition"},
-		{"step with connection", "pipelines:\n  a: {from: stdio, steps: [pass: {connection: x, when: true}], to: stdio}\n",
-			`f:2:35: unknown key "connection"; keys here: on_error, when`},
+		{
+			"step with connection", "pipelines:\n  a: {from: stdio, steps: [pass: {connection: x, when: true}], to: stdio}\n",
+			`f:2:35: unknown key "connection"; keys here: on_error, when`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := mistakes(t, c.text); got != c.want {

@@ -121,8 +121,10 @@ func note[S, T any](o *opened) func(context.Context, *S, bridge.Env) (T, error) 
 
 func everyDefaults() every {
 	keep := 7
-	return every{Text: "default", Texts: []string{"x", "y"}, Header: map[string]string{"k": "v"},
-		Rotate: &rotation{Size: 5, Keep: 1}, Limit: &keep, hidden: 1}
+	return every{
+		Text: "default", Texts: []string{"x", "y"}, Header: map[string]string{"k": "v"},
+		Rotate: &rotation{Size: 5, Keep: 1}, Limit: &keep, hidden: 1,
+	}
 }
 
 // loader returns a Loader with fake connectors and a fixed environment.
@@ -133,13 +135,17 @@ func loader(o *opened) config.Loader {
 	}
 	return config.Loader{
 		Registry: bridge.NewRegistry(
-			bridge.Connector{Name: "mq",
+			bridge.Connector{
+				Name:   "mq",
 				Source: bridge.NewOpener(mqSource{client: client{Keepalive: 30 * time.Second}, QoS: 1}, note[mqSource, bridge.Source](o)),
-				Sink:   bridge.NewOpener(mqSink{}, note[mqSink, bridge.Sink](o))},
+				Sink:   bridge.NewOpener(mqSink{}, note[mqSink, bridge.Sink](o)),
+			},
 			bridge.Connector{Name: "every", Source: bridge.NewOpener(everyDefaults(), note[every, bridge.Source](o))},
-			bridge.Connector{Name: "stdio",
+			bridge.Connector{
+				Name:   "stdio",
 				Source: bridge.NewOpener(struct{}{}, note[struct{}, bridge.Source](o)),
-				Sink:   bridge.NewOpener(struct{}{}, note[struct{}, bridge.Sink](o))},
+				Sink:   bridge.NewOpener(struct{}{}, note[struct{}, bridge.Sink](o)),
+			},
 			bridge.Connector{Name: "pass", Step: bridge.NewOpener(passSettings{OnError: "stop"}, note[passSettings, bridge.Step](o))},
 		),
 		Getenv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -48,14 +49,14 @@ func shapeOf(t reflect.Type) (*shape, error) {
 func (s *shape) add(t reflect.Type, index []int) error {
 	for i := range t.NumField() {
 		sf := t.Field(i)
-		at := append(index[:len(index):len(index)], i)
+		at := append(slices.Clip(index), i)
 		tag, tagged := sf.Tag.Lookup("yaml")
 		name, options, _ := strings.Cut(tag, ",")
 		inline := options == "inline" && sf.Type.Kind() == reflect.Struct
 		switch {
 		case !sf.IsExported() && !tagged || tag == "-":
 			continue
-		case !tagged, !sf.IsExported() && !(inline && sf.Anonymous), name == "" && !inline:
+		case !tagged, !sf.IsExported() && (!inline || !sf.Anonymous), name == "" && !inline:
 			return fmt.Errorf("settings type %s, field %s: an exported field with a yaml tag that names its key is wanted", t, sf.Name)
 		case inline:
 			s.inlines = append(s.inlines, at)

@@ -101,8 +101,10 @@ func TestF27MalformedCorpus(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	documents := valid(t)
-	tokens := []string{"${", "}", "{{", "}}", "&a ", "*a", "<<: ", "!x ", "\t", "\n", ": ", "- ", "[", "]", "{", "}", "'", "\"", "#", "|", ">",
-		"\x00", "\xff", "\ufeff", "---\n", "...\n", "? ", "~", "${NOPE}", "${file:x}", "'${'", "\\", "\r", "\u2028", "é"}
+	tokens := []string{
+		"${", "}", "{{", "}}", "&a ", "*a", "<<: ", "!x ", "\t", "\n", ": ", "- ", "[", "]", "{", "}", "'", "\"", "#", "|", ">",
+		"\x00", "\xff", "\ufeff", "---\n", "...\n", "? ", "~", "${NOPE}", "${file:x}", "'${'", "\\", "\r", "\u2028", "é",
+	}
 	deadline := time.Now().Add(2 * time.Second)
 	n := 0
 	for ; time.Now().Before(deadline); n++ {

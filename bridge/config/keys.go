@@ -52,8 +52,10 @@ func keys(all []Key, prefix string, v reflect.Value, within []reflect.Type) []Ke
 			all = keys(all, name+".", inner, within)
 			continue
 		}
-		all = append(all, Key{Name: name, Type: keyType(f), Required: f.required,
-			Default: defaultText(v.FieldByIndex(f.index)), Enum: f.enum})
+		all = append(all, Key{
+			Name: name, Type: keyType(f), Required: f.required,
+			Default: defaultText(v.FieldByIndex(f.index)), Enum: f.enum,
+		})
 	}
 	return all
 }
@@ -91,7 +93,7 @@ func defaultText(v reflect.Value) string {
 	case v.Kind() == reflect.Pointer:
 		return defaultText(v.Elem())
 	}
-	if t, ok := v.Interface().(bridge.Template); ok {
+	if t, ok := reflect.TypeAssert[bridge.Template](v); ok {
 		text, _ := t.Constant()
 		return text
 	}

@@ -33,7 +33,7 @@ func (d *document) allPipelines() {
 		case taken:
 			d.fail(key, "there is a pipeline "+quoteName(key.Value)+" already", "it is at "+first.String())
 		}
-		d.run.pipelines[key.Value] = place{d, key}
+		d.pipelines[key.Value] = place{d, key}
 		d.config.Pipelines = append(d.config.Pipelines, d.pipeline(key, value))
 	})
 }
@@ -62,7 +62,7 @@ func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
 		case "steps":
 			each(d, key, value, func(i int, n *yaml.Node) { d.step(p, i, n) })
 		case "to":
-			d.sinks(p, key, value)
+			d.sinks(p, value)
 		case "max_in_flight":
 			d.positive(key, value, &p.MaxInFlight)
 		case "max_batch":
@@ -102,7 +102,7 @@ func each(d *document, key, n *yaml.Node, f func(i int, n *yaml.Node)) {
 	}
 }
 
-func (d *document) sinks(p *bridge.Pipeline, key, n *yaml.Node) {
+func (d *document) sinks(p *bridge.Pipeline, n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.SequenceNode:
 		d.fail(n, "to must be one entry, not a list", "for several sinks write to: {all: [ … ]}")

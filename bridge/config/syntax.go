@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -85,8 +86,8 @@ func openBrackets(text []byte) (open []int) {
 // closing returns the brackets that close the open ones.
 func closing(open []int, text []byte) []byte {
 	var all []byte
-	for i := len(open) - 1; i >= 0; i-- {
-		all = append(all, text[open[i]]+2) // } follows { by two in ASCII, and ] follows [
+	for _, o := range slices.Backward(open) {
+		all = append(all, text[o]+2) // } follows { by two in ASCII, and ] follows [
 	}
 	return all
 }

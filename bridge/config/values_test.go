@@ -50,8 +50,10 @@ func TestValues(t *testing.T) {
 		{"texts: []", func(e *every) any { return e.Texts }, []string{}},
 		{"urls: [a://b, c://d]", func(e *every) any { return []string{e.URLs[0].Host, e.URLs[1].Host} }, []string{"b", "d"}},
 		{"header: {a: 1, b.c: x}", func(e *every) any { return e.Header }, map[string]string{"a": "1", "b.c": "x"}},
-		{"streams: {s: {subjects: x, storage: file}, t: [y, z]}", func(e *every) any { return e.Streams },
-			map[string]*stream{"s": {[]string{"x"}, "file"}, "t": {[]string{"y", "z"}, ""}}},
+		{
+			"streams: {s: {subjects: x, storage: file}, t: [y, z]}", func(e *every) any { return e.Streams },
+			map[string]*stream{"s": {[]string{"x"}, "file"}, "t": {[]string{"y", "z"}, ""}},
+		},
 		{"rotate: 1kB", func(e *every) any { return *e.Rotate }, rotation{Size: 1000, Keep: 1}},
 		{"rotate: {age: 1h}", func(e *every) any { return *e.Rotate }, rotation{Size: 5, Keep: 1, Age: time.Hour}},
 		{"limit: 9", func(e *every) any { return *e.Limit }, 9},

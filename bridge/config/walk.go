@@ -172,8 +172,7 @@ func (w *walker) report(places []place, err error) {
 		}
 		return
 	}
-	var k *bridge.KeyError
-	if errors.As(err, &k) {
+	if k, ok := errors.AsType[*bridge.KeyError](err); ok {
 		for _, p := range places {
 			if n := find(p.node, k.Key); n != nil {
 				w.failed++

@@ -27,8 +27,7 @@ var unknownName = regexp.MustCompile(`^unknown name (\S+)$`)
 // compileError translates what the compiler says about the expression p.
 func compileError(p Part, err error) *Error {
 	e := &Error{Offset: p.Offset, Message: err.Error()}
-	var at *file.Error
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*file.Error](err); ok {
 		e.Offset += at.From
 		e.Message = at.Message
 	}
@@ -65,13 +64,11 @@ var (
 // runReason says why running the expression failed, without the values that
 // the compiler's messages quote: they come from the message.
 func runReason(expression string, err error) string {
-	var own reason
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[reason](err); ok {
 		return own.Error()
 	}
 	text := err.Error()
-	var at *file.Error
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*file.Error](err); ok {
 		text = at.Message
 	}
 	if m := fetch.FindStringSubmatch(text); m != nil {

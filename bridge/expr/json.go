@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-const notJSON = reason("the payload is not JSON")
+const errNotJSON = reason("the payload is not JSON")
 
 // parseJSON returns the payload as maps, lists, texts, numbers and bools.
 // Whole numbers stay whole, so that a long identity keeps its digits.
@@ -16,10 +16,10 @@ func parseJSON(payload []byte) (any, error) {
 	d.UseNumber()
 	var value any
 	if err := d.Decode(&value); err != nil {
-		return nil, notJSON
+		return nil, errNotJSON
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, notJSON
+		return nil, errNotJSON
 	}
 	return numbers(value), nil
 }
