@@ -130,7 +130,8 @@ type Env struct {
 	Pipeline string
 
 	// Instance names the place in the pipeline, the same after each restart
-	// and unique in the process: "sensors.from", "sensors.to.2".
+	// and unique in the process: "sensors-from", "sensors-to-2". It is made of
+	// letters, digits, - and _, fit for a client id or a consumer name.
 	Instance string
 
 	// Logger is never nil and bears pipeline, connector and direction.

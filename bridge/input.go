@@ -42,6 +42,9 @@ func (in *input) readAll(reading, work context.Context) error {
 // everything that it returned is settled.
 func (in *input) readOne(reading, work context.Context) error {
 	source, err := openOnce(reading, in.endpoint, in.env)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the connection ended while opening") // not the end of the input
+	}
 	if err != nil {
 		return fmt.Errorf("%s source: %w", in.endpoint.Type, err)
 	}

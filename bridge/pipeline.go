@@ -117,9 +117,9 @@ func (p *Pipeline) newRun(env Env) *run {
 // place returns the Env for the i-th of n endpoints of a direction.
 func (r *run) place(connector, dir string, i, n int) Env {
 	env := r.env
-	env.Instance = r.Name + "." + dir
+	env.Instance = r.Name + "-" + dir
 	if n > 1 {
-		env.Instance += fmt.Sprintf(".%d", i+1)
+		env.Instance += fmt.Sprintf("-%d", i+1)
 	}
 	env.Logger = env.Logger.With("connector", connector, "dir", dir)
 	return env

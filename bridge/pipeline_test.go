@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -165,7 +166,7 @@ func TestOpenErrors(t *testing.T) {
 			var attempts []time.Time
 			p.From[0].Open = func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 				if attempts = append(attempts, time.Now()); len(attempts) < 10 {
-					return nil, errors.New("not yet")
+					return nil, fmt.Errorf("not yet: %w", io.EOF) // which is not the end of the input
 				}
 				return up.Open(ctx, env)
 			}

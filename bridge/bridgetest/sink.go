@@ -173,7 +173,7 @@ func (s SinkTest) open(t *testing.T) bridge.Sink {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
-	sink, err := s.Open(ctx, Env(t, "conformance.to"))
+	sink, err := s.Open(ctx, Env(t, "conformance-to"))
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}

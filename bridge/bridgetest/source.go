@@ -42,7 +42,7 @@ func sourceDeliversInOrder(t *testing.T, s SourceTest) {
 }
 
 func sourceReturnsAtMostMaxBatch(t *testing.T, s SourceTest) {
-	env := Env(t, "conformance.from")
+	env := Env(t, "conformance-from")
 	env.MaxBatch = 7
 	r := s.readerWith(t, env)
 	want := Numbered(50)
@@ -225,7 +225,7 @@ type reader struct {
 
 func (s SourceTest) reader(t *testing.T) *reader {
 	t.Helper()
-	return s.readerWith(t, Env(t, "conformance.from"))
+	return s.readerWith(t, Env(t, "conformance-from"))
 }
 
 func (s SourceTest) readerWith(t *testing.T, env bridge.Env) *reader {

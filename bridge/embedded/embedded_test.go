@@ -1,0 +1,282 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+)
+
+const anyPort = "127.0.0.1:0"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, s embedded.Settings) *embedded.Server {
+	t.Helper()
+	e, err := embedded.Start(t.Context(), s, bridgetest.Env(t, "embedded").Logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, e) })
+	return e
+}
+
+func stop(t *testing.T, e *embedded.Server) {
+	t.Helper()
+	if err := e.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func connect(t *testing.T, url string, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url, append(options, nats.NoReconnect())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func mqttClient(t *testing.T, url string, set func(*mqtt.ClientOptions)) (mqtt.Client, error) {
+	t.Helper()
+	o := mqtt.NewClientOptions().AddBroker(url).SetAutoReconnect(false).SetConnectTimeout(5 * time.Second)
+	if set != nil {
+		set(o)
+	}
+	c := mqtt.NewClient(o)
+	token := c.Connect()
+	if !token.WaitTimeout(bridgetest.Timeout) {
+		t.Fatal("no answer to CONNECT")
+	}
+	t.Cleanup(func() { c.Disconnect(0) })
+	return c, token.Error()
+}
+
+func TestNothingToRun(t *testing.T) {
+	e := start(t, embedded.Settings{})
+	if e.NATSURL() != "" || e.MQTTURL() != "" {
+		t.Errorf("addresses %q and %q of no server", e.NATSURL(), e.MQTTURL())
+	}
+}
+
+func TestMQTTToNATS(t *testing.T) {
+	e := start(t, embedded.Settings{
+		MQTT: &embedded.MQTT{Listen: anyPort},
+		NATS: &embedded.NATS{Listen: anyPort},
+	})
+	js := connect(t, e.NATSURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := mqttClient(t, e.MQTTURL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token := c.Publish("a/b", 1, false, "hello"); !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
+		t.Fatalf("publish: %v", token.Error())
+	}
+	// The PUBACK says that the server has it, not yet that the stream has.
+	sub, err := js.OrderedConsumer(t.Context(), "S", jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := sub.Next(jetstream.FetchMaxWait(bridgetest.Timeout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Subject() != "a.b" || string(m.Data()) != "hello" {
+		t.Errorf("got %s %q, want a.b \"hello\"", m.Subject(), m.Data())
+	}
+}
+
+func TestOnlyMQTT(t *testing.T) {
+	e := start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort}})
+	if e.NATSURL() != "" {
+		t.Errorf("NATS listens on %s unasked", e.NATSURL())
+	}
+	c, err := mqttClient(t, e.MQTTURL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1)
+	token := c.Subscribe("a/+", 1, func(_ mqtt.Client, m mqtt.Message) { got <- m.Topic() + " " + string(m.Payload()) })
+	if !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
+		t.Fatalf("subscribe: %v", token.Error())
+	}
+	c.Publish("a/b", 1, false, "hello")
+	select {
+	case m := <-got:
+		if m != "a/b hello" {
+			t.Errorf("got %q", m)
+		}
+	case <-time.After(bridgetest.Timeout):
+		t.Fatal("nothing arrived")
+	}
+}
+
+func TestRestartKeepsStream(t *testing.T) {
+	for _, durability := range []string{"power", "process"} {
+		t.Run(durability, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "store")
+			s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: dir, Durability: durability}}
+			e := start(t, s)
+			js := connect(t, e.NATSURL())
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.Publish(t.Context(), "a", []byte("kept")); err != nil {
+				t.Fatal(err)
+			}
+			js.Conn().Close()
+			stop(t, e)
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("store is %v (%v), want rwx for the owner only", info.Mode(), err)
+			}
+
+			stream, err := connect(t, start(t, s).NATSURL()).Stream(t.Context(), "S")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := stream.GetMsg(t.Context(), 1); err != nil || string(m.Data) != "kept" {
+				t.Errorf("got %v, %v", m, err)
+			}
+		})
+	}
+}
+
+func TestE5InvalidStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The second one is fine for us and not for the server.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "jetstream"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, store := range []string{file, dir} {
+		e, err := embedded.Start(t.Context(), embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: store}}, nil)
+		if err == nil {
+			stop(t, e)
+			t.Errorf("started with the store %s", store)
+		}
+	}
+}
+
+func TestE8StoreInUse(t *testing.T) {
+	dir := t.TempDir()
+	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: dir}}
+	first := start(t, s)
+	_, err := embedded.Start(t.Context(), s, nil)
+	if err == nil || !strings.Contains(err.Error(), dir+" is used by process") {
+		t.Fatalf("second start with one store: %v", err)
+	}
+	stop(t, first)
+	start(t, s)
+}
+
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", anyPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for name, s := range map[string]embedded.Settings{
+		"mqtt": {MQTT: &embedded.MQTT{Listen: taken}, NATS: &embedded.NATS{Listen: anyPort}},
+		"nats": {MQTT: &embedded.MQTT{Listen: anyPort}, NATS: &embedded.NATS{Listen: taken}},
+	} {
+		_, err := embedded.Start(t.Context(), s, nil)
+		if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("%s on a taken port: %v", name, err)
+		}
+	}
+}
+
+func TestTemporaryStoreIsRemoved(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	stop(t, start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort}, NATS: &embedded.NATS{Listen: anyPort}}))
+	left, err := fs.Glob(os.DirFS(os.TempDir()), "*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+func TestCanceledStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{Listen: anyPort}}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v, want canceled", err)
+	}
+}
+
+func TestPasswords(t *testing.T) {
+	e := start(t, embedded.Settings{
+		MQTT: &embedded.MQTT{Listen: anyPort},
+		NATS: &embedded.NATS{Listen: anyPort, Username: "u", Password: bridge.NewSecret("p")},
+	})
+	connect(t, e.NATSURL(), nats.UserInfo("u", "p"))
+	if nc, err := nats.Connect(e.NATSURL()); err == nil {
+		nc.Close()
+		t.Error("NATS without password accepted")
+	}
+	if _, err := mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetUsername("u").SetPassword("p") }); err != nil {
+		t.Errorf("MQTT with password: %v", err)
+	}
+	if _, err := mqttClient(t, e.MQTTURL(), nil); err == nil {
+		t.Error("MQTT without password accepted")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	secret := bridge.NewSecret("p")
+	for _, c := range []struct {
+		name string
+		s    embedded.Settings
+		key  string // of the only error; empty: valid
+	}{
+		{"nothing", embedded.Settings{}, ""},
+		{"loopback", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:21883"}, NATS: &embedded.NATS{Listen: "[::1]:24222"}}, ""},
+		{"localhost", embedded.Settings{MQTT: &embedded.MQTT{Listen: "localhost:1883"}}, ""},
+		{"E10 MQTT everywhere", embedded.Settings{MQTT: &embedded.MQTT{Listen: "0.0.0.0:1883"}}, "mqtt.listen"},
+		{"E10 no host is everywhere", embedded.Settings{NATS: &embedded.NATS{Listen: ":4222"}}, "nats.listen"},
+		{"E10 other address", embedded.Settings{NATS: &embedded.NATS{Listen: "192.0.2.1:4222"}}, "nats.listen"},
+		{"E10 host name", embedded.Settings{NATS: &embedded.NATS{Listen: "bridge.example.com:4222"}}, "nats.listen"},
+		{"everywhere with password", embedded.Settings{NATS: &embedded.NATS{Listen: ":4222", Username: "u", Password: secret}}, ""},
+		{"MQTT by the password of NATS", embedded.Settings{MQTT: &embedded.MQTT{Listen: ":1883"}, NATS: &embedded.NATS{Username: "u", Password: secret}}, ""},
+		{"password without user", embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Password: secret}}, "nats.username"},
+		{"no port", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1"}}, "mqtt.listen"},
+		{"no number", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:mqtt"}}, "mqtt.listen"},
+		{"payload too large", embedded.Settings{NATS: &embedded.NATS{MaxPayload: 1 << 30}}, "nats.max_payload"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.s.Validate()
+			var key *bridge.KeyError
+			switch {
+			case c.key == "" && err != nil:
+				t.Errorf("err = %v, want none", err)
+			case c.key != "" && (!errors.As(err, &key) || key.Key != c.key):
+				t.Errorf("err = %v, want one about %s", err, c.key)
+			}
+		})
+	}
+}

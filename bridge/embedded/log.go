@@ -1,0 +1,63 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// logger passes what the server says on: warnings and errors as such, the rest
+// for debugging. It keeps the first fatal error of the start, since the server
+// only reports those and goes on.
+type logger struct {
+	log *slog.Logger
+
+	mu      sync.Mutex // guards what follows
+	first   error
+	started bool
+}
+
+var _ server.Logger = (*logger)(nil)
+
+func (l *logger) say(level slog.Level, format string, args []any) {
+	if l.log.Enabled(context.Background(), level) {
+		l.log.Log(context.Background(), level, "embedded server", "text", fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
+func (l *logger) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }
+func (l *logger) Errorf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
+func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
+func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
+
+func (l *logger) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.started || l.first != nil {
+		l.say(slog.LevelError, format, args)
+		return
+	}
+	l.first = fatalError(format, args)
+}
+
+// startError returns the first fatal error of the start. Later ones are logged.
+func (l *logger) startError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.started = true
+	return l.first
+}
+
+// fatalError prefers the cause over the server's wording, which cannot be unwrapped.
+func fatalError(format string, args []any) error {
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			return err
+		}
+	}
+	return fmt.Errorf(format, args...)
+}

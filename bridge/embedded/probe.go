@@ -1,0 +1,59 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	probeStream  = "xrtcbridge-probe"
+	probeSubject = "_xrtcbridge.probe"
+	probeTimeout = 10 * time.Second
+)
+
+// probe writes to a stream and reads it back. The server calls itself ready
+// and JetStream enabled even when its store does not work.
+func (e *Server) probe(ctx context.Context, n NATS) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("probe embedded server: %w", err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	nc, err := nats.Connect("", nats.InProcessServer(e.nats), nats.NoReconnect(),
+		nats.Timeout(probeTimeout), nats.UserInfo(n.Username, n.Password.Reveal()))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	if _, err := js.AccountInfo(ctx); err != nil {
+		return err
+	}
+	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: probeStream, Subjects: []string{probeSubject}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, js.DeleteStream(context.WithoutCancel(ctx), probeStream)) }()
+	written, err := js.Publish(ctx, probeSubject, []byte("probe"))
+	if err != nil {
+		return err
+	}
+	read, err := stream.GetMsg(ctx, written.Sequence)
+	if err != nil {
+		return err
+	}
+	if string(read.Data) != "probe" {
+		return fmt.Errorf("the store returned %q instead of what was written", read.Data)
+	}
+	return nil
+}

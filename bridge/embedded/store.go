@@ -1,0 +1,84 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// store is the locked folder of JetStream.
+type store struct {
+	dir       string
+	temporary bool
+	lock      *os.File // nil for a temporary folder
+}
+
+var errLocked = errors.New("locked")
+
+// openStore makes and locks the folder dir, or a temporary one if dir is
+// empty. The server itself would let two processes write to one folder.
+func openStore(dir string) (*store, error) {
+	if dir == "" {
+		dir, err := os.MkdirTemp("", "xrtcbridge-store-")
+		if err != nil {
+			return nil, fmt.Errorf("create store: %w", err)
+		}
+		return &store{dir: dir, temporary: true}, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create store: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "xrtcbridge.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock store: %w", err)
+	}
+	if err := lockFile(lock); err != nil {
+		defer lock.Close()
+		if errors.Is(err, errLocked) {
+			return nil, fmt.Errorf("lock store: %s is used by process %s: stop that one, or choose another store", dir, owner(lock))
+		}
+		return nil, fmt.Errorf("lock store %s: %w", dir, err)
+	}
+	// The process id is for the error above only, so that failing to write it harms nothing.
+	if lock.Truncate(0) == nil {
+		_, _ = fmt.Fprintf(lock, "%d\n", os.Getpid())
+	}
+	return &store{dir: dir, lock: lock}, nil
+}
+
+func owner(lock *os.File) string {
+	pid := make([]byte, 20)
+	n, _ := lock.ReadAt(pid, 0)
+	return strings.TrimSpace(string(pid[:n]))
+}
+
+// limit returns how large the store may become: as configured, but never more
+// than it is now and half of what is free on the disk. A full disk would harm
+// the server until it is started again; a full store only refuses messages.
+func (s *store) limit(configured int64) int64 {
+	free, err := freeSpace(s.dir)
+	if err != nil {
+		return configured
+	}
+	var used int64
+	_ = filepath.WalkDir(s.dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil {
+			used += info.Size()
+		}
+		return nil
+	})
+	return min(configured, used+free/2)
+}
+
+func (s *store) close() error {
+	if s.temporary {
+		return os.RemoveAll(s.dir)
+	}
+	return s.lock.Close()
+}
