@@ -1,0 +1,32 @@
+package discard_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/discard"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEveryMessageIsDelivered(t *testing.T) {
+	c := discard.Connector()
+	s, err := c.Sink.Open(t.Context(), c.Sink.Settings(), bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 1, 1000} {
+		n, err := s.Write(t.Context(), make(bridge.Batch, size))
+		if n != size || err != nil {
+			t.Errorf("Write of %d messages = %d, %v", size, n, err)
+		}
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	}
+}

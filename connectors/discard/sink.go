@@ -1,0 +1,15 @@
+package discard
+
+import (
+	"context"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+type sink struct{}
+
+var _ bridge.Sink = sink{}
+
+func (sink) Write(_ context.Context, batch bridge.Batch) (int, error) { return len(batch), nil }
+
+func (sink) Close() error { return nil }

@@ -1,0 +1,121 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// folder is where a sink writes; nothing outside of it can be reached.
+type folder struct {
+	root *os.Root
+	dir  string
+	sync bool // make new names durable
+}
+
+func openFolder(dir string, sync bool) (*folder, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open folder: %w", err)
+	}
+	return &folder{root, dir, sync}, nil
+}
+
+// split returns the folder that a path template names before its first
+// {{, and the name in it if the path is constant.
+func split(path bridge.Template) (dir, name string, err error) {
+	text, constant := path.Constant()
+	if !constant {
+		dir = text[:strings.LastIndexByte(text, '/')+1]
+		return dir, "", nil
+	}
+	if info, err := os.Lstat(text); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		// The user who wrote the path may follow links where message data may not.
+		if text, err = filepath.EvalSymlinks(text); err != nil {
+			return "", "", fmt.Errorf("follow link: %w", err)
+		}
+	}
+	dir, name = filepath.Split(text)
+	return dir, name, nil
+}
+
+// name returns the part of a rendered path behind the folder. An error is
+// permanent: the path would leave the folder.
+func (d *folder) name(path, dir string) (string, error) {
+	name := filepath.FromSlash(path[len(dir):])
+	if !filepath.IsLocal(name) || strings.ContainsRune(name, 0) {
+		return "", bridge.Permanent(fmt.Errorf("path %q leaves the folder %q", path, d.dir))
+	}
+	return filepath.Clean(name), nil
+}
+
+// open opens a file to append to, and makes it and its folders as necessary.
+// An error that lies in the name is permanent.
+func (d *folder) open(name string) (f *os.File, created bool, err error) {
+	f, err = d.root.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		created = true
+		if parent := filepath.Dir(name); parent != "." {
+			err = d.root.MkdirAll(parent, 0o700)
+		} else {
+			err = nil
+		}
+		if err == nil {
+			f, err = d.root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+		}
+		if err == nil {
+			err = d.syncNames(name)
+		}
+	}
+	if err == nil {
+		return f, created, nil
+	}
+	if f != nil {
+		_ = f.Close()
+	}
+	err = fmt.Errorf("open %q in folder %q: %w", name, d.dir, err)
+	if namesNoFile(err) {
+		err = bridge.Permanent(err)
+	}
+	return nil, false, err
+}
+
+// namesNoFile reports whether err lies in the name, and not in the state of the
+// disk: os.Root's refusal has no error number.
+func namesNoFile(err error) bool {
+	var number syscall.Errno
+	if !errors.As(err, &number) {
+		return true
+	}
+	switch number {
+	case syscall.ENAMETOOLONG, syscall.EISDIR, syscall.ENOTDIR, syscall.ELOOP, syscall.EINVAL:
+		return true
+	}
+	return false
+}
+
+// syncNames makes the entries that lead to name durable.
+func (d *folder) syncNames(name string) error {
+	for d.sync && name != "." {
+		name = filepath.Dir(name)
+		dir, err := d.root.Open(name)
+		if err != nil {
+			return err
+		}
+		err = dir.Sync()
+		_ = dir.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

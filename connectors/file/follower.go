@@ -1,0 +1,236 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
+)
+
+// maxFollowed is how many files a source keeps open; above it, those that have been quiet
+// longest are closed, and found again by their names.
+const maxFollowed = 512
+
+// follower reads files while they grow, are renamed, deleted and replaced.
+// A goroutine looks for changes and opens new files at once, so that they stay
+// readable if they are deleted before Read comes to them.
+type follower struct {
+	settings SourceSettings
+	names    names
+	most     int
+	log      *slog.Logger
+
+	mu      sync.Mutex // guards what follows
+	files   []*tracked // a file stands behind the one that it replaced
+	records []*record
+	started bool                 // the first look is done
+	changed map[string]time.Time // when a path led to another file
+	broken  map[string]bool
+	lines   *framing.Splitter
+	current *tracked // whose bytes lines holds
+	turn    int      // index of the file that was read last
+
+	wake    chan struct{} // something may have changed
+	closing chan struct{}
+	once    sync.Once
+	watcher sync.WaitGroup
+}
+
+var _ bridge.Source = (*follower)(nil)
+
+func openFollower(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
+	f := &follower{
+		settings: *s,
+		names:    newNames(),
+		most:     env.MaxBatch,
+		log:      env.Logger,
+		changed:  make(map[string]time.Time),
+		broken:   make(map[string]bool),
+		lines:    framing.NewSplitter(),
+		wake:     make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+	}
+	// Without reports of the system there is still the polling.
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		f.log.Info("the system reports no changes of files, polling only", "err", err)
+		notify = nil
+	}
+	f.cover(notify, nil)
+	paths, err := f.look()
+	if err != nil {
+		if notify != nil {
+			_ = notify.Close()
+		}
+		return nil, bridge.Permanent(err)
+	}
+	f.cover(notify, paths)
+	if len(f.files) == 0 {
+		f.log.Info("no file to follow yet", "path", s.Path)
+	}
+	f.watcher.Go(func() { f.watch(notify) })
+	return f, nil
+}
+
+func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	for {
+		select {
+		case <-f.closing:
+			return nil, nil, os.ErrClosed
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		default:
+		}
+		batch, ack, err := f.next(time.Now())
+		if len(batch) > 0 || err != nil {
+			return batch, ack, err
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+		case <-f.closing:
+		}
+	}
+}
+
+// next returns the next lines of any file, the files taking turns.
+func (f *follower) next(now time.Time) (bridge.Batch, bridge.Ack, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.sweep()
+	if f.current != nil && f.lines.Rest() > 0 {
+		if batch, ack, err := f.take(f.current, false); len(batch) > 0 || err != nil {
+			return batch, ack, err
+		}
+	}
+	for i := range f.files {
+		turn := (f.turn + 1 + i) % len(f.files)
+		batch, ack, err := f.read(f.files[turn], now)
+		if len(batch) > 0 || err != nil {
+			f.turn = turn
+			return batch, ack, err
+		}
+	}
+	return nil, nil, nil
+}
+
+// read returns the next lines of t, or of the file that t replaced as long as that has some.
+func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, error) {
+	if t.file == nil || f.current != t && t.idle() && !t.over(now, f.settings.Grace) {
+		return nil, nil, nil
+	}
+	if t.previous != nil {
+		// When there is something in the new file, the writer has left the
+		// old one, so that from now on its end is the end. The order of
+		// the two questions matters.
+		if t.size() == 0 {
+			return nil, nil, nil
+		}
+		batch, ack, err := f.read(t.previous, now)
+		if len(batch) > 0 || err != nil || !t.previous.drained {
+			return batch, ack, err
+		}
+		if t.previous.file == nil {
+			t.previous = nil
+		}
+	}
+	if f.current != t {
+		f.lines.Reset()
+		f.current = t
+	}
+	for f.fill(t, now) {
+		if batch, ack, err := f.take(t, false); len(batch) > 0 || err != nil {
+			return batch, ack, err
+		}
+	}
+	if t.drained = f.lines.Rest() == 0 && !t.warned; !t.over(now, f.settings.Grace) {
+		return nil, nil, nil
+	}
+	if !t.drained {
+		return f.take(t, true)
+	}
+	f.leave(t)
+	return nil, nil, nil
+}
+
+// fill reads on in t and reports whether there was something.
+func (f *follower) fill(t *tracked, now time.Time) bool {
+	at := t.offset + int64(f.lines.Rest())
+	n, err := t.file.ReadAt(f.lines.Room(), at)
+	if err != nil && err != io.EOF {
+		if !t.warned {
+			f.log.Warn("cannot read a file, trying again", "path", t.path, "err", err)
+		}
+		t.warned = true
+		return false
+	}
+	t.warned = false
+	if n == 0 && t.size() >= at {
+		return false
+	}
+	if n == 0 || !t.sameHead() {
+		f.restart(t)
+		return true
+	}
+	f.lines.Filled(n)
+	t.grown = now
+	t.end = max(t.end, at+int64(n))
+	return true
+}
+
+// restart begins with a file anew that was truncated.
+func (f *follower) restart(t *tracked) {
+	f.log.Warn("a file was truncated, reading it from its start; what was unread is lost",
+		"path", t.path, "unread", max(0, t.end-t.offset))
+	f.lines.Reset()
+	t.offset, t.end, t.head = 0, 0, nil
+}
+
+// leave gives a file up that is read to its end and has gone.
+func (f *follower) leave(t *tracked) {
+	if r := t.close(); !deleted(r.info) {
+		f.records = append(f.records, r)
+	}
+	f.current = nil
+	f.lines.Reset()
+}
+
+// sweep forgets the files that were closed.
+func (f *follower) sweep() {
+	f.files = slices.DeleteFunc(f.files, func(t *tracked) bool { return t.file == nil })
+}
+
+func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error) {
+	_, before := f.lines.Taken()
+	batch, ack, err := f.lines.Lines(t.path, f.most, int(f.settings.MaxLine), last)
+	_, after := f.lines.Taken()
+	t.offset += after - before
+	if errors.Is(err, framing.ErrTooLong) {
+		err = tooLong(t.path, t.offset, int(f.settings.MaxLine))
+	}
+	return batch, ack, err
+}
+
+func (f *follower) Close() error {
+	f.once.Do(func() {
+		close(f.closing)
+		f.watcher.Wait()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, t := range f.files {
+			_ = t.file.Close()
+			t.file = nil
+		}
+		f.files = nil
+	})
+	return nil
+}

@@ -1,0 +1,132 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
+)
+
+// reader reads files to their end, one after the other.
+type reader struct {
+	limit int
+	most  int
+	total int64
+	done  atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	paths  []string   // still to read, the first one perhaps begun
+	file   *os.File   // nil between two files
+	ended  bool       // file is read to its end
+	lines  *framing.Splitter
+	closed bool
+}
+
+var _ bridge.Measurable = (*reader)(nil)
+
+// openReader opens a source of the files that are there now. Its errors are
+// permanent: it would begin again with the first file and deliver that twice.
+func openReader(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
+	paths, err := matches(s.Path)
+	if err != nil {
+		return nil, bridge.Permanent(err)
+	}
+	r := &reader{limit: int(s.MaxLine), most: env.MaxBatch, lines: framing.NewSplitter()}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, bridge.Permanent(fmt.Errorf("open: %w", err))
+		}
+		if !info.IsDir() {
+			r.paths = append(r.paths, p)
+			r.total += info.Size()
+		}
+	}
+	if len(r.paths) == 0 {
+		return nil, bridge.Permanent(fmt.Errorf("no file matches %s", strings.Join(s.Path, ", ")))
+	}
+	return r, nil
+}
+
+func (r *reader) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		if r.closed {
+			return nil, nil, os.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		if r.file == nil {
+			if err := r.next(); err != nil {
+				return nil, nil, err
+			}
+		}
+		batch, ack, err := r.lines.Lines(r.paths[0], r.most, r.limit, r.ended)
+		if errors.Is(err, framing.ErrTooLong) {
+			_, offset := r.lines.Taken()
+			err = tooLong(r.paths[0], offset, r.limit)
+		}
+		if len(batch) > 0 || err != nil {
+			return batch, ack, err
+		}
+		if r.ended {
+			r.leave()
+		} else if err := r.fill(); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// next opens the next file.
+func (r *reader) next() error {
+	if len(r.paths) == 0 {
+		return io.EOF
+	}
+	f, err := os.Open(r.paths[0])
+	if err != nil {
+		return bridge.Permanent(fmt.Errorf("open: %w", err))
+	}
+	r.file, r.ended = f, false
+	r.lines.Reset()
+	return nil
+}
+
+func (r *reader) fill() error {
+	n, err := r.file.Read(r.lines.Room())
+	r.lines.Filled(n)
+	r.done.Add(int64(n))
+	if err == io.EOF {
+		r.ended = true
+		return nil
+	}
+	if err != nil {
+		return bridge.Permanent(err)
+	}
+	return nil
+}
+
+func (r *reader) leave() {
+	_ = r.file.Close()
+	r.file, r.paths = nil, r.paths[1:]
+}
+
+func (r *reader) Progress() (done, total int64) { return r.done.Load(), r.total }
+
+func (r *reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.file != nil {
+		r.leave()
+	}
+	return nil
+}

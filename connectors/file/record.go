@@ -1,0 +1,97 @@
+package file
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// record is a file that is not open: read to its end, or not to be read.
+type record struct {
+	info   fs.FileInfo
+	head   []byte
+	offset int64 // from where to go on, if the file is found to have grown
+	path   string
+	seen   time.Time
+}
+
+// finding is a file that is open and not known yet, or known by a record only.
+type finding struct {
+	file   *os.File
+	info   fs.FileInfo
+	head   []byte
+	record *record // nil if there is none
+}
+
+// find opens the file at path, unless it is known and unchanged. Its identity is that of
+// the descriptor: the name may lead elsewhere at any moment.
+func (f *follower) find(path string) (*finding, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || f.tracks(info) || f.unchanged(info) {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err = file.Stat()
+	if err != nil || f.tracks(info) {
+		_ = file.Close()
+		return nil, err
+	}
+	found := &finding{file: file, info: info, head: readHead(file)}
+	for _, r := range f.records {
+		if os.SameFile(r.info, info) && bytes.HasPrefix(found.head, r.head) {
+			r.info, r.seen, found.record = info, time.Now(), r
+		}
+	}
+	return found, nil
+}
+
+// unchanged reports whether the file that info describes has a record and is as it was then.
+func (f *follower) unchanged(info fs.FileInfo) bool {
+	for _, r := range f.records {
+		if os.SameFile(r.info, info) && r.info.Size() == info.Size() && r.info.ModTime().Equal(info.ModTime()) {
+			r.seen = time.Now()
+			return true
+		}
+	}
+	return false
+}
+
+// ignore records the file at path, unless it is known, so that it will not be read.
+func (f *follower) ignore(path string) {
+	found, err := f.find(path)
+	if err != nil || found == nil {
+		return
+	}
+	if found.record == nil {
+		f.record(found, path, found.info.Size())
+	}
+	_ = found.file.Close()
+}
+
+func (f *follower) record(found *finding, path string, offset int64) {
+	f.records = append(f.records, &record{info: found.info, head: found.head, offset: offset, path: path, seen: time.Now()})
+}
+
+// closeQuiet closes files beyond maxFollowed, those first that grew least lately.
+func (f *follower) closeQuiet() {
+	for range len(f.files) - maxFollowed {
+		var quiet *tracked
+		for _, t := range f.files {
+			if t.file != nil && t.drained && t.gone.IsZero() && t.previous == nil && (quiet == nil || t.grown.Before(quiet.grown)) {
+				quiet = t
+			}
+		}
+		if quiet == nil {
+			return
+		}
+		if f.current == quiet {
+			f.current = nil
+			f.lines.Reset()
+		}
+		f.records = append(f.records, quiet.close())
+	}
+}

@@ -1,0 +1,305 @@
+package file_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/connectors/file"
+)
+
+func mustWrite(t testing.TB, s bridge.Sink, batch bridge.Batch) {
+	t.Helper()
+	if n, err := s.Write(t.Context(), batch); n != len(batch) || err != nil {
+		t.Fatalf("wrote %d of %d: %v", n, len(batch), err)
+	}
+}
+
+func TestT3TornTailIsMovedAside(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	for _, c := range []struct{ before, whole, torn string }{
+		{"", "", ""},
+		{"one\n", "one\n", ""},
+		{"one\ntwo\nthr", "one\ntwo\n", "thr\n"},
+		{"thr", "", "thr\n"},
+		{"one\n" + long, "one\n", long + "\n"},
+		{long, "", long + "\n"},
+		{"\n\n", "\n\n", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "out")
+		put(t, path, c.before)
+		s := openSink(t, bridge.Text(path), nil)
+		mustWrite(t, s, messages("new"))
+		if got := contents(t, path); got != c.whole+"new\n" {
+			t.Errorf("after %.20q: the file is %.40q", c.before, got)
+		}
+		torn, err := os.ReadFile(path + ".torn")
+		if string(torn) != c.torn || c.torn == "" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after %.20q: aside is %.40q (%v)", c.before, torn, err)
+		}
+	}
+}
+
+func TestT3TornTailsAddUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	for i := range 3 {
+		appendTo(t, path, fmt.Sprintf("torn %d", i))
+		_ = openSink(t, bridge.Text(path), nil).Close()
+	}
+	if got := contents(t, path+".torn"); got != "torn 0\ntorn 1\ntorn 2\n" {
+		t.Errorf("aside is %q", got)
+	}
+}
+
+func TestS4Modes(t *testing.T) {
+	dir := t.TempDir()
+	s := openSink(t, byTopic(filepath.Join(dir, "made")+"/"), nil)
+	mustWrite(t, s, bridge.Batch{{Topic: "a/b/c"}, {Topic: "d"}})
+	for name, want := range map[string]fs.FileMode{
+		"made": 0o700, "made/a": 0o700, "made/a/b": 0o700, "made/a/b/c": 0o600, "made/d": 0o600,
+	} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want mode %o", name, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestTemplatedPathKeepsOrderInEachFile(t *testing.T) {
+	dir := t.TempDir()
+	s := openSink(t, byTopic(dir+"/log-"), nil)
+	var batch bridge.Batch
+	want := make(map[string]string)
+	// More files than may be open at once.
+	for i := range 2000 {
+		topic, text := fmt.Sprint(i*7919%300), fmt.Sprint("message ", i)
+		batch = append(batch, bridge.Message{Topic: topic, Payload: []byte(text)})
+		want[topic] += text + "\n"
+	}
+	mustWrite(t, s, batch[:1500])
+	mustWrite(t, s, batch[1500:])
+	for topic, text := range want {
+		if got := contents(t, filepath.Join(dir, "log-"+topic)); got != text {
+			t.Errorf("file of topic %s: %q, want %q", topic, got, text)
+		}
+	}
+	if n := descriptors(t); n > 200 {
+		t.Errorf("%d descriptors are open", n)
+	}
+}
+
+func TestS5PathsStayInTheFolder(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"up": "..", "abs": base, "file": filepath.Join(base, "outside")} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, topic := range []string{
+		"", ".", "..", "../x", "a/../../x", "/x", "//x", "a/../..", "up/x", "abs/x", "file", "nul\x00byte",
+		strings.Repeat("../", 50) + "x", strings.Repeat("long", 100),
+	} {
+		s := openSink(t, byTopic(dir+"/"), nil)
+		batch := bridge.Batch{{Topic: "good", Payload: []byte("1")}, {Topic: topic, Payload: []byte("2")}, {Topic: "good"}}
+		n, err := s.Write(t.Context(), batch)
+		if n != 1 || !bridge.IsPermanent(err) {
+			t.Errorf("topic %.40q: Write = %d, %v, want 1 and a permanent error", topic, n, err)
+		}
+		_ = s.Close()
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("outside of the folder there are %v, %v", entries, err)
+	}
+}
+
+func FuzzS5Path(f *testing.F) {
+	for _, topic := range []string{"a", "../x", "/etc/passwd", "a/./b/../../..", "\x00", "a//b", "..\\x"} {
+		f.Add(topic)
+	}
+	f.Fuzz(func(t *testing.T, topic string) {
+		base := t.TempDir()
+		s := openSink(t, byTopic(filepath.Join(base, "root")+"/"), func(s *file.SinkSettings) { s.Sync = false })
+		n, err := s.Write(t.Context(), bridge.Batch{{Topic: topic, Payload: []byte("x")}})
+		if (n == 1) != (err == nil) {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+		if entries, err := os.ReadDir(base); err != nil || len(entries) != 1 {
+			t.Errorf("outside of the folder there are %v, %v", entries, err)
+		}
+	})
+}
+
+func TestRemovedFileIsMadeAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	s := openSink(t, bridge.Text(path), nil)
+	mustWrite(t, s, messages("1"))
+	rename(t, path, path+".moved")
+	mustWrite(t, s, messages("2"))
+	remove(t, path)
+	mustWrite(t, s, messages("3"))
+	if got := contents(t, path+".moved") + contents(t, path); got != "1\n3\n" {
+		t.Errorf("the files hold %q", got)
+	}
+}
+
+func TestRotateBySize(t *testing.T) {
+	for _, keep := range []int{0, 3} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out.log")
+		put(t, path+".torn", "no rotated file")
+		put(t, path+".20060102T150405.000Z.gz", "no rotated file")
+		s := openSink(t, bridge.Text(path), func(s *file.SinkSettings) { s.Rotate.Size, s.Rotate.Keep = 1000, keep })
+		var want strings.Builder
+		for i := range 40 {
+			var batch bridge.Batch
+			for k := range 30 {
+				text := fmt.Sprintf("%d.%d %s", i, k, strings.Repeat("x", i*k%90))
+				batch = append(batch, messages(text)...)
+				want.WriteString(text + "\n")
+			}
+			mustWrite(t, s, batch)
+		}
+		mustWrite(t, s, messages(strings.Repeat("y", 5000)))
+		want.WriteString(strings.Repeat("y", 5000) + "\n")
+		old, err := filepath.Glob(path + ".*Z")
+		if err != nil || keep > 0 && len(old) != keep || len(old) < 3 {
+			t.Fatalf("keep %d: %d rotated files, %v", keep, len(old), err)
+		}
+		var got strings.Builder
+		for _, name := range append(old, path) {
+			text := contents(t, name)
+			if len(text) > 1000 && strings.Count(text, "\n") > 1 || !strings.HasSuffix(text, "\n") {
+				t.Errorf("%s has %d bytes", name, len(text))
+			}
+			got.WriteString(text)
+		}
+		if keep == 0 && got.String() != want.String() || !strings.HasSuffix(want.String(), got.String()) {
+			t.Errorf("keep %d: the files together are not what was written", keep)
+		}
+		if _, err := os.Stat(path + ".torn"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRotateByAge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	s := openSink(t, bridge.Text(path), func(s *file.SinkSettings) { s.Rotate.Age = 30 * time.Millisecond })
+	mustWrite(t, s, messages("1", "2"))
+	time.Sleep(31 * time.Millisecond)
+	mustWrite(t, s, messages("3"))
+	old, err := filepath.Glob(path + ".*Z")
+	if err != nil || len(old) != 1 {
+		t.Fatalf("rotated files: %v, %v", old, err)
+	}
+	if got := contents(t, old[0]) + "|" + contents(t, path); got != "1\n2\n|3\n" {
+		t.Errorf("the files hold %q", got)
+	}
+	_ = s.Close()
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, past, past); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, openSink(t, bridge.Text(path), func(s *file.SinkSettings) { s.Rotate.Age = time.Minute }), messages("4"))
+	if got := contents(t, path); got != "4\n" {
+		t.Errorf("an old file was not rotated when it was opened: %q", got)
+	}
+}
+
+func TestNoSpace(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("needs /dev/full: %v", err)
+	}
+	s := openSink(t, bridge.Text("/dev/full"), nil)
+	n, err := s.Write(t.Context(), messages("a"))
+	if n != 0 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) || !strings.Contains(err.Error(), "/dev/full") {
+		t.Errorf("Write = %d, %v, want 0 and ENOSPC with the path", n, err)
+	}
+	if n, err := s.Write(t.Context(), messages("a")); n != 0 || err == nil {
+		t.Errorf("Write after an error = %d, %v", n, err)
+	}
+}
+
+// TestF13DiskFull fills a small disk: what counts as delivered is in the file, whole, and
+// nothing else; and it goes on when there is room.
+func TestF13DiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("needs the right to mount: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	ballast := filepath.Join(dir, "ballast")
+	put(t, ballast, strings.Repeat("x", 300_000))
+	path := filepath.Join(dir, "out")
+	var batch bridge.Batch
+	var want strings.Builder
+	for i := range 1500 {
+		text := fmt.Sprintf("%d %s", i, strings.Repeat("m", 600))
+		batch = append(batch, messages(text)...)
+		want.WriteString(text + "\n")
+	}
+	s := openSink(t, bridge.Text(path), nil)
+	n, err := s.Write(t.Context(), batch)
+	if n == 0 || n == len(batch) || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
+		t.Fatalf("Write = %d of %d, %v, want ENOSPC in between", n, len(batch), err)
+	}
+	if got := contents(t, path); strings.Count(got, "\n") != n || !strings.HasPrefix(want.String(), got) || !strings.HasSuffix(got, "\n") {
+		t.Fatalf("delivered are %d, in the file %d lines", n, strings.Count(got, "\n"))
+	}
+	_ = s.Close()
+	remove(t, ballast)
+	s = openSink(t, bridge.Text(path), nil)
+	mustWrite(t, s, batch[n:])
+	_ = s.Close()
+	if contents(t, path) != want.String() {
+		t.Error("the file is not what was written")
+	}
+}
+
+// TestPartialFailureCountsContiguously has one full disk among two files.
+func TestPartialFailureCountsContiguously(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("needs /dev/full: %v", err)
+	}
+	s := openSink(t, byTopic("/dev/"), func(s *file.SinkSettings) { s.Sync = false })
+	batch := bridge.Batch{{Topic: "null"}, {Topic: "null"}, {Topic: "full"}, {Topic: "null"}, {Topic: "../x"}}
+	n, err := s.Write(t.Context(), batch)
+	if n != 2 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
+		t.Errorf("Write = %d, %v, want 2 and ENOSPC", n, err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for want, s := range map[string]interface{ Validate() error }{
+		"path: must name a file":                                      file.SinkSettings{Path: bridge.Text("")},
+		"rotate.keep: needs size or age":                              file.SinkSettings{Path: bridge.Text("x"), Rotate: file.Rotate{Keep: 1}},
+		"from: end needs follow: true, else there is nothing to read": file.SourceSettings{Path: []string{"x"}, MaxLine: 1, Poll: time.Second, From: "end"},
+		"path: a pattern is a path with *, ? and [a-z] in it":         file.SourceSettings{Path: []string{"["}, MaxLine: 1, Poll: time.Second},
+	} {
+		if err := s.Validate(); err == nil || err.Error() != want {
+			t.Errorf("Validate = %v, want %q", err, want)
+		}
+	}
+	a := file.SinkSettings{Path: bridge.Text("out/../x")}.Exclusive()
+	b := file.SinkSettings{Path: bridge.Text("x")}.Exclusive()
+	if a != b || a == "" || (file.SinkSettings{Path: byTopic("x")}).Exclusive() != "" {
+		t.Errorf("Exclusive = %q and %q", a, b)
+	}
+}
