@@ -1,0 +1,92 @@
+package mqtt_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+)
+
+// brokers are those on which everything must work. Each starts afresh and
+// returns its address.
+var brokers = []struct {
+	name  string
+	start func(t *testing.T) string
+}{
+	{"Mosquitto", func(t *testing.T) string { return bridgetest.StartMosquitto(t).URL }},
+	{"NATS", startNATS},
+}
+
+func startNATS(t *testing.T) string {
+	host, port, _ := net.SplitHostPort(bridgetest.FreeAddr(t))
+	n, _ := strconv.Atoi(port)
+	s, err := server.NewServer(&server.Options{
+		ServerName: "test", DontListen: true, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(),
+		// It waits so long before it delivers again, also over a new connection.
+		MQTT: server.MQTTOpts{Host: host, Port: n, AckWait: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	s.Start()
+	if !s.ReadyForConnections(bridgetest.Timeout) {
+		t.Fatal("nats-server is not ready")
+	}
+	return "mqtt://127.0.0.1:" + port
+}
+
+func forEach(t *testing.T, f func(t *testing.T, start func(t *testing.T) string, qos int)) {
+	for _, b := range brokers {
+		for qos := range 3 {
+			t.Run(fmt.Sprintf("%s/QoS%d", b.name, qos), func(t *testing.T) { f(t, b.start, qos) })
+		}
+	}
+}
+
+func TestSourceConformance(t *testing.T) {
+	forEach(t, func(t *testing.T, start func(t *testing.T) string, qos int) {
+		bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
+			address := start(t)
+			set := sourceSettings(t, address, qos, bridgetest.Topic)
+			publisher := client(t, address, nil)
+			return bridgetest.SourceTest{
+				Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+					return mqtt.Connector().Source.Open(ctx, set, env)
+				},
+				Send: func(t *testing.T, messages ...bridge.Message) {
+					send(t, publisher, byte(qos), messages...)
+				},
+				Features: bridgetest.Features{Redelivers: qos > 0, Topics: true, Binary: true},
+			}
+		})
+	})
+}
+
+func TestSinkConformance(t *testing.T) {
+	forEach(t, func(t *testing.T, start func(t *testing.T) string, qos int) {
+		bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
+			address := start(t)
+			set := sinkSettings(t, address, qos)
+			in := subscribe(t, address, "#", byte(qos))
+			return bridgetest.SinkTest{
+				Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+					return mqtt.Connector().Sink.Open(ctx, set, env)
+				},
+				Receive: func(t *testing.T, n int) []bridge.Message {
+					return in.wait(t, n)
+				},
+				Features: bridgetest.Features{Topics: true, Binary: true},
+			}
+		})
+	})
+}

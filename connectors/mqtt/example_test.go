@@ -1,0 +1,55 @@
+package mqtt_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/connectors/discard"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+	"github.com/xrtcbridge/xrtcbridge/connectors/stdio"
+)
+
+func load(text string) (*config.Config, error) {
+	l := config.Loader{Registry: bridge.NewRegistry(mqtt.Connector(), discard.Connector(), stdio.Connector())}
+	return l.Parse("example.yaml", []byte(text))
+}
+
+func TestExampleLoads(t *testing.T) {
+	example := mqtt.Connector().Example
+	if _, err := load(example); err != nil {
+		t.Fatal(err)
+	}
+	for _, settings := range []any{mqtt.Connector().Source.Settings(), mqtt.Connector().Sink.Settings()} {
+		for _, k := range config.Keys(settings) {
+			name := k.Name[strings.LastIndexByte(k.Name, '.')+1:]
+			if !strings.Contains(example, name+":") {
+				t.Errorf("the example does not show %s", k.Name)
+			}
+		}
+	}
+	// The lines in comments must be right too.
+	tls := strings.NewReplacer("# tls:", "tls:", "#   ", "  ").Replace(example)
+	if _, err := load(tls); err != nil {
+		t.Errorf("with the tls keys: %v", err)
+	}
+}
+
+func TestMistakesAreFoundByCheck(t *testing.T) {
+	for text, want := range map[string]string{
+		`from: {mqtt: {url: "mqtt://h", topics: "a#"}}, to: {discard: {}}`:                                                `"a#"`,
+		`from: {mqtt: {url: "mqtt://h", topics: a, qos: 7}}, to: {discard: {}}`:                                           "qos",
+		`from: {mqtt: {url: "mqtt://h", topics: a, session: dirty}}, to: {discard: {}}`:                                   "session",
+		`from: {mqtt: {url: "mqtt://h", topics: []}}, to: {discard: {}}`:                                                  "topics",
+		`from: {mqtt: {topics: a}}, to: {discard: {}}`:                                                                    "url",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: "a/+"}}`:                                                  `"a/+"`,
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://u:secret@h/x", topic: a}}`:                                           "path",
+		`from: {mqtt: {url: "mqtt://h", topics: a, client_id: x}}, to: {mqtt: {url: "mqtt://h", topic: b, client_id: x}}`: "client_id x at h",
+	} {
+		_, err := load("pipelines: {a: {" + text + "}}")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s\ngot %v, want an error with %s", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package mqtt_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+)
+
+func fromMQTT(set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
+	return []bridge.Endpoint[bridge.Source]{{Type: "mqtt", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+		return mqtt.Connector().Source.Open(ctx, set, env)
+	}}}
+}
+
+func toMQTT(set *mqtt.SinkSettings) []bridge.Endpoint[bridge.Sink] {
+	return []bridge.Endpoint[bridge.Sink]{{Type: "mqtt", Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+		return mqtt.Connector().Sink.Open(ctx, set, env)
+	}}}
+}
+
+// run runs the pipeline until the test ends.
+func run(t *testing.T, p *bridge.Pipeline) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	env := bridge.Env{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	go func() { ended <- p.Run(ctx, env, nil) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if l := p.Ledger(); !l.Balanced() {
+			t.Errorf("the ledger does not balance: %+v", l)
+		}
+	})
+}
+
+// account returns how many of the numbered messages 0 to n-1 are missing,
+// and how many came more than once.
+func account(t *testing.T, got []bridge.Message, n int) (lost, duplicates int) {
+	t.Helper()
+	seen := make(map[int]int)
+	for _, m := range got {
+		var body struct{ N int }
+		if err := json.Unmarshal(m.Payload, &body); err != nil {
+			t.Fatalf("payload %q: %v", m.Payload, err)
+		}
+		seen[body.N]++
+	}
+	for i := range n {
+		if seen[i] == 0 {
+			lost++
+		}
+	}
+	return lost, len(got) - len(seen)
+}
+
+// The session's messages are on the broker's disk when the kills begin, so what it forgets
+// in a kill is acknowledgements: it must all arrive, some of it again.
+func TestF04BrokerKilledAsSource(t *testing.T) {
+	const n = 20_000
+	broker := bridgetest.StartMosquitto(t)
+	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	set.ClientID = "f04"
+	closed(t, openSource(t, set).Close())
+	send(t, client(t, broker.URL, nil), 1, bridgetest.Numbered(n)...)
+	broker.Stop()
+	broker.Start()
+
+	down := &bridgetest.Downstream{}
+	run(t, &bridge.Pipeline{
+		Name: "f04", From: fromMQTT(set), To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}, MaxBatch: 100,
+	})
+	for round := range 3 {
+		before := len(down.Got())
+		bridgetest.Eventually(t, "messages flow", func() bool { return len(down.Got()) > before+2000 })
+		broker.Kill()
+		broker.Start()
+		within(t, 10*time.Second, fmt.Sprintf("the flow's return in round %d", round), func() {
+			before := len(down.Got())
+			bridgetest.Eventually(t, "messages flow again", func() bool { return len(down.Got()) > before })
+		})
+	}
+	bridgetest.Eventually(t, "all have arrived", func() bool { lost, _ := account(t, down.Got(), n); return lost == 0 })
+	_, again := account(t, down.Got(), n)
+	t.Logf("%d messages, none lost, %d deliveries again", n, again)
+}
+
+func TestF04BrokerKilledAsSourceAndSink(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t, bridgetest.StoreOften)
+	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	set.ClientID = "f04"
+	closed(t, openSource(t, set).Close()) // the session must exist before anything is sent
+
+	up, down := &bridgetest.Upstream{}, &bridgetest.Downstream{}
+	run(t, &bridge.Pipeline{Name: "out", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: toMQTT(sinkSettings(t, broker.URL, 1)), MaxBatch: 50})
+	run(t, &bridge.Pipeline{Name: "in", From: fromMQTT(set), To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}, MaxBatch: 50})
+
+	all := bridgetest.Numbered(3000)
+	sent, kills := 0, 0
+	// feed keeps little between the two pipelines, where only the broker's memory has it.
+	feed := func(until int) {
+		for sent < until {
+			up.Send(all[sent : sent+100]...)
+			sent += 100
+			bridgetest.Eventually(t, "the last but 200 have arrived", func() bool { return len(down.Got()) >= sent-200 })
+		}
+	}
+	for kills < 3 {
+		feed(sent + 400)
+		up.Send(all[sent : sent+300]...)
+		sent += 300
+		broker.Kill()
+		kills++
+		broker.Start()
+		within(t, 10*time.Second, "the flow's return", func() {
+			before := len(down.Got())
+			bridgetest.Eventually(t, "messages flow again", func() bool { return len(down.Got()) > before })
+		})
+	}
+	feed(len(all))
+	bridgetest.Eventually(t, "all have arrived", func() bool { lost, _ := account(t, down.Got(), sent); return lost == 0 })
+	_, again := account(t, down.Got(), sent)
+	t.Logf("%d messages over %d kills, none lost, %d deliveries again", sent, kills, again)
+}
+
+func TestF05LostSessionIsSubscribedAgain(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t, "log_type all")
+	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	set.ClientID = "f05"
+	down := &bridgetest.Downstream{}
+	run(t, &bridge.Pipeline{Name: "f05", From: fromMQTT(set), To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}})
+	waitSubscribed(t, broker, 1)
+	broker.Stop()
+	broker.Forget()
+	broker.Start()
+	within(t, 5*time.Second, "subscribing again", func() { waitSubscribed(t, broker, 2) })
+	send(t, client(t, broker.URL, nil), 1, bridgetest.Numbered(1)...)
+	bridgetest.Eventually(t, "a message flows", func() bool { return len(down.Got()) == 1 })
+}
+
+// waitSubscribed waits until the broker has logged the n-th subscription.
+func waitSubscribed(t *testing.T, broker *bridgetest.Mosquitto, n int) {
+	t.Helper()
+	bridgetest.Eventually(t, "the subscription", func() bool {
+		return strings.Count(broker.Log(), "Sending SUBACK to f05") >= n
+	})
+}
+
+func TestF05RefusedSubscriptionNamesTheTopic(t *testing.T) {
+	// acl_file does not do: Mosquitto lets such clients subscribe and sends them nothing.
+	plugins, _ := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so")
+	if len(plugins) == 0 {
+		t.Skip("needs the plugin mosquitto_dynamic_security.so")
+	}
+	broker := bridgetest.StartMosquitto(t, "plugin "+plugins[0], "plugin_opt_config_file "+file(t, "security.json", `{
+		"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true, "subscribe": false},
+		"roles": [{"rolename": "reader", "acls": [
+			{"acltype": "subscribePattern", "topic": "allowed/#", "priority": 0, "allow": true}]}],
+		"groups": [{"groupname": "anyone", "roles": [{"rolename": "reader"}]}],
+		"anonymousGroup": "anyone"}`))
+	_, err := mqtt.Connector().Source.Open(t.Context(),
+		sourceSettings(t, broker.URL, 1, "allowed/x", "secret/#"), bridgetest.Env(t, "test-from"))
+	if err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), `subscribe "secret/#": refused`) || strings.Contains(err.Error(), "allowed") {
+		t.Errorf("got %v, want an error about secret/# only", err)
+	}
+}
+
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,279 @@
+package mqtt_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+)
+
+func TestP9HostilePacketsAreErrors(t *testing.T) {
+	publish := func(b ...byte) []byte { return append([]byte{0x30, byte(len(b))}, b...) }
+	for _, c := range []struct {
+		name   string
+		packet []byte
+		want   string
+	}{
+		{"256 MB", []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, "max_packet"},
+		{"endless length", []byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "malformed"},
+		{"topic longer than packet", publish(0, 9, 'a'), "malformed"},
+		{"no packet id", []byte{0x32, 3, 0, 1, 'a'}, "malformed"},
+		{"packet id 0", []byte{0x32, 5, 0, 1, 'a', 0, 0}, "malformed"},
+		{"QoS 3", []byte{0x36, 5, 0, 1, 'a', 0, 1}, "malformed"},
+		{"second CONNACK", []byte{0x20, 2, 0, 0}, "unexpected"},
+		{"SUBACK for nothing", []byte{0x90, 3, 0, 1, 0}, "malformed"},
+		{"SUBACK without an id", []byte{0x90, 0}, "malformed"},
+		{"PUBACK for nothing", []byte{0x40, 2, 0, 1}, "unexpected"},
+		{"PUBREL of 3 bytes", []byte{0x62, 3, 0, 1, 2}, "malformed"},
+		{"PINGRESP of 1 byte", []byte{0xd0, 1, 0}, "malformed"},
+		{"client's packet", []byte{0x82, 6, 0, 1, 0, 1, 'a', 0}, "unexpected"},
+		{"type 0", []byte{0, 0}, "unexpected"},
+		{"type 15", []byte{0xf0, 0}, "unexpected"},
+		{"HTTP", []byte(strings.Repeat("HTTP/1.1 400 Bad Request\r\n", 10)), "unexpected"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			address := standIn(t, func(p *peer) {
+				p.welcome()
+				p.grant(1)
+				p.publish(1, 1, "a")
+				p.next() // its acknowledgement
+				_, _ = p.Write(c.packet)
+				p.drain()
+			})
+			expectError(t, openSource(t, sourceSettings(t, address, 1, "t")), c.want)
+		})
+	}
+}
+
+func TestP9HostileAnswersToConnectAndSubscribe(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		serve func(p *peer)
+		want  string
+	}{
+		{"SUBACK with too many codes", func(p *peer) { p.welcome(); p.grant(1, 1, 1) }, "malformed"},
+		{"SUBACK with none", func(p *peer) { p.welcome(); p.grant() }, "malformed"},
+		{"SUBACK with an unknown code", func(p *peer) { p.welcome(); p.grant(7) }, "malformed"},
+		{"P7 refused", func(p *peer) { p.welcome(); p.grant(0x80) }, `subscribe "t": refused`},
+		{"P7 downgraded", func(p *peer) { p.welcome(); p.grant(0) }, `subscribe "t": the broker grants QoS 0 at most, not 1`},
+		{"hangs up instead of SUBACK", func(p *peer) { p.welcome(); p.next(); _ = p.Close() }, "closed by the broker"},
+		{"hangs up at once", func(p *peer) { _ = p.Close() }, "closed by the broker"},
+		{"no CONNACK", func(*peer) {}, "no answer within 1s"},
+		{"no SUBACK", func(p *peer) { p.welcome() }, "no answer within 1s"},
+		{"PUBLISH before CONNACK", func(p *peer) { p.publish(0, 0, "x") }, "unexpected"},
+		{"unknown return code", func(p *peer) { _, _ = p.Write([]byte{0x20, 2, 0, 77}) }, "malformed"},
+		{"garbage", func(p *peer) { _, _ = p.Write([]byte(strings.Repeat("SSH-2.0-OpenSSH_9.2\r\n", 10))) }, "unexpected"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := sourceSettings(t, standIn(t, func(p *peer) { c.serve(p); p.drain() }), 1, "t")
+			set.ConnectTimeout = time.Second
+			s, err := mqtt.Connector().Source.Open(t.Context(), set, bridgetest.Env(t, "test-from"))
+			if err == nil {
+				closed(t, s.Close())
+				t.Fatal("opened")
+			}
+			if !strings.Contains(err.Error(), c.want) || bridge.IsPermanent(err) {
+				t.Errorf("got %v (permanent: %t), want one with %q that may pass", err, bridge.IsPermanent(err), c.want)
+			}
+		})
+	}
+}
+
+func TestConnectRefusals(t *testing.T) {
+	for code, permanent := range map[byte]bool{1: true, 2: true, 3: false, 4: false, 5: false} {
+		address := standIn(t, func(p *peer) {
+			p.next()
+			_, _ = p.Write([]byte{0x20, 2, 0, code})
+			p.drain()
+		})
+		_, err := mqtt.Connector().Sink.Open(t.Context(), sinkSettings(t, address, 1), bridgetest.Env(t, "test-to"))
+		if err == nil || bridge.IsPermanent(err) != permanent || !strings.Contains(err.Error(), "refused by the broker") {
+			t.Errorf("code %d: got %v (permanent: %t), want a refusal, permanent: %t", code, err, bridge.IsPermanent(err), permanent)
+		}
+	}
+}
+
+func TestOpenHeedsItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	address := standIn(t, func(p *peer) { p.next(); cancel(); p.drain() })
+	within(t, 2*time.Second, "Open", func() {
+		_, err := mqtt.Connector().Source.Open(ctx, sourceSettings(t, address, 1, "t"), bridgetest.Env(t, "test-from"))
+		if err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+			t.Errorf("got %v, want context canceled", err)
+		}
+	})
+}
+
+func TestQoS2RepeatedPacketIsOneMessage(t *testing.T) {
+	acked, first := make(chan struct{}), make(chan uint16, 3)
+	address := standIn(t, func(p *peer) {
+		p.welcome()
+		p.grant(2)
+		p.publish(2, 7, "a")
+		p.publish(2, 7, "a")
+		<-acked
+		for range 2 {
+			if r, ok := p.next().(*packets.PubrecPacket); ok {
+				first <- r.MessageID
+			}
+			p.publish(2, 7, "a") // to be answered, and not to be delivered
+		}
+		p.ack(packets.Pubrel, 7)
+		for {
+			if r, ok := p.next().(*packets.PubcompPacket); ok {
+				first <- r.MessageID
+				break
+			}
+		}
+		p.publish(2, 7, "b")
+		p.drain()
+	})
+	s := openSource(t, sourceSettings(t, address, 2, "t"))
+	got := read(t, s, 1)
+	close(acked)
+	got = append(got, read(t, s, 1)...)
+	if want := "a\nb\n"; payloads(got) != want {
+		t.Errorf("got %q, want %q", payloads(got), want)
+	}
+	for i := range 3 {
+		if id := <-first; id != 7 {
+			t.Errorf("answer %d is for packet id %d, want 7", i, id)
+		}
+	}
+}
+
+func TestP4AckIsOfItsOwnConnection(t *testing.T) {
+	address := standIn(t, func(p *peer) {
+		p.welcome()
+		p.grant(1)
+		p.publish(1, 1, "a")
+		p.drain()
+	})
+	s := openSource(t, sourceSettings(t, address, 1, "t"))
+	_, ack, err := s.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s.Close())
+	if ack(t.Context(), nil) == nil {
+		t.Error("an acknowledgement that cannot be sent succeeded")
+	}
+}
+
+// acknowledge serves a sink: it acknowledges the first n messages, then does what then says.
+func acknowledge(p *peer, n int, then func()) {
+	p.welcome()
+	for range n {
+		m, ok := p.next().(*packets.PublishPacket)
+		if !ok {
+			return
+		}
+		p.ack(packets.Puback, m.MessageID)
+	}
+	then()
+}
+
+func TestP1NoSuccessWithoutAcknowledgement(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 20 {
+		size := 1 + random.IntN(3000)
+		acked := random.IntN(size)
+		address := standIn(t, func(p *peer) {
+			acknowledge(p, acked, func() {
+				// Half-close and read on, lest a reset destroy the acknowledgements.
+				_ = p.Conn.(*net.TCPConn).CloseWrite()
+				p.drain()
+			})
+		})
+		set := sinkSettings(t, address, 1)
+		set.MaxInflight = 1 + random.IntN(2000)
+		n, err := openSink(t, set).Write(t.Context(), bridgetest.Numbered(size))
+		if n != acked || err == nil {
+			t.Errorf("%d of %d acknowledged, %d in flight: wrote %d, error %v", acked, size, set.MaxInflight, n, err)
+		}
+	}
+}
+
+func TestF08PingsButNeverAcknowledges(t *testing.T) {
+	address := standIn(t, func(p *peer) { acknowledge(p, 3, p.drain) })
+	set := sinkSettings(t, address, 1)
+	set.AckTimeout, set.Keepalive = 1500*time.Millisecond, time.Second
+	s := openSink(t, set)
+	within(t, 5*time.Second, "Write", func() {
+		n, err := s.Write(t.Context(), bridgetest.Numbered(10))
+		if want := "no acknowledgement within 1.5s"; n != 3 || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("wrote %d with error %v, want 3 and %q", n, err, want)
+		}
+	})
+}
+
+func TestF08PeerThatStopsReading(t *testing.T) {
+	stop := make(chan struct{})
+	address := standIn(t, func(p *peer) { p.welcome(); <-stop })
+	t.Cleanup(func() { close(stop) })
+	for qos := range 3 {
+		t.Run(fmt.Sprintf("Sink/QoS%d", qos), func(t *testing.T) {
+			set := sinkSettings(t, address, qos)
+			set.WriteTimeout = time.Second
+			s := openSink(t, set)
+			batch := bridgetest.Numbered(200)
+			for i := range batch {
+				batch[i].Payload = make([]byte, 1<<17) // more than the socket's buffers take
+			}
+			within(t, 5*time.Second, "Write and Close", func() {
+				n, err := s.Write(t.Context(), batch)
+				if n == len(batch) || err == nil {
+					t.Errorf("wrote %d with error %v", n, err)
+				}
+				closed(t, s.Close())
+			})
+		})
+	}
+}
+
+func TestF08SilentPeerIsNoticedBySource(t *testing.T) {
+	stop := make(chan struct{})
+	address := standIn(t, func(p *peer) { p.welcome(); p.grant(1); <-stop })
+	t.Cleanup(func() { close(stop) })
+	set := sourceSettings(t, address, 1, "t")
+	set.Keepalive, set.WriteTimeout = time.Second, time.Second
+	s := openSource(t, set)
+	within(t, 5*time.Second, "noticing", func() { expectError(t, s, "pingresp not received") })
+}
+
+func TestSinkGivesUpOneMessageOnly(t *testing.T) {
+	address := standIn(t, func(p *peer) { acknowledge(p, 1<<20, func() {}) })
+	set := sinkSettings(t, address, 1)
+	set.MaxPacket = 1000
+	s := openSink(t, set)
+	for name, bad := range map[string]bridge.Message{
+		"a/#":        {Topic: "a/#"},
+		"a/+/b":      {Topic: "a/+/b"},
+		"is empty":   {Topic: ""},
+		"UTF-8":      {Topic: "a\xff"},
+		"NUL":        {Topic: "a\x00"},
+		"65535":      {Topic: strings.Repeat("a", 65536)},
+		"max_packet": {Topic: "a", Payload: make([]byte, 1000)},
+	} {
+		batch := bridgetest.Numbered(5)
+		batch[3] = bad
+		n, err := s.Write(t.Context(), batch)
+		if n != 3 || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: wrote %d with error %v, want 3 and a permanent one that says %q", name, n, err, name)
+		}
+		if n, err := s.Write(t.Context(), batch[4:]); n != 1 || err != nil {
+			t.Errorf("%s: the sink is broken afterwards: wrote %d with error %v", name, n, err)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package mqtt
+
+import (
+	"sync"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// ref is what acknowledging a message takes.
+type ref struct {
+	id  uint16
+	qos byte
+}
+
+// run is a number of messages in order of arrival. refs[i] belongs to msgs[i].
+type run struct {
+	msgs bridge.Batch
+	refs []ref
+	size int // in bytes, about
+}
+
+func (r *run) add(m bridge.Message, to ref) {
+	r.msgs = append(r.msgs, m)
+	r.refs = append(r.refs, to)
+	r.size += weight(&m)
+}
+
+// weight is about what a message costs in memory.
+func weight(m *bridge.Message) int { return 128 + len(m.Topic) + len(m.Payload) }
+
+// only keeps the messages of QoS 0, or all others, and returns how many went.
+func (r *run) only(qos0 bool) int {
+	kept := run{msgs: r.msgs[:0], refs: r.refs[:0]}
+	before := len(r.msgs)
+	for i, m := range r.msgs {
+		if (r.refs[i].qos == 0) == qos0 {
+			kept.add(m, r.refs[i])
+		}
+	}
+	clear(r.msgs[len(kept.msgs):])
+	*r = kept
+	return before - len(kept.msgs)
+}
+
+// queue holds what has arrived and has not been read, up to a number of bytes.
+type queue struct {
+	limit int
+	ready chan struct{} // holds one after something came to be taken
+	room  chan struct{} // holds one after something was taken
+	ended chan struct{} // closed by end
+
+	mu  sync.Mutex // guards the rest
+	run run
+	err error
+}
+
+func newQueue(limit int) *queue {
+	return &queue{
+		limit: limit,
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+}
+
+// offer adds r if there is room. An empty queue takes any r.
+func (q *queue) offer(r run) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.err != nil:
+		return false
+	case len(q.run.msgs) == 0:
+		q.run = r
+	case q.run.size+r.size > q.limit:
+		return false
+	default:
+		q.run.msgs = append(q.run.msgs, r.msgs...)
+		q.run.refs = append(q.run.refs, r.refs...)
+		q.run.size += r.size
+	}
+	signal(q.ready)
+	return true
+}
+
+// take removes up to most messages. With none left, it returns what end was told.
+func (q *queue) take(most int) (bridge.Batch, []ref, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(most, len(q.run.msgs))
+	if n == 0 {
+		return nil, nil, q.err
+	}
+	batch, refs := q.run.msgs[:n:n], q.run.refs[:n:n]
+	q.run.msgs, q.run.refs = q.run.msgs[n:], q.run.refs[n:]
+	for i := range batch {
+		q.run.size -= weight(&batch[i])
+	}
+	signal(q.room)
+	return batch, refs, nil
+}
+
+// end refuses further messages. Those of QoS 0 that are there stay, if keep says so; the rest
+// goes, since it comes again where it can. It returns how many of QoS 0 went.
+func (q *queue) end(err error, keep bool) (dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.err = err
+		close(q.ended)
+	}
+	q.run.only(true)
+	if !keep {
+		dropped = len(q.run.msgs)
+		q.run = run{}
+	}
+	signal(q.ready)
+	return dropped
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,89 @@
+package mqtt_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+)
+
+func TestSourceSettings(t *testing.T) {
+	for _, c := range []struct {
+		want string // in the error; none if empty
+		set  func(s *mqtt.SourceSettings)
+	}{
+		{"", func(*mqtt.SourceSettings) {}},
+		{"", func(s *mqtt.SourceSettings) {
+			s.Topics = []string{"#", "+", "/", "a/+/b/#", "$share/g/+/x", "$SYS/#", "a//b"}
+		}},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "http://h") }},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "mqtt://h/topic") }},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "mqtt:///x") }},
+		{"", func(s *mqtt.SourceSettings) { s.URL = parse(t, "wss://h/mqtt?x=y") }},
+		{"username: ", func(s *mqtt.SourceSettings) { s.Password = bridge.NewSecret("x") }},
+		{`topics: "a/#/b"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a/#/b"} }},
+		{`topics: "a#"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a#"} }},
+		{`topics: "a+/b"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a+/b"} }},
+		{`topics: ""`, func(s *mqtt.SourceSettings) { s.Topics = []string{""} }},
+		{`topics: "$share/g"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"$share/g"} }},
+		{`topics: "$share/+/a"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"$share/+/a"} }},
+		{`topics: "a" is there twice`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a", "b", "a"} }},
+		{"topics: there is none", func(s *mqtt.SourceSettings) { s.Topics = []string{} }},
+		{"qos: ", func(s *mqtt.SourceSettings) { s.QoS = 3 }},
+		{"session: ", func(s *mqtt.SourceSettings) { s.Session = "dirty" }},
+		{"buffer: ", func(s *mqtt.SourceSettings) { s.Buffer = 0 }},
+		{"keepalive: ", func(s *mqtt.SourceSettings) { s.Keepalive = time.Millisecond }},
+		{"connect_timeout: ", func(s *mqtt.SourceSettings) { s.ConnectTimeout = 0 }},
+		{"write_timeout: ", func(s *mqtt.SourceSettings) { s.WriteTimeout = -1 }},
+		{"max_packet: ", func(s *mqtt.SourceSettings) { s.MaxPacket = 1 << 30 }},
+		{"client_id: ", func(s *mqtt.SourceSettings) { s.ClientID = strings.Repeat("x", 1<<16) }},
+	} {
+		s := sourceSettings(t, "mqtt://127.0.0.1", 1, "t")
+		c.set(s)
+		check(t, s.Validate(), c.want)
+	}
+}
+
+func TestSinkSettings(t *testing.T) {
+	for _, c := range []struct {
+		want string // in the error; none if empty
+		set  func(s *mqtt.SinkSettings)
+	}{
+		{"", func(*mqtt.SinkSettings) {}},
+		{"", func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("a/b") }},
+		{`topic: "a/#"`, func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("a/#") }},
+		{`topic: ""`, func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("") }},
+		{"qos: ", func(s *mqtt.SinkSettings) { s.QoS = -1 }},
+		{"max_inflight: ", func(s *mqtt.SinkSettings) { s.MaxInflight = 65536 }},
+		{"max_inflight: ", func(s *mqtt.SinkSettings) { s.MaxInflight = 0 }},
+		{"ack_timeout: ", func(s *mqtt.SinkSettings) { s.AckTimeout = 0 }},
+		{"url: ", func(s *mqtt.SinkSettings) { s.URL = parse(t, "ftp://h") }},
+	} {
+		s := sinkSettings(t, "mqtt://127.0.0.1", 1)
+		c.set(s)
+		check(t, s.Validate(), c.want)
+	}
+}
+
+func check(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("got %v, want no error", err)
+	case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)):
+		t.Errorf("got %v, want %s…", err, want)
+	}
+}
+
+func TestExclusive(t *testing.T) {
+	s := sinkSettings(t, "mqtt://127.0.0.1:1", 1)
+	if got := s.Exclusive(); got != "" {
+		t.Errorf("without a client_id: %q", got)
+	}
+	s.ClientID = "x"
+	if got := s.Exclusive(); !strings.Contains(got, "x") || !strings.Contains(got, "127.0.0.1:1") {
+		t.Errorf("got %q", got)
+	}
+}
