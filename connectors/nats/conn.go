@@ -1,0 +1,197 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// conn is a connection that is never mended: what ends it ends the instance that has it.
+type conn struct {
+	*nats.Conn
+	servers string        // for errors
+	gone    chan struct{} // closed when the connection has ended
+	socket  atomic.Pointer[net.Conn]
+
+	slow sync.Once // tells about dropped messages
+
+	mu    sync.Mutex // guards cause
+	cause error      // the first reason to end the connection
+}
+
+// connect connects to one of the servers and sees to it that the streams are there.
+func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
+	options, err := s.options(env)
+	if err != nil {
+		return nil, bridge.Permanent(err)
+	}
+	c := &conn{gone: make(chan struct{})}
+	var urls, names []string
+	for _, u := range s.URL {
+		urls, names = append(urls, u.URL.String()), append(names, u.String())
+	}
+	c.servers = strings.Join(names, ", ")
+	options = append(options,
+		nats.SetCustomDialer(dialer(func(network, address string) (net.Conn, error) {
+			d := net.Dialer{Timeout: s.ConnectTimeout}
+			socket, err := d.DialContext(ctx, network, address)
+			if err == nil {
+				c.socket.Store(&socket)
+			}
+			return socket, err
+		})),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.gone) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.trouble(err, env) }))
+	if c.Conn, err = nats.Connect(strings.Join(urls, ","), options...); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("connect to %s: %w%s", c.servers, err, connectHint(err))
+	}
+	if err := ensureStreams(ctx, c, s.Streams); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func connectHint(err error) string {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+		return ": check username and password, token, creds or nkey"
+	case errors.Is(err, nats.ErrNoServers):
+		return ": check url, and whether the server runs"
+	}
+	return ""
+}
+
+type dialer func(network, address string) (net.Conn, error)
+
+func (d dialer) Dial(network, address string) (net.Conn, error) { return d(network, address) }
+
+func (s *Client) options(env bridge.Env) ([]nats.Option, error) {
+	name := s.Name
+	if name == "" {
+		name = "xrtcbridge " + env.Instance
+	}
+	options := []nats.Option{
+		nats.Name(name),
+		nats.Timeout(s.ConnectTimeout),
+		nats.NoReconnect(),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(10 * time.Second), // the deadline of each write
+	}
+	if s.Username != "" {
+		options = append(options, nats.UserInfo(s.Username, s.Password.Reveal()))
+	}
+	if !s.Token.IsZero() {
+		options = append(options, nats.Token(s.Token.Reveal()))
+	}
+	if s.Creds != "" {
+		options = append(options, nats.UserCredentials(s.Creds))
+	}
+	if s.NKey != "" {
+		nkey, err := nats.NkeyOptionFromSeed(s.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("read nkey: %w", err)
+		}
+		options = append(options, nkey)
+	}
+	if s.TLS != (bridge.TLS{}) {
+		config, err := s.TLS.Config()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, nats.Secure(config))
+	}
+	return options, nil
+}
+
+// trouble hears what the server or the client library complain about outside of a call.
+func (c *conn) trouble(err error, env bridge.Env) {
+	switch {
+	case errors.Is(err, nats.ErrSlowConsumer):
+		c.slow.Do(func() { env.Logger.Warn("dropping messages: they come faster than the pipeline takes them") })
+	case errors.Is(err, nats.ErrBadHeaderMsg):
+		env.Logger.Warn("message came with malformed headers, which are left out")
+	default:
+		c.fail(err)
+	}
+}
+
+// fail ends the connection for that reason.
+func (c *conn) fail(err error) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = err
+	}
+	c.mu.Unlock()
+	c.cut()
+}
+
+// err says why the connection has ended.
+func (c *conn) err() error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	if cause == nil {
+		cause = c.LastError()
+	}
+	if cause == nil {
+		cause = nats.ErrConnectionClosed
+	}
+	return fmt.Errorf("connection to %s: %w", c.servers, cause)
+}
+
+// refused returns what the server refused until the last flush.
+func (c *conn) refused() error {
+	err := c.LastError()
+	if err == nil || errors.Is(err, nats.ErrSlowConsumer) || errors.Is(err, nats.ErrBadHeaderMsg) {
+		return nil
+	}
+	return c.err()
+}
+
+// cut closes the socket, so that whoever is blocked in it goes on.
+func (c *conn) cut() {
+	if socket := c.socket.Load(); socket != nil {
+		_ = (*socket).Close()
+	}
+}
+
+// flush waits until the server has handled all that was sent. It returns when ctx is done or the connection has ended.
+func (c *conn) flush(ctx context.Context, timeout time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := c.FlushWithContext(limited)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		return fmt.Errorf("connection to %s: no answer for %s", c.servers, timeout)
+	}
+	return c.err()
+}
+
+// close ends the connection without waiting for the peer.
+func (c *conn) close() {
+	c.cut()
+	c.Conn.Close()
+	<-c.gone
+}
+
+// jetStream returns the JetStream of the connection.
+func (c *conn) jetStream() (jetstream.JetStream, error) { return jetstream.New(c.Conn) }

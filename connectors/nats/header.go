@@ -1,0 +1,96 @@
+package nats
+
+import (
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// header makes headers to publish, in memory that it uses again for each message.
+type header struct {
+	header nats.Header
+	values []string
+}
+
+// reset forgets the headers.
+func (h *header) reset() {
+	if h.header == nil {
+		h.header = nats.Header{}
+	}
+	clear(h.header)
+	h.values = h.values[:0]
+}
+
+// set adds a header as it is.
+func (h *header) set(name, value string) {
+	h.values = append(h.values, value)
+	n := len(h.values)
+	h.header[name] = h.values[n-1 : n : n]
+}
+
+// add adds the headers of a message, escaped, and without orders to the server.
+func (h *header) add(headers map[string]string) {
+	for name, value := range headers {
+		if name == "" || len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") {
+			continue
+		}
+		h.set(escapeName(name), escapeValue(value))
+	}
+}
+
+// escapeName writes what the client library refuses in a name as %XX.
+func escapeName(name string) string {
+	return escape(name, func(_ int, c byte) bool {
+		return c <= ' ' || c >= 0x7f || strings.IndexByte(`"()/,:;<=>?@[\]{}`, c) >= 0
+	})
+}
+
+// escapeValue writes as %XX what would end the header, and white space that the
+// client library would cut off.
+func escapeValue(value string) string {
+	return escape(value, func(i int, c byte) bool {
+		outer := i == 0 || i == len(value)-1
+		return c == '\r' || c == '\n' || c == 0 || outer && (c == ' ' || c == '\t')
+	})
+}
+
+func escape(s string, illegal func(i int, c byte) bool) string {
+	var b *strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case illegal(i, c):
+			if b == nil {
+				b = new(strings.Builder)
+				b.WriteString(s[:i])
+			}
+			const hex = "0123456789ABCDEF"
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		case b != nil:
+			b.WriteByte(c)
+		}
+	}
+	if b == nil {
+		return s
+	}
+	return b.String()
+}
+
+// received splits the headers of a message that came: the id apart from the rest.
+func received(h nats.Header) (id string, rest map[string]string) {
+	for name, values := range h {
+		switch {
+		case len(values) == 0:
+		case name == jetstream.MsgIDHeader:
+			id = values[0]
+		default:
+			if rest == nil {
+				rest = make(map[string]string, len(h))
+			}
+			rest[name] = values[0]
+		}
+	}
+	return id, rest
+}

@@ -1,0 +1,41 @@
+package nats
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A message's reply subject is
+// $JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.DELIVERED.SEQUENCE.CONSUMERSEQUENCE.TIME.PENDING[.TOKEN].
+
+// fromDelivered returns a reply subject from DELIVERED on.
+func fromDelivered(reply string) string {
+	skip := 4
+	if strings.Count(reply, ".") > 8 {
+		skip = 6
+	}
+	for range skip {
+		_, reply, _ = strings.Cut(reply, ".")
+	}
+	return reply
+}
+
+// delivery returns the sequence number of a message and its time.
+func delivery(reply string) (number string, stamp int64) {
+	_, reply, _ = strings.Cut(fromDelivered(reply), ".")
+	number, reply, _ = strings.Cut(reply, ".")
+	_, reply, _ = strings.Cut(reply, ".")
+	text, _, _ := strings.Cut(reply, ".")
+	stamp, _ = strconv.ParseInt(text, 10, 64)
+	return number, stamp
+}
+
+// again reports whether a message has been delivered before.
+func again(reply string) bool { return !strings.HasPrefix(fromDelivered(reply), "1.") }
+
+// sequence returns the sequence number of a message.
+func sequence(reply string) uint64 {
+	number, _ := delivery(reply)
+	n, _ := strconv.ParseUint(number, 10, 64)
+	return n
+}

@@ -1,0 +1,236 @@
+package nats_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
+)
+
+func base36(n int64) string { return strconv.FormatInt(n, 36) }
+
+// bothSinks runs a test with a core and a JetStream sink, whose subject is the
+// topic. received returns what has arrived on subjects a and a.>, n at least.
+func bothSinks(t *testing.T, run func(t *testing.T, sink bridge.Sink, received func(n int) []bridge.Message)) {
+	for _, stream := range []bool{false, true} {
+		t.Run(fmt.Sprintf("jetstream=%t", stream), func(t *testing.T) {
+			s := serve(t, func(o *server.Options) { o.MaxPayload = 1000 })
+			arrived := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a", "a.>"}})
+			sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, stream }))
+			run(t, sink, func(n int) []bridge.Message { return stored(t, arrived, n) })
+		})
+	}
+}
+
+func TestN11PayloadTooLarge(t *testing.T) {
+	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
+		batch := bridge.Batch{
+			{ID: "1", Topic: "a", Payload: []byte("fits")},
+			{ID: "2", Topic: "a", Payload: make([]byte, 1001)},
+			{ID: "3", Topic: "a", Payload: []byte("waits")},
+		}
+		n, err := sink.Write(t.Context(), batch)
+		if n != 1 || !bridge.IsPermanent(err) {
+			t.Fatalf("wrote %d with %v, want 1 and a permanent error", n, err)
+		}
+		for _, want := range []string{`"a"`, " bytes with headers", "1000 at most"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q does not say %s", err, want)
+			}
+		}
+		if n, err := sink.Write(t.Context(), batch[2:]); n != 1 || err != nil {
+			t.Fatalf("wrote %d with %v", n, err)
+		}
+		if got := received(2); len(got) != 2 || string(got[0].Payload) != "fits" || string(got[1].Payload) != "waits" {
+			t.Errorf("received %v", got)
+		}
+	})
+}
+
+func TestS5SubjectsFromMessages(t *testing.T) {
+	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
+		bad := []string{
+			"", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\r\nPUB x 1\r\n", "a\x00b", "a.*", "a.>", "*", ">",
+			"$SYS.REQ.SERVER.PING", "$JS.API.STREAM.DELETE.S", "$KV.a",
+		}
+		for i, subject := range bad {
+			n, err := sink.Write(t.Context(), bridge.Batch{{ID: strconv.Itoa(i), Topic: "a"}, {ID: "bad", Topic: subject}})
+			if n != 1 || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), strconv.Quote(subject)) {
+				t.Errorf("subject %q: wrote %d with %v, want 1 and a permanent error that names it", subject, n, err)
+			}
+		}
+		if got := len(received(len(bad))); got != len(bad) {
+			t.Errorf("%d messages arrived, want %d", got, len(bad))
+		}
+	})
+}
+
+func TestS5HeadersFromMessages(t *testing.T) {
+	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
+		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "id", Topic: "a", Header: map[string]string{
+			"Nats-Rollup":                 "all",
+			"Nats-Expected-Last-Sequence": "17",
+			"nats-ttl":                    "1s",
+			"":                            "nameless",
+			"plain":                       "kept",
+			"in:ject\r\nX":                "v",
+			"value":                       "v\r\nNats-Rollup: all\x00",
+			"outer":                       " v\t",
+		}}})
+		if n != 1 || err != nil {
+			t.Fatalf("wrote %d with %v", n, err)
+		}
+		got := received(1)[0].Header
+		delete(got, jetstream.MsgIDHeader)
+		want := map[string]string{
+			"plain":            "kept",
+			"in%3Aject%0D%0AX": "v",
+			"value":            "v%0D%0ANats-Rollup: all%00",
+			"outer":            "%20v%09",
+		}
+		for k, v := range want {
+			if got[k] != v {
+				t.Errorf("header %q = %q, want %q", k, got[k], v)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("headers %q, want %q", got, want)
+		}
+	})
+}
+
+func TestRefusedPublishing(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		s := serve(t, func(o *server.Options) {
+			o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"a"}},
+			}}}
+		})
+		sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
+			s.JetStream, s.Username, s.Password = stream, "u", bridge.NewSecret("p")
+		}))
+		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
+		if n != 0 || !errors.Is(err, natsgo.ErrPermissionViolation) || !strings.Contains(err.Error(), `"a"`) {
+			t.Errorf("jetstream %t: wrote %d with %v, want an error about the subject", stream, n, err)
+		}
+	}
+}
+
+func TestSubjectWithoutStream(t *testing.T) {
+	s := serve(t, nil)
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
+	n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
+	if n != 0 || err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), `"a": no stream takes that subject`) {
+		t.Errorf("wrote %d with %v, want the hint that there is no stream", n, err)
+	}
+}
+
+func TestOtherStreamThanExpected(t *testing.T) {
+	s := serve(t, nil)
+	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Stream = "T" }))
+	n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
+	if n != 0 || err == nil || !strings.Contains(err.Error(), "expected stream") {
+		t.Errorf("wrote %d with %v, want an error about the stream", n, err)
+	}
+}
+
+func TestN10FullStreamMakesThePipelineWait(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
+		s.JetStream = true
+		s.Streams = map[string]nats.Stream{"S": {Subjects: []string{"a"}, Discard: "new", MaxMsgs: 5}}
+	}))
+	batch := numbered(0, 10)
+	n, err := sink.Write(t.Context(), batch)
+	if n != 5 || err == nil || bridge.IsPermanent(err) {
+		t.Fatalf("wrote %d with %v, want 5 and an error that is not permanent", n, err)
+	}
+	stream, err := js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := sink.Write(t.Context(), batch[5:]); n != 5 || err != nil {
+		t.Errorf("wrote %d with %v to a stream with room", n, err)
+	}
+}
+
+func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	set := func(stream nats.Stream) *nats.SinkSettings {
+		return sinkSettings(t, s, func(s *nats.SinkSettings) { s.Streams = map[string]nats.Stream{"S": stream} })
+	}
+	openSink(t, set(nats.Stream{Subjects: []string{"a.*", "b.>"}, Storage: "memory", MaxBytes: 1 << 20, MaxAge: time.Hour, Duplicates: time.Minute}))
+	stream, err := js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := stream.CachedInfo().Config
+	if c.Storage != jetstream.MemoryStorage || c.MaxBytes != 1<<20 || c.MaxAge != time.Hour || c.Duplicates != time.Minute || c.MaxMsgs != -1 {
+		t.Errorf("created %+v", c)
+	}
+	for subject, covered := range map[string]bool{
+		"a.*": true, "a.x": true, "b.>": true, "b.x.y": true, "b.*": true, "b.*.>": true,
+		"a": false, "a.>": false, "a.x.y": false, "b": false, ">": false, "*.x": false,
+	} {
+		sink, err := nats.Connector().Sink.Open(t.Context(), set(nats.Stream{Subjects: []string{subject}}), bridgetest.Env(t, "test-to"))
+		if covered != (err == nil) {
+			t.Errorf("stream of a.* and b.> asked for %q: err = %v", subject, err)
+		}
+		if err == nil {
+			_ = sink.Close()
+		}
+	}
+}
+
+func numbered(from, to int) bridge.Batch {
+	var b bridge.Batch
+	for i := from; i < to; i++ {
+		b = append(b, bridge.Message{ID: fmt.Sprint("id-", i), Topic: "a", Payload: fmt.Append(nil, i)})
+	}
+	return b
+}
+
+func TestN4WindowIsKept(t *testing.T) {
+	s := serve(t, nil)
+	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
+	const total = 20_000 // five times what the client library lets wait
+	if n, err := sink.Write(t.Context(), numbered(0, total)); n != total || err != nil {
+		t.Fatalf("wrote %d with %v", n, err)
+	}
+	for i, m := range stored(t, stream, total) {
+		if string(m.Payload) != strconv.Itoa(i) {
+			t.Fatalf("message %d of the stream is %s", i, m.Payload)
+		}
+	}
+}
+
+func FuzzConstantSubject(f *testing.F) {
+	for _, s := range []string{"a.b", "a..b", "*", "a.>", "a b", "ä", "\x7f"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		s := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+		s.Subject = bridge.Text(subject)
+		valid := server.IsValidSubject(subject) && server.IsValidLiteralSubject(subject)
+		if err := s.Validate(); err == nil && !valid {
+			t.Errorf("%q is accepted, and the server would refuse it", subject)
+		}
+	})
+}

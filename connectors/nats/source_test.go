@@ -1,0 +1,366 @@
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
+)
+
+// next reads one batch, waiting no longer than a test should.
+func next(t testing.TB, s bridge.Source) (bridge.Batch, bridge.Ack, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
+	defer cancel()
+	b, ack, err := s.Read(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("nothing was read in %s", bridgetest.Timeout)
+	}
+	return b, ack, err
+}
+
+// readN reads n messages without settling them.
+func readN(t testing.TB, s bridge.Source, n int) (bridge.Batch, []bridge.Ack) {
+	t.Helper()
+	var all bridge.Batch
+	var acks []bridge.Ack
+	for len(all) < n {
+		b, ack, err := next(t, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, acks = append(all, b...), append(acks, ack)
+	}
+	return all, acks
+}
+
+func settle(t testing.TB, acks []bridge.Ack, reason error) {
+	t.Helper()
+	for _, ack := range acks {
+		if err := ack(t.Context(), reason); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func publishN(t testing.TB, nc *natsgo.Conn, subject string, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if err := nc.Publish(subject, fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// counted returns an environment that adds what is dropped to n.
+func counted(t testing.TB, n *int) bridge.Env {
+	env := bridgetest.Env(t, "test-from")
+	env.Dropped = func(d int) { *n += d }
+	return env
+}
+
+func TestN5DroppedIsCounted(t *testing.T) {
+	s := serve(t, nil)
+	nc := client(t, s).Conn()
+	var dropped int
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Pending = "a", 10 }), counted(t, &dropped))
+	publishN(t, nc, "a", 0, 1000)
+	sent, received := 1000, 0
+	eventually(t, "everything is received or dropped", func() bool {
+		publishN(t, nc, "a", sent, sent+1) // a count is told with the next batch only
+		sent++
+		b, _, err := next(t, source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		received += len(b)
+		return received+dropped == sent
+	})
+	if dropped == 0 {
+		t.Error("10 places took 1000 messages")
+	}
+}
+
+func TestN5LostConnectionIsCounted(t *testing.T) {
+	s := serve(t, nil)
+	nc := client(t, s).Conn()
+	var dropped int
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Pending = "a", 10 }), counted(t, &dropped))
+	publishN(t, nc, "a", 0, 1000)
+	eventually(t, "the server has sent everything", func() bool {
+		c, err := s.Connz(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := 0
+		for _, info := range c.Conns {
+			sent += int(info.OutMsgs)
+		}
+		return sent == 1000
+	})
+	shutdown(s)
+	received := 0
+	for {
+		b, _, err := next(t, source)
+		received += len(b)
+		if err != nil {
+			break
+		}
+	}
+	if err := source.Close(); err != nil {
+		t.Error(err)
+	}
+	if received+dropped != 1000 {
+		t.Errorf("received %d, dropped %d, together %d of 1000", received, dropped, received+dropped)
+	}
+}
+
+func TestQueueGroupShares(t *testing.T) {
+	s := serve(t, nil)
+	nc := client(t, s).Conn()
+	settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subjects, s.Queue = []string{"a", "b"}, "q" })
+	first := openSource(t, settings, bridgetest.Env(t, "one"))
+	second := openSource(t, settings, bridgetest.Env(t, "two"))
+	publishN(t, nc, "a", 0, 500)
+	publishN(t, nc, "b", 0, 500)
+	got := make(chan int)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for _, source := range []bridge.Source{first, second} {
+		readers.Go(func() {
+			for {
+				b, _, err := source.Read(ctx)
+				if err != nil {
+					return
+				}
+				select {
+				case got <- len(b):
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	defer readers.Wait()
+	defer cancel()
+	total := 0
+	for total < 1000 {
+		select {
+		case n := <-got:
+			total += n
+		case <-time.After(bridgetest.Timeout):
+			t.Fatalf("%d of 1000 messages arrived", total)
+		}
+	}
+	if total != 1000 {
+		t.Errorf("%d messages arrived, 1000 were sent", total)
+	}
+}
+
+func TestRefusedSubscription(t *testing.T) {
+	s := serve(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
+			Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
+		}}}
+	})
+	settings := sourceSettings(t, s, func(s *nats.SourceSettings) {
+		s.Subject, s.Username, s.Password = "secret", "u", bridge.NewSecret("p")
+	})
+	_, err := nats.Connector().Source.Open(t.Context(), settings, bridgetest.Env(t, "test-from"))
+	if !errors.Is(err, natsgo.ErrPermissionViolation) || !strings.Contains(err.Error(), "secret") {
+		t.Errorf("err = %v, want one about the subject", err)
+	}
+}
+
+func streamSource(t testing.TB, s *server.Server, env bridge.Env) bridge.Source {
+	t.Helper()
+	return openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) {
+		s.Stream, s.Durable, s.AckWait = "S", "D", time.Second
+	}), env)
+}
+
+func TestN6SlowPipelineGetsNothingTwice(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	publishN(t, js.Conn(), "a", 0, 300)
+	env := bridgetest.Env(t, "test-from")
+	env.MaxBatch = 100 // so that some wait unread
+	source := streamSource(t, s, env)
+	batch, acks := readN(t, source, 100)
+	<-time.After(3 * time.Second) // three times ack_wait
+	settle(t, acks, nil)
+	_, acks = readN(t, source, 300-len(batch))
+	settle(t, acks, nil)
+	if err := source.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info := consumerInfo(t, stream)
+	if info.NumAckPending != 0 || info.Delivered.Consumer != 300 || info.AckFloor.Stream != 300 {
+		t.Errorf("pending %d, delivered %d times, acknowledged to %d; want 0, 300, 300",
+			info.NumAckPending, info.Delivered.Consumer, info.AckFloor.Stream)
+	}
+}
+
+func consumerInfo(t testing.TB, stream jetstream.Stream) *jetstream.ConsumerInfo {
+	t.Helper()
+	c, err := stream.Consumer(t.Context(), "D")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.CachedInfo()
+}
+
+func TestN7GracefulStopDuplicatesNothing(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	seen := map[string]int{}
+	for round := range 5 {
+		publishN(t, js.Conn(), "a", round*500, round*500+500)
+		source := streamSource(t, s, bridgetest.Env(t, "test-from"))
+		batch, acks := readN(t, source, 300)
+		settle(t, acks, nil)
+		for _, m := range batch {
+			seen[m.ID]++
+		}
+		if err := source.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := streamSource(t, s, bridgetest.Env(t, "test-from"))
+	batch, acks := readN(t, source, 2500-len(seen))
+	settle(t, acks, nil)
+	for _, m := range batch {
+		seen[m.ID]++
+	}
+	for id, n := range seen {
+		if n > 1 {
+			t.Fatalf("message %s came %d times", id, n)
+		}
+	}
+	if err := source.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info := consumerInfo(t, stream); info.NumAckPending != 0 || info.NumPending != 0 {
+		t.Errorf("%d without acknowledgement, %d not delivered", info.NumAckPending, info.NumPending)
+	}
+}
+
+func TestN8ConsumerOrStreamDeleted(t *testing.T) {
+	for name, remove := range map[string]func(context.Context, jetstream.JetStream) error{
+		"consumer": func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteConsumer(ctx, "S", "D") },
+		"stream":   func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, "S") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, nil)
+			js := client(t, s)
+			createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+			source := streamSource(t, s, bridgetest.Env(t, "test-from"))
+			publishN(t, js.Conn(), "a", 0, 1)
+			_, acks := readN(t, source, 1)
+			settle(t, acks, nil)
+			if err := remove(t.Context(), js); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := next(t, source)
+			if err == nil || !strings.Contains(err.Error(), `consumer "D" of stream "S"`) {
+				t.Errorf("err = %v, want one that names consumer and stream", err)
+			}
+		})
+	}
+}
+
+func TestN9RestartGetsUnreadAtOnce(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	publishN(t, js.Conn(), "a", 0, 100)
+	settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.AckWait = "S", time.Hour })
+	env := bridgetest.Env(t, "test-from")
+	env.MaxBatch = 20
+	for range 4 {
+		source := openSource(t, settings, env)
+		readN(t, source, 50)
+		if err := source.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch, _ := readN(t, openSource(t, settings, env), 100)
+	seen := map[string]bool{}
+	for _, m := range batch {
+		seen[string(m.Payload)] = true
+	}
+	if len(batch) != 100 || len(seen) != 100 {
+		t.Errorf("%d messages came, %d different ones; want 100 once each", len(batch), len(seen))
+	}
+}
+
+func TestStreamMessages(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
+	before := time.Now()
+	if _, err := js.Publish(t.Context(), "a.own", nil, jetstream.WithMsgID("mine")); err != nil {
+		t.Fatal(err)
+	}
+	publishN(t, js.Conn(), "a.left-out", 0, 1)
+	publishN(t, js.Conn(), "a.other", 0, 1)
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) {
+		s.Stream, s.Filter = "S", []string{"a.own", "a.other"}
+	}), bridgetest.Env(t, "test-from"))
+	batch, _ := readN(t, source, 2)
+	created := stream.CachedInfo().Created.UnixNano()
+	if batch[0].ID != "mine" || batch[0].Header != nil {
+		t.Errorf("id %q and headers %v, want mine and none", batch[0].ID, batch[0].Header)
+	}
+	if want := fmt.Sprintf("S.%s:3", base36(created)); batch[1].ID != want {
+		t.Errorf("id %q, want %q", batch[1].ID, want)
+	}
+	for _, m := range batch {
+		if m.Time.Before(before.Add(-time.Second)) || m.Time.After(time.Now().Add(time.Second)) {
+			t.Errorf("time %v, want about %v", m.Time, before)
+		}
+	}
+}
+
+func TestSourceWithoutStream(t *testing.T) {
+	for name, o := range map[string]func(*server.Options){
+		"declare it under streams": nil,
+		"switch JetStream on":      func(o *server.Options) { o.JetStream = false },
+	} {
+		s := serve(t, o)
+		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })
+		_, err := nats.Connector().Source.Open(t.Context(), settings, bridgetest.Env(t, "test-from"))
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("err = %v, want the hint to %s", err, name)
+		}
+	}
+}
+
+func TestDurableIsThereWithAnotherFilter(t *testing.T) {
+	s := serve(t, nil)
+	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
+	set := func(filter string) *nats.SourceSettings {
+		return sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Durable, s.Filter = "S", "D", []string{filter} })
+	}
+	openSource(t, set("a.b"), bridgetest.Env(t, "test-from"))
+	_, err := nats.Connector().Source.Open(t.Context(), set("a.c"), bridgetest.Env(t, "test-from"))
+	if err == nil || !strings.Contains(err.Error(), `"a.b"`) {
+		t.Errorf("err = %v, want one that names the filter it has", err)
+	}
+}

@@ -1,0 +1,100 @@
+package nats
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// subject renders subjects to publish to.
+type subject struct {
+	template bridge.Template
+	fixed    string // the subject, if it is the same for all messages
+}
+
+func newSubject(t bridge.Template) subject {
+	fixed, constant := t.Constant()
+	if !constant {
+		fixed = "" // what Constant returned is a prefix
+	}
+	return subject{t, fixed}
+}
+
+// of returns the subject for m. An error is permanent.
+func (s subject) of(m *bridge.Message) (string, error) {
+	if s.fixed != "" {
+		return s.fixed, nil
+	}
+	text, err := s.template.Render(m)
+	switch {
+	case err != nil:
+		return "", bridge.Permanent(fmt.Errorf("render subject: %w", err))
+	case !publishable(text):
+		return "", bridge.Permanent(fmt.Errorf("publish to %q: not a subject: it has white space, an empty word, or * or > for a word", text))
+	case text[0] == '$':
+		return "", bridge.Permanent(fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects", text))
+	}
+	return text, nil
+}
+
+// publishable reports whether messages can be published to s.
+func publishable(s string) bool {
+	if !words(s) {
+		return false
+	}
+	for w := range strings.SplitSeq(s, ".") {
+		if w == "*" || w == ">" {
+			return false
+		}
+	}
+	return true
+}
+
+// subscribable reports whether s can be subscribed to.
+func subscribable(s string) bool {
+	if !words(s) {
+		return false
+	}
+	rest := strings.TrimSuffix(s, ".>")
+	for w := range strings.SplitSeq(rest, ".") {
+		if w == ">" && s != ">" {
+			return false
+		}
+	}
+	return true
+}
+
+// words reports whether s is words with dots between.
+func words(s string) bool {
+	empty := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c <= ' ' || c == 0x7f:
+			return false
+		case c != '.':
+			empty = false
+		case empty:
+			return false
+		default:
+			empty = true
+		}
+	}
+	return !empty
+}
+
+// covers reports whether every subject that matches filter matches by too.
+func covers(by, filter string) bool {
+	b, f := strings.Split(by, "."), strings.Split(filter, ".")
+	for i, w := range b {
+		switch {
+		case w == ">":
+			return len(f) > i
+		case i >= len(f) || f[i] == ">":
+			return false
+		case w != "*" && w != f[i]:
+			return false
+		}
+	}
+	return len(b) == len(f)
+}
