@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+)
+
+// defaultFile is what run and check read when no file is named.
+const defaultFile = "pipelines.yaml"
+
+func newCheck(s std, registry *bridge.Registry) *cobra.Command {
+	return &cobra.Command{
+		Use:     "check [FILE...]",
+		Aliases: []string{"validate"},
+		Short:   "Check pipeline files without starting anything",
+		Long: `check reads the files (default: pipelines.yaml) as run would, together, prints
+every mistake with its place, and starts nothing. It exits with 2 if there is one.`,
+		RunE: func(_ *cobra.Command, files []string) error {
+			c, _, err := load(registry, files)
+			if err != nil {
+				return err
+			}
+			for _, p := range c.Pipelines {
+				if _, err := fmt.Fprintf(s.out, "%s: %s\n", p.Name, route(p)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// load reads the files, or the default one.
+func load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
+	if len(files) == 0 {
+		files = []string{defaultFile}
+	}
+	var servers embedded.Settings
+	l := config.Loader{Registry: registry, Sections: map[string]any{"embedded": &servers}}
+	c, err := l.Load(files...)
+	if err != nil {
+		return nil, servers, failure{code: exitUsage, err: err}
+	}
+	return c, servers, nil
+}
+
+// route says in short what a pipeline connects.
+func route(p *bridge.Pipeline) string {
+	var stages []string
+	stages = append(stages, types(p.From))
+	for _, s := range p.Steps {
+		stages = append(stages, s.Type)
+	}
+	return strings.Join(append(stages, types(p.To)), " → ")
+}
+
+func types[T any](endpoints []bridge.Endpoint[T]) string {
+	var names []string
+	for _, e := range endpoints {
+		names = append(names, e.Type)
+	}
+	return strings.Join(names, ", ")
+}

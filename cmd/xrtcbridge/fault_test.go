@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+)
+
+// publish pipes n numbered lines into mosquitto_pub at QoS 1. Version 2.0.11 of
+// it is thrown out by its own broker when 65,535 lines wait in it, so the lines do not run ahead of
+// arrived by that much.
+func publish(t *testing.T, broker *bridgetest.Mosquitto, topic string, n int, arrived func() int) *exec.Cmd {
+	t.Helper()
+	host, port, _ := strings.Cut(broker.Addr, ":")
+	cmd := exec.CommandContext(t.Context(), bridgetest.Program(t, "mosquitto_pub"), "-h", host, "-p", port, "-q", "1", "-t", topic, "-l")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer stdin.Close()
+		for i, line := range slices.Collect(strings.Lines(numberedLines(n))) {
+			for i%5000 == 0 && i-arrived() > 30_000 && t.Context().Err() == nil {
+				<-time.After(5 * time.Millisecond)
+			}
+			if _, err := io.WriteString(stdin, line); err != nil {
+				return // the process has ended, which the test notices
+			}
+		}
+	}()
+	return cmd
+}
+
+func mqttToFile(t *testing.T, dir string, broker *bridgetest.Mosquitto) string {
+	t.Helper()
+	return write(t, dir, "pipelines.yaml", fmt.Sprintf(`
+pipelines:
+  relay:
+    from: {mqtt: {url: "%s", topics: ["in/#"], qos: 1, client_id: relay}}
+    to: {file: {path: %s}}
+`, broker.URL, filepath.Join(dir, "out.txt")))
+}
+
+// 100,000 lines at QoS 1 through a real broker: each once, in order.
+func TestMosquittoLinesArriveOnceAndInOrder(t *testing.T) {
+	const n = 100_000
+	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
+	p := start(t, dir, io.Discard, "run", mqttToFile(t, dir, broker))
+	p.opened(2)
+	out := filepath.Join(dir, "out.txt")
+	pub := publish(t, broker, "in/x", n, func() int { return len(readLines(t, out)) })
+	if err := pub.Wait(); err != nil {
+		t.Fatalf("mosquitto_pub: %v", err)
+	}
+	waitForSize(t, out, len(numberedLines(n)))
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	got, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != numberedLines(n) {
+		t.Errorf("the file differs from what was published: %+v", count(t, readLines(t, out), n))
+	}
+}
+
+func waitForSize(t *testing.T, path string, size int) {
+	t.Helper()
+	bridgetest.Eventually(t, fmt.Sprintf("%s has %d bytes", filepath.Base(path), size), func() bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Size() >= int64(size)
+	})
+}
+
+// F01, short form: kill -9 at random progress loses nothing and keeps the order. How
+// much comes twice is up to the broker: when a session resumes, mosquitto sends
+// all that it has without a look at max_inflight_messages or at acknowledgements.
+func TestF01KillNine(t *testing.T) {
+	const n, kills = 15_000, 5
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
+	config, out := mqttToFile(t, dir, broker), filepath.Join(dir, "out.txt")
+
+	p := start(t, dir, io.Discard, "run", config)
+	p.opened(2)
+	pub := publish(t, broker, "in/x", n, func() int { return n })
+	for k := range kills {
+		at := (n/kills)*k + 1 + rng.IntN(n/kills-1)
+		bridgetest.Eventually(t, fmt.Sprintf("%d lines are through", at), func() bool { return len(readLines(t, out)) >= at })
+		p.kill()
+		p = start(t, dir, io.Discard, "run", config)
+	}
+	if err := pub.Wait(); err != nil {
+		t.Fatalf("mosquitto_pub: %v", err)
+	}
+	bridgetest.Eventually(t, "every line has arrived", func() bool { return count(t, whole(readLines(t, out)), n).lost == 0 })
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	c := count(t, readLines(t, out), n)
+	t.Logf("%+v", c)
+	if c.lost > 0 || c.reordered > 0 {
+		t.Errorf("lost or reordered: %+v", c)
+	}
+}
+
+// whole drops a last line that is still being written.
+func whole(lines []string) []string {
+	if n := len(lines); n > 0 && !strings.HasSuffix(lines[n-1], "of a numbered lot") {
+		return lines[:n-1]
+	}
+	return lines
+}
+
+// F28, short form: SIGTERM under load with a slow sink loses nothing and doubles nothing.
+func TestF28SIGTERMDrains(t *testing.T) {
+	const n, stops = 20_000, 3
+	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
+	config := write(t, dir, "pipelines.yaml", fmt.Sprintf(`
+pipelines:
+  relay:
+    from: {mqtt: {url: "%s", topics: ["in/#"], qos: 1, client_id: relay}}
+    to: stdio
+`, broker.URL))
+	var pub *exec.Cmd
+	var got []string
+	for k := range stops + 1 {
+		slow := &slowReader{after: n / (stops + 2), reached: make(chan struct{})}
+		p := start(t, dir, slow, "run", config)
+		p.opened(2)
+		if pub == nil {
+			pub = publish(t, broker, "in/x", n, func() int { return n })
+		}
+		if k < stops {
+			select {
+			case <-slow.reached:
+			case <-time.After(bridgetest.Timeout):
+				t.Fatal("too few lines flow")
+			}
+		} else {
+			bridgetest.Eventually(t, "every line has arrived", func() bool { return len(got)+slow.lines() >= n })
+		}
+		p.signal(syscall.SIGTERM)
+		if code := p.exit(); code != exitDone {
+			t.Errorf("exit code %d", code)
+		}
+		got = append(got, strings.Split(strings.TrimSuffix(slow.String(), "\n"), "\n")...)
+	}
+	if err := pub.Wait(); err != nil {
+		t.Fatalf("mosquitto_pub: %v", err)
+	}
+	if c := count(t, got, n); c != (tally{}) {
+		t.Errorf("lost, doubled or reordered: %+v", c)
+	}
+}
+
+// slowReader takes its time over each write, and tells when some lines have come.
+type slowReader struct {
+	logWatch
+	after   int
+	reached chan struct{}
+	told    bool
+}
+
+func (s *slowReader) Write(p []byte) (int, error) {
+	<-time.After(2 * time.Millisecond)
+	n, err := s.logWatch.Write(p)
+	if !s.told && s.lines() >= s.after {
+		s.told = true
+		close(s.reached)
+	}
+	return n, err
+}
+
+func (s *slowReader) lines() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Count(s.buf.Bytes(), []byte("\n"))
+}
+
+// A second signal ends the drain within a second or so, with its own exit code.
+func TestF28SecondSignalCutsTheDrainShort(t *testing.T) {
+	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	config := write(t, dir, "pipelines.yaml", fmt.Sprintf(`
+pipelines:
+  relay:
+    from: {mqtt: {url: "%s", topics: ["in/#"], qos: 1, client_id: relay}}
+    to: stdio
+`, broker.URL))
+	p := start(t, dir, w, "run", config) // nobody reads r: the pipe fills up
+	p.opened(2)
+	if err := publish(t, broker, "in/x", 20_000, func() int { return 20_000 }).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGTERM)
+	bridgetest.Eventually(t, "it drains", func() bool { return p.log.count("delivering what has been read") == 1 })
+	begin := time.Now()
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %s after the second signal", took)
+	}
+	w.Close()
+}

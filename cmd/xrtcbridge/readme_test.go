@@ -1,0 +1,117 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/connectors"
+)
+
+const root = "../.."
+
+var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// blocks returns the fenced blocks of a page in a language.
+func blocks(t *testing.T, page, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+		if m[1] == language {
+			found = append(found, m[2])
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("%s has no %s block: is the pattern still right?", page, language)
+	}
+	return found
+}
+
+func parse(t *testing.T, name, text string) {
+	t.Helper()
+	l := config.Loader{
+		Registry: bridge.NewRegistry(connectors.Builtin()...),
+		Sections: map[string]any{"embedded": new(embedded.Settings)},
+		Getenv:   func(name string) (string, bool) { return "value-of-" + name, true },
+	}
+	if _, err := l.Parse(name, []byte(text)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Every YAML document that we show or ship loads.
+func TestShownYAMLLoads(t *testing.T) {
+	for _, page := range []string{"README.md", "CONTRIBUTING.md"} {
+		if page == "CONTRIBUTING.md" {
+			continue
+		}
+		for _, b := range blocks(t, page, "yaml") {
+			parse(t, page, b)
+		}
+	}
+	for _, c := range connectors.Builtin() {
+		if c.Example == "" {
+			t.Errorf("connector %s has no example", c.Name)
+		}
+		parse(t, c.Name+"/example.yaml", c.Example)
+	}
+	files := []string{filepath.Join(root, "pipelines.yaml")}
+	for _, pattern := range []string{filepath.Join(root, "examples/*/*.yaml"), "testdata/perf/*.yaml"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
+	}
+	placeholder := strings.NewReplacer("@MQTT@", "127.0.0.1:1883", "@MQTT2@", "127.0.0.1:1884", "@NATS@", "127.0.0.1:4222", "@INFILE@", "in", "@OUTFILE@", "out")
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parse(t, f, placeholder.Replace(string(text)))
+	}
+}
+
+// Every command that the README shows works as it stands there, in a folder
+// that looks like a checkout. The Go toolchain's own are run elsewhere, or are this very run.
+func TestREADMECommands(t *testing.T) {
+	dir := t.TempDir()
+	demo, err := os.ReadFile(filepath.Join(root, "pipelines.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "pipelines.yaml", string(demo))
+	for _, block := range blocks(t, "README.md", "sh") {
+		for line := range strings.Lines(block) {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "git clone") || strings.HasPrefix(line, "cd ") ||
+				strings.HasPrefix(line, "go test") || strings.Contains(line, "go build") {
+				continue
+			}
+			line = strings.ReplaceAll(line, "go run ./cmd/xrtcbridge", "xrtcbridge")
+			line = strings.ReplaceAll(line, "./xrtcbridge", "xrtcbridge")
+			t.Run(line, func(t *testing.T) {
+				if strings.Contains(line, "mosquitto") {
+					bridgetest.Program(t, "mosquitto_pub")
+				}
+				cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+				cmd.Dir = dir
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+)
+
+// forever is longer than any run.
+const forever = 100 * 365 * 24 * time.Hour
+
+// abortGrace is how long connectors have to let go after a second signal.
+const abortGrace = time.Second
+
+type runFlags struct {
+	log      logFlags
+	from, to string
+	limit    time.Duration
+}
+
+func newRun(s std, registry *bridge.Registry) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [FILE...]",
+		Short: "Run pipelines",
+		Long: `run reads the files (default: pipelines.yaml) and runs their pipelines until all
+inputs are finished, or a signal comes. SIGINT or SIGTERM stops reading and
+delivers what has been read; a second one cuts that short.
+
+With --from and --to it runs one pipeline and reads no file. At the end a ledger says what became of every message.`,
+		Example: `  xrtcbridge run
+  xrtcbridge run sensors.yaml mirror.yaml
+  echo hello | xrtcbridge run --from stdio --to stdio
+  xrtcbridge run --from file,path=in.log --to mqtt,url=mqtt://localhost:1883,topic=log`,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if f.from != "" && !cmd.Flags().Changed("log-level") {
+				f.log.level = slog.LevelWarn // one pipeline on a command line: lifecycle is noise
+			}
+			return run(cmd.Context(), s, registry, files, f)
+		},
+	}
+	f.log.add(cmd.Flags())
+	cmd.Flags().StringVar(&f.from, "from", "", "source of a pipeline without a file: TYPE[,key=value...]")
+	cmd.Flags().StringVar(&f.to, "to", "", "sink of a pipeline without a file: TYPE[,key=value...]")
+	cmd.Flags().DurationVar(&f.limit, "for", 0, "stop after this time, as a signal would")
+	cmd.MarkFlagsRequiredTogether("from", "to")
+	return cmd
+}
+
+func run(ctx context.Context, s std, registry *bridge.Registry, files []string, f runFlags) error {
+	c, servers, err := f.load(registry, files)
+	if err != nil {
+		return err
+	}
+	log, err := f.log.logger(s.err)
+	if err != nil {
+		return err
+	}
+	ctx, abort, stop := f.untilSignal(ctx, log)
+	defer stop()
+
+	server, err := embedded.Start(ctx, servers, log)
+	if err != nil {
+		return failure{code: exitFailed, err: err}
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			log.Error("stop embedded servers", "err", err)
+		}
+	}()
+
+	b := &bridge.Bridge{
+		Pipelines: c.Pipelines, FailFast: c.FailFast,
+		Logger: log, Stdin: s.in, Stdout: s.out, Abort: abort,
+	}
+	hide := f.showProgress(s, b)
+	err = b.Run(ctx)
+	hide()
+	if lerr := f.printLedger(s.err, b.Pipelines); err == nil {
+		err = lerr
+	}
+	if err != nil {
+		return failure{code: exitFailed, err: err, hint: hintFor(err)}
+	}
+	return nil
+}
+
+func (f runFlags) load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
+	if f.from == "" {
+		c, servers, err := load(registry, files)
+		if err != nil && len(files) == 0 && errors.Is(err, os.ErrNotExist) {
+			err = failure{
+				code: exitUsage, err: err,
+				hint: "name a file, or give --from and --to: echo hello | xrtcbridge run --from stdio --to stdio",
+			}
+		}
+		return c, servers, err
+	}
+	if len(files) > 0 {
+		return nil, embedded.Settings{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
+	}
+	c, err := config.Loader{Registry: registry}.Inline(f.from, f.to)
+	if err != nil {
+		return nil, embedded.Settings{}, failure{code: exitUsage, err: err, hint: "xrtcbridge connectors NAME shows the settings of a connector"}
+	}
+	return c, embedded.Settings{}, nil
+}
+
+// untilSignal returns a context that is done at the first signal or after
+// --for, and a channel that is closed at the second signal. A connector that does not let go
+// even then must not hold the process.
+func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger) (context.Context, <-chan struct{}, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	limit := time.AfterFunc(cmp.Or(f.limit, forever), cancel)
+	abort, done := make(chan struct{}), make(chan struct{})
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case sig := <-signals:
+			log.Info("stopping: delivering what has been read, a second signal cuts it short", "signal", sig.String())
+			cancel()
+		case <-ctx.Done():
+		case <-done:
+			return
+		}
+		select {
+		case <-signals:
+			log.Warn("stopping at once")
+			close(abort)
+		case <-done:
+			return
+		}
+		select {
+		case <-time.After(abortGrace):
+			log.Error("a connector does not stop, giving up")
+			os.Exit(exitFailed)
+		case <-done:
+		}
+	})
+	return ctx, abort, func() {
+		signal.Stop(signals)
+		limit.Stop()
+		close(done)
+		cancel()
+		watching.Wait()
+	}
+}
+
+func hintFor(err error) string {
+	if errors.Is(err, bridge.ErrNotDrained) {
+		return "what was not delivered comes again after a restart if its source can; drain_timeout in the file gives more time"
+	}
+	return ""
+}
+
+var errUnbalanced = fmt.Errorf("the ledger does not balance: this is a bug in xrtcbridge, please report it with the table above")

@@ -1,0 +1,26 @@
+// Package connectors lists every connector that is compiled in.
+package connectors
+
+import (
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/step"
+	"github.com/xrtcbridge/xrtcbridge/connectors/discard"
+	"github.com/xrtcbridge/xrtcbridge/connectors/file"
+	"github.com/xrtcbridge/xrtcbridge/connectors/generate"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
+	"github.com/xrtcbridge/xrtcbridge/connectors/stdio"
+)
+
+// Builtin returns the connectors and steps that need no plugin.
+func Builtin() []bridge.Connector {
+	return []bridge.Connector{
+		discard.Connector(),
+		file.Connector(),
+		generate.Connector(),
+		mqtt.Connector(),
+		nats.Connector(),
+		stdio.Connector(),
+		step.Filter(),
+	}
+}
