@@ -35,9 +35,9 @@ import (
 func BenchmarkPairs(b *testing.B) {
 	for _, p := range []pair{
 		{"stdio-stdio", 1_000_000, linesToLines, `{stdio: {}}`, `{stdio: {}}`, loopLines},
-		{"file-file", 1_000_000, linesToLines, `{file: {path: "$IN"}}`, `{file: {path: "$OUT"}}`, loopLines},
+		{"file-file", 1_000_000, linesToLines, `{file: {path: "$IN"}}`, `{file: {path: "$OUT", sync: false}}`, loopLines},
 		{"file-nats", 500_000, linesToNATS, `{file: {path: "$IN"}}`, `{nats: {url: "$NATS", subject: out}}`, loopLinesToNATS},
-		{"nats-file", 500_000, natsToLines, `{nats: {url: "$NATS", subject: in}}`, `{file: {path: "$OUT"}}`, loopNATSToLines},
+		{"nats-file", 500_000, natsToLines, `{nats: {url: "$NATS", subject: in}}`, `{file: {path: "$OUT", sync: false}}`, loopNATSToLines},
 		{"mqtt-nats", 200_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 0}}`, `{nats: {url: "$NATS", subject: out}}`, loopMQTTToNATS},
 		{"mqtt1-jetstream", 100_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 1}}`, `{nats: {url: "$NATS", subject: out, stream: OUT}}`, loopMQTTToJetStream},
 		{"nats-mqtt", 200_000, natsToMQTT, `{nats: {url: "$NATS", subject: in}}`, `{mqtt: {url: "$MQTT", topic: out, qos: 0}}`, loopNATSToMQTT},
@@ -352,15 +352,20 @@ func loopNATSToLines(ctx context.Context, f *field) {
 	nc, _ := nats.Connect(f.nats)
 	defer nc.Close()
 	out := bufio.NewWriterSize(f.stdout, 1<<16)
-	var sub *nats.Subscription
-	sub, _ = nc.Subscribe("in", func(m *nats.Msg) {
-		_, _ = out.Write(m.Data)
-		_ = out.WriteByte('\n')
-		if waiting, _, _ := sub.Pending(); waiting == 0 {
-			_ = out.Flush()
+	arrived := make(chan *nats.Msg, 1<<16)
+	_, _ = nc.ChanSubscribe("in", arrived)
+	for {
+		select {
+		case m := <-arrived:
+			_, _ = out.Write(m.Data)
+			_ = out.WriteByte('\n')
+			if len(arrived) == 0 {
+				_ = out.Flush()
+			}
+		case <-ctx.Done():
+			return
 		}
-	})
-	<-ctx.Done()
+	}
 }
 
 func loopMQTTToNATS(ctx context.Context, f *field) {
@@ -380,7 +385,7 @@ func loopMQTTToJetStream(ctx context.Context, f *field) {
 		m paho.Message
 		f jetstream.PubAckFuture
 	}
-	inOrder := make(chan sent, 1024)
+	inOrder := make(chan sent, 1000) // below the library's limit, where publishing fails
 	var acking sync.WaitGroup
 	acking.Go(func() {
 		for s := range inOrder {

@@ -9,8 +9,8 @@
 // topic. In them seq counts from 1, now is the time, rand a number from 0 to 1. The
 // default payload is {"seq":1,"time":"…"}.
 //
-// The first message comes at once, and each following one when it is due. If the
-// sinks are slow, messages that have fallen due are made up for, but not those of more
+// The first message comes after one interval, so that a subscriber which starts
+// at the same time misses none, and each following one when it is due. If the sinks are slow, messages that have fallen due are made up for, but not those of more
 // than the last second: a load that was held up does not come down in one heap.
 //
 // # Delivery
