@@ -15,13 +15,14 @@ type Source interface {
 	//
 	// Read is called from one goroutine, and again only when the pipeline has
 	// room: back-pressure is a Read that is not called. It returns ctx.Err()
-	// soon after ctx is done, without losing a message by that.
+	// soon after ctx is done, without losing a message by that, and is not called again then.
 	//
 	// io.EOF says that the input is finished: the engine settles what is in
-	// flight and ends this source with success. After any other error the engine
-	// closes the instance, waits (back-off with jitter), and opens a new one;
-	// [Permanent] says that this would be in vain, and stops the pipeline. A batch that comes
-	// with an error is handled before the error.
+	// flight and ends this source with success. After any other error, be it one
+	// that wraps io.EOF (a connection that broke), the engine closes the instance,
+	// waits (back-off with jitter), and opens a new one; [Permanent] says that this
+	// would be in vain, and stops the pipeline. A batch that comes with an error is
+	// handled before the error.
 	Read(ctx context.Context) (batch Batch, ack Ack, err error)
 
 	// Close frees the instance, making a blocked Read return. It may be called

@@ -2,13 +2,14 @@ package bridge
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
 
-// nackTimeout bounds an Ack that comes when the drain is over.
-const nackTimeout = time.Second
+// nackTimeout bounds an Ack that comes when the drain is over. It is shorter than what
+// a process waits after a second signal.
+const nackTimeout = 500 * time.Millisecond
 
 // flights are the batches of one source instance between Read and Ack.
 //
@@ -18,13 +19,11 @@ const nackTimeout = time.Second
 type flights struct {
 	in   *input
 	work context.Context //nolint:containedctx // one value per source instance, made by newFlights
-	stop func()          // ends reading after a failure
 
 	queue   chan *flight // nil with one slot
 	settled sync.WaitGroup
 
-	mu  sync.Mutex // guards err
-	err error      // the first failure
+	err error // what failed; belongs to the goroutine that settles, and then to wait
 }
 
 type flight struct {
@@ -32,8 +31,8 @@ type flight struct {
 	done chan error
 }
 
-func (in *input) newFlights(work context.Context, stop func()) *flights {
-	f := &flights{in: in, work: work, stop: stop}
+func (in *input) newFlights(work context.Context) *flights {
+	f := &flights{in: in, work: work}
 	if n := cap(in.slots); n > 1 {
 		f.queue = make(chan *flight, n)
 		f.settled.Go(f.settleAll)
@@ -41,29 +40,24 @@ func (in *input) newFlights(work context.Context, stop func()) *flights {
 	return f
 }
 
-// launch processes and writes the batch, or starts to. An error stops the pipeline.
-func (f *flights) launch(b Batch, ack Ack) error {
+// launch processes and writes the batch, or starts to. What fails has stopped reading,
+// and wait returns it.
+func (f *flights) launch(b Batch, ack Ack) {
 	if f.queue == nil {
-		err := f.pass(b)
-		f.settle(ack, err)
-		return err
+		f.settle(ack, f.pass(b))
+		return
 	}
 	l := &flight{ack: ack, done: make(chan error, 1)}
-	f.in.turn.Lock()
-	b, err := f.in.process(f.work, b)
-	f.in.slots <- struct{}{}
 	f.queue <- l
-	f.in.turn.Unlock()
+	b, err := f.board(b)
 	if err != nil {
-		<-f.in.slots
 		l.done <- err
-		return err
+		return
 	}
 	f.settled.Go(func() {
-		l.done <- guard(f.in.env.Logger, func() error { return f.in.deliver(f.work, b) })
+		l.done <- f.in.deliver(f.work, b)
 		<-f.in.slots
 	})
-	return f.failure()
 }
 
 // pass takes a batch through steps and sinks while other sources wait.
@@ -77,13 +71,20 @@ func (f *flights) pass(b Batch) error {
 	return f.in.deliver(f.work, b)
 }
 
+// board takes a batch through the steps and into a slot while other sources wait.
+func (f *flights) board(b Batch) (Batch, error) {
+	f.in.turn.Lock()
+	defer f.in.turn.Unlock()
+	b, err := f.in.process(f.work, b)
+	if err == nil {
+		f.in.slots <- struct{}{}
+	}
+	return b, err
+}
+
 func (f *flights) settleAll() {
 	for l := range f.queue {
-		err := <-l.done
-		if err != nil {
-			f.fail(err)
-		}
-		f.settle(l.ack, err)
+		f.settle(l.ack, <-l.done)
 	}
 }
 
@@ -95,22 +96,15 @@ func (f *flights) settle(ack Ack, outcome error) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), nackTimeout)
 		defer cancel()
 	}
-	if err := ack(ctx, outcome); err != nil {
+	err := guard(f.in.env.Logger, func() error { return ack(ctx, outcome) })
+	if err != nil {
 		f.in.env.Logger.WarnContext(ctx, "cannot settle, messages may come again", "err", err)
 	}
-}
-
-func (f *flights) fail(err error) {
-	f.stop()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err = errors.Join(f.err, err)
-}
-
-func (f *flights) failure() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
+	if IsPermanent(err) {
+		f.in.stop()
+		outcome = joinOnce(outcome, fmt.Errorf("%s source: settle: %w", f.in.endpoint.Type, err))
+	}
+	f.err = joinOnce(f.err, outcome)
 }
 
 // wait waits until every launched batch is settled and returns what failed.
@@ -119,5 +113,5 @@ func (f *flights) wait() error {
 		close(f.queue)
 		f.settled.Wait()
 	}
-	return f.failure()
+	return f.err
 }

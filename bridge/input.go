@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -22,9 +23,7 @@ func (in *input) readAll(reading, work context.Context) error {
 	for {
 		err := in.readOne(reading, work)
 		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case IsPermanent(err) || errors.Is(err, ErrNotDrained):
+		case err == nil || IsPermanent(err) || errors.Is(err, ErrNotDrained):
 			return err
 		case reading.Err() != nil:
 			return nil //nolint:nilerr // told to stop: an interrupted read is no failure
@@ -38,44 +37,66 @@ func (in *input) readAll(reading, work context.Context) error {
 	}
 }
 
-// readOne opens an instance, reads it until an error, and closes it when
-// everything that it returned is settled.
+// readOne opens an instance, reads it to the end of the input (nil) or an error, and
+// closes it when everything that it returned is settled.
 func (in *input) readOne(reading, work context.Context) error {
 	source, err := openOnce(reading, in.endpoint, in.env)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the connection ended while opening") // not the end of the input
-	}
 	if err != nil {
 		return fmt.Errorf("%s source: %w", in.endpoint.Type, err)
 	}
-	defer closeQuietly(source, in.env.Logger)
-	// One that does not heed its context is closed under its feet.
-	defer context.AfterFunc(work, func() { _ = source.Close() })()
+	shut := sync.OnceFunc(func() { closeQuietly(source, in.env.Logger) })
+	defer shut()
+	// One that does not heed its context is closed under its feet, but not
+	// before what it returned had time to be settled.
+	over := make(chan struct{})
+	defer close(over)
+	defer context.AfterFunc(work, func() {
+		select {
+		case <-over:
+		case <-time.After(nackTimeout):
+			shut()
+		}
+	})()
 	in.gauges.set(in.env.Instance, source)
 
-	reading, stop := context.WithCancel(reading)
-	defer stop()
-	f := in.newFlights(work, stop)
+	f := in.newFlights(work)
 	err = in.pump(reading, source, f)
+	if IsPermanent(err) {
+		in.stop() // what is in flight has no longer than a drain
+	}
 	if failed := f.wait(); failed != nil {
 		return failed
 	}
 	return err
 }
 
-// pump reads until an error and puts what it reads into flight.
+// pump reads until the end of the input or an error and puts what it reads into flight.
 func (in *input) pump(reading context.Context, source Source, f *flights) error {
-	for {
-		batch, ack, err := source.Read(reading)
+	// A source that always has something may never look at its context.
+	for reading.Err() == nil {
+		batch, ack, err := in.read(reading, source)
 		if len(batch) > 0 {
 			in.backoff.reset()
 			in.counters.read(len(batch))
-			if failed := f.launch(batch, ack); failed != nil {
-				return failed
-			}
+			f.launch(batch, ack)
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // one that is wrapped is a connection that broke
+			return nil
+		case err == nil && len(batch) == 0:
+			err = errors.New("nothing was read, without an error")
 		}
 		if err != nil {
 			return fmt.Errorf("%s source: %w", in.endpoint.Type, err)
 		}
 	}
+	return reading.Err()
+}
+
+func (in *input) read(ctx context.Context, source Source) (batch Batch, ack Ack, err error) {
+	err = guard(in.env.Logger, func() (err error) {
+		batch, ack, err = source.Read(ctx)
+		return err
+	})
+	return batch, ack, err
 }

@@ -44,6 +44,6 @@ type Batch []Message
 //
 // Ack may run while the next Read is blocked, on another goroutine. An error
 // says that the outcome may not have reached the source's system, which may
-// then deliver the batch again; the engine logs it. After Ack the source may
-// reuse the memory of the batch.
+// then deliver the batch again; the engine logs it, and [Permanent] stops the pipeline. After
+// Ack the source may reuse the memory of the batch.
 type Ack func(ctx context.Context, err error) error

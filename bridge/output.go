@@ -121,7 +121,11 @@ func (o *output) close() {
 func openOnce[T any](ctx context.Context, e Endpoint[T], env Env) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	instance, err := e.Open(ctx, env)
+	var instance T
+	err := guard(env.Logger, func() (err error) {
+		instance, err = e.Open(ctx, env)
+		return err
+	})
 	if err == nil {
 		env.Logger.InfoContext(ctx, "opened")
 	}
@@ -129,7 +133,7 @@ func openOnce[T any](ctx context.Context, e Endpoint[T], env Env) (T, error) {
 }
 
 func closeQuietly(c interface{ Close() error }, log *slog.Logger) {
-	if err := c.Close(); err != nil {
+	if err := guard(log, c.Close); err != nil {
 		log.Warn("close", "err", err)
 		return
 	}

@@ -34,7 +34,12 @@ func between(up *bridgetest.Upstream, down ...*bridgetest.Downstream) *bridge.Pi
 
 func run(t *testing.T, p *bridge.Pipeline) error {
 	t.Helper()
-	err := p.Run(t.Context(), bridgetest.Env(t, ""), nil)
+	return runUntil(t.Context(), t, p)
+}
+
+func runUntil(ctx context.Context, t *testing.T, p *bridge.Pipeline) error {
+	t.Helper()
+	err := p.Run(ctx, bridgetest.Env(t, ""), nil)
 	if l := p.Ledger(); !l.Balanced() {
 		t.Errorf("the ledger does not balance: %+v", l)
 	}
@@ -191,7 +196,7 @@ func TestBrokenSourceIsOpenedAgain(t *testing.T) {
 		p.MaxBatch = 10
 		p.From[0].Open = func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 			s, err := up.Open(ctx, env)
-			return &breaking{Source: s}, err
+			return &breaking{s, errors.New("broken by the test")}, err
 		}
 		want := bridgetest.Numbered(100)
 		up.Send(want...)
@@ -204,12 +209,15 @@ func TestBrokenSourceIsOpenedAgain(t *testing.T) {
 }
 
 // breaking returns an error with each batch, which must not cost the batch.
-type breaking struct{ bridge.Source }
+type breaking struct {
+	bridge.Source
+	why error
+}
 
 func (b *breaking) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	batch, ack, err := b.Source.Read(ctx)
 	if err == nil {
-		err = errors.New("broken by the test")
+		err = b.why
 	}
 	return batch, ack, err
 }

@@ -3,6 +3,7 @@ package bridgetest
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -13,12 +14,15 @@ import (
 type Upstream struct {
 	mu       sync.Mutex // guards what follows
 	waiting  []bridge.Message
-	unacked  []bridge.Message // read by the open source, in order
+	unacked  []*reading // of the open source, in order
 	finished bool
 	changed  chan struct{} // closed and replaced when something was added
 	acked    []bridge.Message
 	nacks    []error
 }
+
+// reading is what one Read returned.
+type reading struct{ messages []bridge.Message }
 
 // Send adds messages.
 func (u *Upstream) Send(messages ...bridge.Message) {
@@ -40,14 +44,14 @@ func (u *Upstream) Finish() {
 func (u *Upstream) Acked() []bridge.Message {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return append([]bridge.Message(nil), u.acked...)
+	return slices.Clone(u.acked)
 }
 
 // Nacks returns the errors that batches were settled with.
 func (u *Upstream) Nacks() []error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return append([]error(nil), u.nacks...)
+	return slices.Clone(u.nacks)
 }
 
 func (u *Upstream) signal() {
@@ -61,8 +65,11 @@ func (u *Upstream) signal() {
 func (u *Upstream) Open(_ context.Context, env bridge.Env) (bridge.Source, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiting = append(u.unacked, u.waiting...)
-	u.unacked = nil
+	var again []bridge.Message
+	for _, r := range u.unacked {
+		again = append(again, r.messages...)
+	}
+	u.waiting, u.unacked = append(again, u.waiting...), nil
 	return &memorySource{up: u, max: env.MaxBatch, closed: make(chan struct{})}, nil
 }
 
@@ -82,10 +89,10 @@ var _ bridge.Source = (*memorySource)(nil)
 
 func (s *memorySource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	for {
-		batch, finished, changed := s.up.take(s.max)
+		taken, finished, changed := s.up.take(s.max)
 		switch {
-		case len(batch) > 0:
-			return batch, s.up.ack(len(batch)), nil
+		case taken != nil:
+			return slices.Clone(taken.messages), s.ack(taken), nil
 		case finished:
 			return nil, nil, io.EOF
 		}
@@ -104,29 +111,42 @@ func (s *memorySource) Close() error {
 	return nil
 }
 
-func (u *Upstream) take(most int) (batch bridge.Batch, finished bool, changed <-chan struct{}) {
+func (u *Upstream) take(most int) (taken *reading, finished bool, changed <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	n := min(most, len(u.waiting))
-	batch = append(batch, u.waiting[:n]...)
-	u.waiting = u.waiting[n:]
-	u.unacked = append(u.unacked, batch...)
+	if n := min(most, len(u.waiting)); n > 0 {
+		taken = &reading{messages: u.waiting[:n:n]}
+		u.waiting = u.waiting[n:]
+		u.unacked = append(u.unacked, taken)
+	}
 	if u.changed == nil {
 		u.changed = make(chan struct{})
 	}
-	return batch, u.finished, u.changed
+	return taken, u.finished, u.changed
 }
 
-func (u *Upstream) ack(n int) bridge.Ack {
+// ack settles what was taken, once, and like a broker only as long as its source is open.
+func (s *memorySource) ack(taken *reading) bridge.Ack {
+	settled := false
 	return func(_ context.Context, err error) error {
+		u := s.up
 		u.mu.Lock()
 		defer u.mu.Unlock()
+		select {
+		case <-s.closed:
+			return io.ErrClosedPipe
+		default:
+		}
+		if settled {
+			panic("a batch was settled twice")
+		}
+		settled = true
 		if err != nil {
 			u.nacks = append(u.nacks, err)
 			return nil
 		}
-		u.acked = append(u.acked, u.unacked[:n]...)
-		u.unacked = u.unacked[n:]
+		u.acked = append(u.acked, taken.messages...)
+		u.unacked = slices.DeleteFunc(u.unacked, func(r *reading) bool { return r == taken })
 		return nil
 	}
 }
@@ -147,7 +167,7 @@ type Downstream struct {
 func (d *Downstream) Got() []bridge.Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]bridge.Message(nil), d.got...)
+	return slices.Clone(d.got)
 }
 
 // Open opens a sink.
