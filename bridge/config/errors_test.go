@@ -137,6 +137,7 @@ func TestShapeErrors(t *testing.T) {
 			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at least 1",
 		},
 		{"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n", "f:2:18: mq must be a mapping, not a text"},
+		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n", `f:2:22: unknown key "x"; keys here: none`},
 		{"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n", "f:2:21: stdio must be a mapping, not a list"},
 		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n", "f:2:28: the key when is missing; it must be a condition"},
 		{
@@ -208,6 +209,8 @@ func TestValueErrors(t *testing.T) {
 		{"template: '{{ topic'", "24: {{ has no closing }}"},
 		{`template: "\u0061{{ topik }}"`, "23: unknown name topik; did you mean topic? " + names},
 		{"condition: topic", "24: a condition must be true or false, and this is a text"},
+		{"condition: json.a = 3", `31: unexpected "="; write == to compare`},
+		{"condition: now.Format(1)", "35: cannot use int as argument (type string) to call Format"},
 		{"condition: json.a >", "31: the expression is not complete"},
 		{"condition: [a]", "24: condition must be a condition, not a list"},
 		{"text: '${NOPE}'", "20: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},

@@ -39,6 +39,7 @@ func (r *run) flag(name, text string) (*document, *yaml.Node) {
 	settings := &yaml.Node{Kind: yaml.MappingNode}
 	for i, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
+		key = strings.TrimSpace(key)
 		switch {
 		case key == "":
 			d.fail(nil, "there is a key missing", "write CONNECTOR,key=value,…")

@@ -42,6 +42,7 @@ func TestInlineErrors(t *testing.T) {
 		{"mq,topics", "stdio", `--from: there is no = after comma 1; write key=value, and \, for a comma within a value`},
 		{"mq,=x", "stdio", "--from: there is a key missing; write CONNECTOR,key=value,…"},
 		{"every,int=x", "stdio", `--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`},
+		{"every, int=x", "stdio", `--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`},
 		{"every,int=1,int=2", "stdio", "--from: int must be a whole number, not a list"},
 		{"every,rotate=1,rotate.age=2s", "stdio", `--from: the key "rotate.age" is both a value and a mapping`},
 		{"every,rotate.age=2s,rotate=1", "stdio", `--from: the key "rotate" is both a value and a mapping`},

@@ -121,7 +121,9 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool) (b bound
 			places = append(places, place{c.name.doc, c.value})
 			b.inherit(w, c, s, n, set)
 		}
-		allowed = append(allowed, connectionKey)
+		if len(s.fields) > 0 {
+			allowed = append(allowed, connectionKey)
+		}
 	}
 	if !w.object(n, b.value, s, set, allowed) {
 		w.wrong(n, b.value.Type(), &field{name: typ.Value})

@@ -22,14 +22,17 @@ func (e *Error) Error() string {
 	return e.Message + "; " + e.Hint
 }
 
-var unknownName = regexp.MustCompile(`^unknown name (\S+)$`)
+var (
+	unknownName = regexp.MustCompile(`^unknown name (\S+)$`)
+	unexpected  = regexp.MustCompile(`^unexpected token \w+\((".*")\)$`)
+)
 
 // compileError translates what the compiler says about the expression p.
 func compileError(p Part, err error) *Error {
 	e := &Error{Offset: p.Offset, Message: err.Error()}
 	if at, ok := errors.AsType[*file.Error](err); ok {
 		e.Offset += at.From
-		e.Message = at.Message
+		e.Message = strings.TrimSpace(at.Message)
 	}
 	if p.shown() != p.Text {
 		// The text holds expanded variables, which may be secret.
@@ -37,6 +40,12 @@ func compileError(p Part, err error) *Error {
 	}
 	if e.Message == "unexpected token EOF" {
 		e.Message = "the expression is not complete"
+	}
+	if m := unexpected.FindStringSubmatch(e.Message); m != nil {
+		e.Message = "unexpected " + m[1]
+		if m[1] == `"="` {
+			e.Hint = "write == to compare"
+		}
 	}
 	if m := unknownName.FindStringSubmatch(e.Message); m != nil {
 		e.Message, e.Hint = "unknown name "+m[1], nameHint(m[1])
@@ -56,7 +65,8 @@ var (
 	fetch      = regexp.MustCompile(`^cannot fetch (.+) from (\S+)(?: \{\})?$`)
 	notType    = regexp.MustCompile(`^interface conversion: interface \{\} is (\S+), not (\S+)$`)
 	conversion = regexp.MustCompile(`^invalid operation: (int|float)\(`)
-	typesOnly  = regexp.MustCompile(`^(invalid operation: \S+ \S+ \S+|invalid argument for \w+ \(type \S+\)|` +
+	operation  = regexp.MustCompile(`^invalid operation: (\S+) (\S+) (\S+)$`)
+	typesOnly  = regexp.MustCompile(`^(invalid argument for \w+ \(type \S+\)|` +
 		`memory budget exceeded|` +
 		`index out of range: -?\d+ \(array length is \d+\)|runtime error: .*|integer divide by zero)$`)
 )
@@ -79,6 +89,13 @@ func runReason(expression string, err error) string {
 	}
 	if m := notType.FindStringSubmatch(text); m != nil {
 		return kindName(m[1]) + " stands where " + kindName(m[2]) + " is wanted"
+	}
+	if m := operation.FindStringSubmatch(text); m != nil {
+		hint := ""
+		if m[1] == "<nil>" || m[3] == "<nil>" {
+			hint = "; write … ?? 0 if it may be missing"
+		}
+		return kindName(m[1]) + " " + m[2] + " " + kindName(m[3]) + " means nothing" + hint
 	}
 	if m := conversion.FindStringSubmatch(text); m != nil {
 		return m[1] + "() is given what is not a number"

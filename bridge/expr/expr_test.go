@@ -102,7 +102,7 @@ func TestRenderErrorsShowNoPayload(t *testing.T) {
 		{"{{ json[json.secret].x }}", "evaluate json[json.secret].x: there is no x in nil"},
 		{"{{ json.l[json.secret] }}", "evaluate json.l[json.secret]: int() is given what is not a number"},
 		{"{{ json.n[json.secret] }}", "evaluate json.n[json.secret]: there is no such item in a number"},
-		{"{{ json.secret + 1 }}", "evaluate json.secret + 1: invalid operation: string + int"},
+		{"{{ json.secret + 1 }}", "evaluate json.secret + 1: a text + a number means nothing"},
 		{"{{ int(json.secret) }}", "evaluate int(json.secret): int() is given what is not a number"},
 		{"{{ float(json.secret) }}", "evaluate float(json.secret): float() is given what is not a number"},
 		{"{{ date(json.secret) }}", "evaluate date(json.secret): it has no value for this message"},
@@ -216,8 +216,8 @@ func TestConditionErrors(t *testing.T) {
 		{"len(topic)", "a condition must be true or false, and this is a number", ""},
 		{"json.alram", "", "evaluate json.alram: the value is nil, neither true nor false"},
 		{"json.s", "", "evaluate json.s: the value is a text, neither true nor false"},
-		{"json.secret > 3", "", "evaluate json.secret > 3: invalid operation: string > int"},
-		{"json.nope > 3", "", "evaluate json.nope > 3: invalid operation: <nil> > int"},
+		{"json.secret > 3", "", "evaluate json.secret > 3: a text > a number means nothing"},
+		{"json.nope > 3", "", "evaluate json.nope > 3: nil > a number means nothing; write … ?? 0 if it may be missing"},
 		{"!json.nope", "", "evaluate !json.nope: nil stands where true or false is wanted"},
 	} {
 		cond, err := expr.Condition(c.text)
@@ -246,7 +246,7 @@ func TestSourceStandsForTextInErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cond.Match(message()); err == nil || err.Error() != "evaluate json.n > '${X}': invalid operation: int > string" {
+	if _, err := cond.Match(message()); err == nil || err.Error() != "evaluate json.n > '${X}': a number > a text means nothing" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -71,10 +71,9 @@ func (p *program) run(m *bridge.Message, seq int) (value any, err error) {
 			value, err = nil, p.fail("it has no value for this message")
 		}
 	}()
-	if err := p.needs.fill(k.env, m, seq); err != nil {
-		return nil, p.fail(err.Error())
+	if err = p.needs.fill(k.env, m, seq); err == nil {
+		value, err = k.vm.Run(p.code, k.env)
 	}
-	value, err = k.vm.Run(p.code, k.env)
 	k.forget()
 	p.pool.Put(k)
 	if err != nil {
