@@ -35,6 +35,7 @@ func BenchmarkCopy(b *testing.B) {
 }
 
 func relay(b *testing.B, from, to string) {
+	b.Helper()
 	c := file.Connector()
 	env := bridgetest.Env(b, "bench")
 	env.MaxBatch = 1024
@@ -62,6 +63,7 @@ func relay(b *testing.B, from, to string) {
 }
 
 func byHand(b *testing.B, from, to string) {
+	b.Helper()
 	in, err := os.Open(from)
 	if err != nil {
 		b.Fatal(err)

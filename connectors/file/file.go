@@ -18,17 +18,22 @@
 // # Delivery
 //
 // The source reads a file again as often as it is opened: there is no record of
-// how far it came, so a restart delivers everything again, or with from: end nothing of what came
-// meanwhile. While it runs, it loses no line of a file that is renamed or deleted, also if it
+// how far it came, so a restart delivers everything again, or with from: end nothing of
+// what came meanwhile.
+//
+// While it runs, it loses no line of a file that is renamed or deleted, also if it
 // happens while the sinks are stalled, as long as it has seen the file: it looks whenever the
 // system reports a change, and every poll besides. A file that is created, filled
-// and deleted in between goes unseen. A file that is
-// copied and then truncated (logrotate's copytruncate) can never be followed exactly: what is
-// written between the copy and the cut is gone before anybody can read it. What the source
-// itself had not read yet is logged. The copy is not read, also if the pattern matches its name: a new
-// file with a rotated name that begins as the current one does counts as a copy. If
-// several rotations fall into one tick of the file system's clock, no line is lost, but
-// the order of those files is not known.
+// and deleted in between goes unseen. If several rotations fall into one tick of the file
+// system's clock, no line is lost, but the order of those files is not known. Of more than 512
+// files, those that have been quiet longest are closed, and found again by their names when
+// they grow. Files that end in .gz, .zst, .xz, .bz2, .lz4 or .zip are never followed.
+//
+// A file that is copied and then truncated (logrotate's copytruncate) can never be followed
+// exactly: what is written between the copy and the cut is gone before anybody can read it.
+// What the source itself had not read yet is logged. The copy is not read, also if the pattern
+// matches its name: a file that comes later with a rotated name and begins as the current
+// one does counts as a copy.
 //
 // A last line without newline waits for it as long as the file is followed. When its file
 // has gone, it is delivered as it is.
@@ -38,13 +43,15 @@
 // it: that survives a crash of this process, and not one of the machine. If a file does not end in a
 // newline when it is opened, a crash has cut its last message, which its source delivers again:
 // the fragment is moved to a file of that name with .torn behind it. Rotation
-// renames the file to its name with .20060102T150405.000Z behind it.
+// renames the file to its name with .20060102T150405.000Z behind it. Nobody else may write
+// to a file while the sink has it open.
 //
 // # Errors
 //
 // A line longer than max_line stops the pipeline. So does, unless the source follows, a
 // pattern that matches no file and a file that cannot be read; if it follows, such a file is
-// logged and tried again.
+// logged and tried again. A pipe is refused by both: reading it may block for ever, and what is
+// written to it may be read by nobody.
 //
 // A templated path never leaves the folder that stands before its first {{, whatever is in
 // the message: no "..", no absolute path, no symbolic link leads out. Such a message cannot be

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -20,7 +21,7 @@ type folder struct {
 }
 
 func openFolder(dir string, sync bool) (*folder, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(filepath.Clean(dir), sync); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
@@ -28,6 +29,31 @@ func openFolder(dir string, sync bool) (*folder, error) {
 		return nil, fmt.Errorf("open folder: %w", err)
 	}
 	return &folder{root, dir, sync}, nil
+}
+
+// makeFolder makes a folder and those that lead to it, durable if sync is true.
+func makeFolder(dir string, sync bool) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeFolder(parent, sync); err != nil {
+			return err
+		}
+	}
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // by somebody else meanwhile; opening it will tell if it is no folder
+	}
+	if err != nil || !sync {
+		return err
+	}
+	in, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return syncFolder(in)
 }
 
 // split returns the folder that a path template names before its first
@@ -73,7 +99,9 @@ func (d *folder) open(name string) (f *os.File, created bool, err error) {
 			f, err = d.root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 		}
 		if err == nil {
-			err = d.syncNames(name)
+			if err = d.syncNames(name); err != nil {
+				_ = d.root.Remove(name) // so that it counts as new again
+			}
 		}
 	}
 	if err == nil {
@@ -99,8 +127,9 @@ func namesNoFile(err error) bool {
 	switch number {
 	case syscall.ENAMETOOLONG, syscall.EISDIR, syscall.ENOTDIR, syscall.ELOOP, syscall.EINVAL:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // syncNames makes the entries that lead to name durable.
@@ -108,14 +137,21 @@ func (d *folder) syncNames(name string) error {
 	for d.sync && name != "." {
 		name = filepath.Dir(name)
 		dir, err := d.root.Open(name)
-		if err != nil {
-			return err
+		if err == nil {
+			err = syncFolder(dir)
 		}
-		err = dir.Sync()
-		_ = dir.Close()
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// syncFolder makes the names in a folder durable and closes it.
+func syncFolder(dir *os.File) error {
+	defer func() { _ = dir.Close() }()
+	if runtime.GOOS == "windows" {
+		return nil // has no such thing
+	}
+	return dir.Sync()
 }

@@ -129,10 +129,10 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 		return nil, nil, nil
 	}
 	if t.previous != nil {
-		// When there is something in the new file, the writer has left the
-		// old one, so that from now on its end is the end. The order of
-		// the two questions matters.
-		if t.size() == 0 {
+		// When there is something in the new file, or that has gone itself, the
+		// writer has left the old one, so that from now on its end is the end.
+		// The order of the two questions matters.
+		if t.size() == 0 && t.gone.IsZero() {
 			return nil, nil, nil
 		}
 		batch, ack, err := f.read(t.previous, now)
@@ -152,7 +152,10 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 			return batch, ack, err
 		}
 	}
-	if t.drained = f.lines.Rest() == 0 && !t.warned; !t.over(now, f.settings.Grace) {
+	over := t.over(now, f.settings.Grace)
+	// What cannot be read by then never will be, and must not hold up what comes after it.
+	t.drained = f.lines.Rest() == 0 && (over || !t.warned)
+	if !over {
 		return nil, nil, nil
 	}
 	if !t.drained {
@@ -178,7 +181,7 @@ func (f *follower) fill(t *tracked, now time.Time) bool {
 		return false
 	}
 	if n == 0 || !t.sameHead() {
-		f.restart(t)
+		f.resume(t)
 		return true
 	}
 	f.lines.Filled(n)
@@ -187,11 +190,15 @@ func (f *follower) fill(t *tracked, now time.Time) bool {
 	return true
 }
 
-// restart begins with a file anew that was truncated.
-func (f *follower) restart(t *tracked) {
+// resume goes on with a file that was truncated: behind the last line taken, if
+// its writer only took back one that it could not finish, else from the start.
+func (f *follower) resume(t *tracked) {
+	f.lines.Reset()
+	if t.holdsTaken() {
+		return
+	}
 	f.log.Warn("a file was truncated, reading it from its start; what was unread is lost",
 		"path", t.path, "unread", max(0, t.end-t.offset))
-	f.lines.Reset()
 	t.offset, t.end, t.head = 0, 0, nil
 }
 

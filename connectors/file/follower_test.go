@@ -112,6 +112,77 @@ func TestF17DeletedWhileStalled(t *testing.T) {
 	expectNothing(t, s)
 }
 
+func TestF17EmptyFileIsRotated(t *testing.T) {
+	for name, set := range map[string]func(t *testing.T, path string){
+		"renamed": func(t *testing.T, path string) {
+			rename(t, path+".1", path+".2")
+			rename(t, path, path+".1")
+		},
+		"deleted": func(t *testing.T, path string) { remove(t, path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.log")
+			put(t, path, "1\n")
+			s := follow(t, path)
+			expect(t, s, "1")
+			rename(t, path, path+".1")
+			put(t, path, "")
+			expectNothing(t, s)
+			set(t, path)
+			put(t, path, "2\n")
+			expect(t, s, "2")
+			expectNothing(t, s)
+			appendTo(t, path, "3\n")
+			expect(t, s, "3")
+		})
+	}
+}
+
+// TestUnfinishedLineIsTakenBack has a writer that cuts its file back to the last whole line
+// after a write that failed half-way, as the sink does.
+func TestUnfinishedLineIsTakenBack(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	for _, before := range []string{"", "one\n", long + "\n"} {
+		path := filepath.Join(t.TempDir(), "app.log")
+		put(t, path, before+"unfin")
+		s := follow(t, path)
+		if before != "" {
+			expect(t, s, strings.TrimSuffix(before, "\n"))
+		}
+		expectNothing(t, s)
+		if err := os.Truncate(path, int64(len(before))); err != nil {
+			t.Fatal(err)
+		}
+		expectNothing(t, s)
+		appendTo(t, path, "two\n")
+		expect(t, s, "two")
+		expectNothing(t, s)
+	}
+}
+
+func TestPackedFilesAreNotFollowed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	put(t, path, "1\n")
+	put(t, path+".2.gz", "packed before\n")
+	s := follow(t, path+"*")
+	expect(t, s, "1")
+	put(t, path+".1.gz", "packed\n")
+	put(t, path+".1.zst.tmp", "being packed\n")
+	expectNothing(t, s)
+}
+
+// TestFilesOfTheSameFrontAreNoCopies when they are there from the start.
+func TestFilesOfTheSameFrontAreNoCopies(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.csv")
+	put(t, path, "time,celsius\n")
+	put(t, path+".1", "time,celsius\n7,21\n")
+	got := read(t, follow(t, path+"*"), 3)
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"7,21", "time,celsius", "time,celsius"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestF17PatternMatchesRotatedNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
 	put(t, path, "1\n")
@@ -218,6 +289,11 @@ func TestF17RotationUnderLoad(t *testing.T) {
 			}
 			rename(t, path, path+".1")
 		}},
+		{"rename-empty", 30, func(t *testing.T, path string, round int) {
+			rename(t, path, fmt.Sprintf("%s.%d", path, 2*round))
+			put(t, path, "")
+			rename(t, path, fmt.Sprintf("%s.%d", path, 2*round+1))
+		}},
 		{"delete", 20, func(t *testing.T, path string, _ int) {
 			awaitOpen(t, path)
 			remove(t, path)
@@ -286,11 +362,11 @@ func load(t *testing.T, stop <-chan struct{}, path string, rounds int, r *rand.R
 			cut := r.IntN(text.Len())
 			_, _ = f.WriteString(text.String()[:cut])
 			if lines >= end && round < rounds-1 {
-				time.Sleep(20 * time.Millisecond)
+				<-time.After(20 * time.Millisecond)
 				rotate(t, path, round)
 			}
 			_, _ = f.WriteString(text.String()[cut:])
-			time.Sleep(time.Until(start.Add(time.Duration(lines) * time.Second / rate)))
+			<-time.After(time.Until(start.Add(time.Duration(lines) * time.Second / rate)))
 		}
 		if round == rounds-1 {
 			_, _ = f.WriteString("end\n")
@@ -328,7 +404,7 @@ func TestDescriptorsAreClosed(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d descriptors are open, %d were before", descriptors(t), before)
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -354,7 +430,7 @@ func awaitOpen(t *testing.T, path string) {
 			t.Errorf("the follower did not open %s", path)
 			return
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -365,4 +441,38 @@ func descriptors(t testing.TB) int {
 		t.Skipf("counts descriptors in /proc: %v", err)
 	}
 	return len(entries)
+}
+
+// TestMoreFilesThanMayBeOpen has every file come twice to those that are open.
+func TestMoreFilesThanMayBeOpen(t *testing.T) {
+	const files = 700
+	dir := t.TempDir()
+	path := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%03d.log", i)) }
+	for i := range files {
+		put(t, path(i), fmt.Sprintf("%03d.0\n", i))
+	}
+	s := follow(t, filepath.Join(dir, "*.log"))
+	for round := range 4 {
+		var want []string
+		for i := range files {
+			want = append(want, fmt.Sprintf("%03d.%d", i, round))
+		}
+		got := read(t, s, files)
+		slices.Sort(got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("round %d (-want +got):\n%s", round, d)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			expectNothing(t, s)
+			n := descriptors(t)
+			if n <= 600 {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("%d descriptors are open", n)
+			}
+		}
+		for i := range files {
+			appendTo(t, path(i), fmt.Sprintf("%03d.%d\n", i, round+1))
+		}
+	}
 }

@@ -35,6 +35,9 @@ func (f *follower) look() ([]string, error) {
 		return nil, err
 	}
 	for _, path := range paths {
+		if f.names.packed.MatchString(path) {
+			continue
+		}
 		if t := f.meet(path, path, changed, now); t != nil {
 			changed[t.path] = true
 			f.append(t)
@@ -109,6 +112,7 @@ func (f *follower) meet(path, topic string, changed map[string]bool, now time.Ti
 	}
 	if found.record != nil {
 		topic = found.record.path
+		f.records = slices.DeleteFunc(f.records, func(r *record) bool { return os.SameFile(r.info, found.info) })
 	}
 	if !f.started && f.settings.From == "end" {
 		if end, err := lastWhole(found.file, found.info.Size()); err == nil {
@@ -121,7 +125,11 @@ func (f *follower) meet(path, topic string, changed map[string]bool, now time.Ti
 // judge returns from where a file is to be read, if at all.
 func (f *follower) judge(found *finding, path, topic string, changed map[string]bool) (offset int64, wanted bool) {
 	if r := found.record; r != nil {
-		return r.offset, path == topic && found.info.Size() > r.offset
+		if path == topic && found.info.Size() > r.offset {
+			return r.offset, true
+		}
+		r.pass(found.info)
+		return 0, false
 	}
 	return 0, !f.copied(found, path, changed)
 }

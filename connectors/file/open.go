@@ -4,14 +4,18 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 // open opens a file for writing, mends it, and remembers it.
 func (s *sink) open(name string) (*target, error) {
 	if len(s.files) >= maxOpen {
-		if err := s.evict(); err != nil {
+		// Which of so many will be needed next cannot be told.
+		if err := cmp.Or(s.finish(), s.closeFiles()); err != nil {
 			return nil, err
 		}
 	}
@@ -23,6 +27,15 @@ func (s *sink) open(name string) (*target, error) {
 	return t, nil
 }
 
+func (s *sink) closeFiles() error {
+	var errs []error
+	for _, t := range s.files {
+		errs = append(errs, t.file.Close())
+	}
+	clear(s.files)
+	return errors.Join(errs...)
+}
+
 // attach opens the file of t.
 func (s *sink) attach(t *target) error {
 	f, created, err := s.folder.open(t.name)
@@ -32,6 +45,10 @@ func (s *sink) attach(t *target) error {
 	info, err := f.Stat()
 	if err != nil {
 		return errors.Join(fmt.Errorf("open: %w", err), f.Close())
+	}
+	if info.Mode()&fs.ModeNamedPipe != 0 {
+		// It would take what nobody reads, and drop that when it is closed.
+		return errors.Join(bridge.Permanent(fmt.Errorf("%s is a pipe, not a file", t.path)), f.Close())
 	}
 	t.file, t.regular, t.size = f, info.Mode().IsRegular(), info.Size()
 	// File systems do not tell when a file was made.
@@ -63,40 +80,29 @@ func (s *sink) mend(t *target) error {
 	return nil
 }
 
-// evict closes the file that has been unused for the longest time.
-func (s *sink) evict() error {
-	var oldest *target
-	for _, t := range s.files {
-		if oldest == nil || t.used < oldest.used {
-			oldest = t
-		}
-	}
-	if err := s.finishOne(oldest); err != nil {
-		return err
-	}
-	delete(s.files, oldest.name)
-	return oldest.file.Close()
-}
-
 // rotate sets the file aside and goes on with a new one.
 func (s *sink) rotate(t *target, now time.Time) error {
 	if err := s.finishOne(t); err != nil {
 		return err
 	}
-	if err := s.folder.setAside(t.name, now); err != nil {
+	// The old file is whole and safe whatever closing says. Some systems do not rename an open one.
+	_ = t.file.Close()
+	t.failed = true // until there is a new one
+	delete(s.files, t.name)
+	old, err := s.folder.setAside(t.name, now)
+	if err != nil {
 		return err
 	}
-	if keep := s.settings.Rotate.Keep; keep > 0 {
-		if err := s.folder.removeOld(t.name, keep); err != nil {
-			s.log.Warn("rotated files stay that should go", "path", t.path, "err", err)
+	for keep := s.settings.Rotate.Keep; keep > 0 && len(old) > keep; old = old[1:] {
+		if err := s.folder.root.Remove(old[0]); err != nil {
+			s.log.Warn("a rotated file stays that should go", "path", t.path, "err", err)
 		}
 	}
-	// The old file is whole and safe whatever closing says, and no longer ours.
-	_ = t.file.Close()
 	if err := s.attach(t); err != nil {
-		t.failed = true
 		return err
 	}
+	t.failed = false
+	s.files[t.name] = t
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -44,10 +45,15 @@ func openReader(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 		if err != nil {
 			return nil, bridge.Permanent(fmt.Errorf("open: %w", err))
 		}
-		if !info.IsDir() {
-			r.paths = append(r.paths, p)
-			r.total += info.Size()
+		if info.IsDir() {
+			continue
 		}
+		if info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0 {
+			// Reading it may block for ever, whatever the context says.
+			return nil, bridge.Permanent(fmt.Errorf("%s is a pipe, not a file; the connector stdio reads pipes", p))
+		}
+		r.paths = append(r.paths, p)
+		r.total += info.Size()
 	}
 	if len(r.paths) == 0 {
 		return nil, bridge.Permanent(fmt.Errorf("no file matches %s", strings.Join(s.Path, ", ")))

@@ -29,7 +29,7 @@ type finding struct {
 func (f *follower) find(path string) (*finding, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || f.tracks(info) || f.unchanged(info) {
-		return nil, nil
+		return nil, err
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -42,17 +42,19 @@ func (f *follower) find(path string) (*finding, error) {
 	}
 	found := &finding{file: file, info: info, head: readHead(file)}
 	for _, r := range f.records {
-		if os.SameFile(r.info, info) && bytes.HasPrefix(found.head, r.head) {
+		// An empty front is every file's.
+		if len(r.head) > 0 && os.SameFile(r.info, info) && bytes.HasPrefix(found.head, r.head) {
 			r.info, r.seen, found.record = info, time.Now(), r
 		}
 	}
 	return found, nil
 }
 
-// unchanged reports whether the file that info describes has a record and is as it was then.
+// unchanged reports whether the file that info describes has a record, has nothing
+// to read behind that, and is as it was then.
 func (f *follower) unchanged(info fs.FileInfo) bool {
 	for _, r := range f.records {
-		if os.SameFile(r.info, info) && r.info.Size() == info.Size() && r.info.ModTime().Equal(info.ModTime()) {
+		if os.SameFile(r.info, info) && r.info.Size() <= r.offset && r.info.Size() == info.Size() && r.info.ModTime().Equal(info.ModTime()) {
 			r.seen = time.Now()
 			return true
 		}
@@ -68,9 +70,14 @@ func (f *follower) ignore(path string) {
 	}
 	if found.record == nil {
 		f.record(found, path, found.info.Size())
+	} else {
+		found.record.pass(found.info)
 	}
 	_ = found.file.Close()
 }
+
+// pass skips what was added to a file that nobody reads any more.
+func (r *record) pass(info fs.FileInfo) { r.offset = max(r.offset, info.Size()) }
 
 func (f *follower) record(found *finding, path string, offset int64) {
 	f.records = append(f.records, &record{info: found.info, head: found.head, offset: offset, path: path, seen: time.Now()})
@@ -81,7 +88,7 @@ func (f *follower) closeQuiet() {
 	for range len(f.files) - maxFollowed {
 		var quiet *tracked
 		for _, t := range f.files {
-			if t.file != nil && t.drained && t.gone.IsZero() && t.previous == nil && (quiet == nil || t.grown.Before(quiet.grown)) {
+			if t.file != nil && t.gone.IsZero() && t.previous == nil && (quiet == nil || t.grown.Before(quiet.grown)) && t.idle() {
 				quiet = t
 			}
 		}

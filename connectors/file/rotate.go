@@ -1,9 +1,7 @@
 package file
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,36 +20,25 @@ func (r Rotate) due(t *target, size int, now time.Time) bool {
 	return r.Size > 0 && has+int64(size) > int64(r.Size) || r.Age > 0 && now.Sub(t.born) >= r.Age
 }
 
-// setAside renames a file.
-func (d *folder) setAside(name string, now time.Time) error {
-	for ; ; now = now.Add(time.Millisecond) {
-		aside := name + now.UTC().Format(stamp)
-		_, err := d.root.Lstat(aside)
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("rotate: %w", err)
-		}
-		if err := d.root.Rename(name, aside); err != nil {
-			return fmt.Errorf("rotate: %w", err)
-		}
-		return nil
-	}
-}
-
-// removeOld removes what was set aside of a file, but the newest keep.
-func (d *folder) removeOld(name string, keep int) error {
+// setAside renames a file, and returns all that were set aside, oldest first. The new
+// name sorts behind the old ones whatever the clock says, since keep goes by that.
+func (d *folder) setAside(name string, now time.Time) ([]string, error) {
 	old, err := d.rotated(name)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("rotate: %w", err)
 	}
-	for ; len(old) > keep; old = old[1:] {
-		if err := d.root.Remove(old[0]); err != nil {
-			return err
+	aside := name + now.UTC().Format(stamp)
+	if n := len(old); n > 0 && old[n-1] >= aside {
+		last, err := time.Parse(stamp, old[n-1][len(name):])
+		if err != nil {
+			return nil, fmt.Errorf("rotate: %w", err)
 		}
+		aside = name + last.Add(time.Millisecond).Format(stamp)
 	}
-	return nil
+	if err := d.root.Rename(name, aside); err != nil {
+		return nil, fmt.Errorf("rotate: %w", err)
+	}
+	return append(old, aside), nil
 }
 
 // rotated returns the files that rotation made of name, oldest first.

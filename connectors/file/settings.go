@@ -2,7 +2,9 @@ package file
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -60,6 +62,9 @@ func (s SinkSettings) Validate() error {
 		text, constant = s.Path.Constant()
 	}
 	c.bad(constant && text == "", "path", "must name a file")
+	c.bad(constant && text != "" && os.IsPathSeparator(text[len(text)-1]), "path", "must name a file, not a folder")
+	c.bad(s.Path != nil && !constant && !strings.Contains(strings.TrimPrefix(text, "/"), "/"), "path",
+		"must name a folder before its first {{, such as out/ or ./, for messages choose what stands behind that")
 	c.bad(s.Rotate.Size < 0, "rotate.size", "must not be negative")
 	c.bad(s.Rotate.Age < 0, "rotate.age", "must not be negative")
 	c.bad(s.Rotate.Keep < 0, "rotate.keep", "must not be negative; 0 keeps all")

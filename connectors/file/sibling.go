@@ -31,13 +31,13 @@ func (s sibling) modified() time.Time {
 // names knows the names of rotated files.
 type names struct {
 	rotated *regexp.Regexp // what stands behind the base
-	packed  *regexp.Regexp // those are no lines, and were read before they were packed
+	packed  *regexp.Regexp // of files that hold no lines, and were read before they were packed
 }
 
 func newNames() names {
 	return names{
 		rotated: regexp.MustCompile(`^[.-](\d[\w.:+-]*|old)$`),
-		packed:  regexp.MustCompile(`\.(gz|zst|xz|bz2|lz4|zip)$`),
+		packed:  regexp.MustCompile(`\.(gz|zst|xz|bz2|lz4|zip)(\.[^/]*)?$`),
 	}
 }
 
@@ -51,14 +51,15 @@ func (n names) siblings(bases []string) []sibling {
 	var found []sibling
 	listed := make(map[string][]string)
 	for _, base := range bases {
-		dir := filepath.Dir(base)
+		dir, name := filepath.Split(base)
+		dir = filepath.Clean(dir)
 		entries, done := listed[dir]
 		if !done {
 			entries = list(dir)
 			listed[dir] = entries
 		}
 		for _, e := range entries {
-			if !n.match(e, filepath.Base(base)) {
+			if !n.match(e, name) {
 				continue
 			}
 			path := filepath.Join(dir, e)

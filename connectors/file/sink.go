@@ -29,8 +29,7 @@ type sink struct {
 	last     *target // of the last message of the current Write
 	lastPath string
 	touched  []*target // by the current Write
-	uses     uint64
-	err      error // why the sink can no more be used
+	err      error     // why the sink can no more be used
 }
 
 var _ bridge.Sink = (*sink)(nil)
@@ -149,8 +148,6 @@ func (s *sink) touch(name string) (*target, error) {
 			return nil, err
 		}
 	}
-	s.uses++
-	t.used = s.uses
 	if !t.touched {
 		t.touched = true
 		s.touched = append(s.touched, t)
@@ -165,11 +162,7 @@ func (s *sink) Close() error {
 		return nil
 	}
 	s.err = os.ErrClosed
-	var err error
-	for _, t := range s.files {
-		err = errors.Join(err, t.file.Close())
-	}
-	err = errors.Join(err, s.folder.root.Close())
-	s.files, s.folder = nil, nil
+	err := errors.Join(s.closeFiles(), s.folder.root.Close())
+	s.folder = nil
 	return err
 }

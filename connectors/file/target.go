@@ -2,7 +2,6 @@ package file
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -12,13 +11,12 @@ import (
 // target is a file that is open for writing.
 type target struct {
 	name    string // in the folder
-	path    string // for errors
+	path    string // for logs and errors
 	file    *os.File
 	regular bool
 	size    int64     // of the file, all whole messages
 	safe    int64     // of that, what is certain to stay
 	born    time.Time // for rotation by age
-	used    uint64    // the higher, the later
 
 	// The messages of the current Write.
 	buf     []byte
@@ -57,7 +55,6 @@ func (t *target) flush() error {
 		return nil
 	}
 	t.failed = true
-	err = fmt.Errorf("write %s: %w", t.path, err)
 	if n > 0 && t.regular {
 		err = errors.Join(err, t.cut(t.size))
 	}
@@ -71,7 +68,7 @@ func (t *target) settle(sync bool) error {
 	if sync && t.regular && t.size != t.safe {
 		if err := t.file.Sync(); err != nil {
 			t.failed, t.written = true, t.sure
-			return errors.Join(fmt.Errorf("sync %s: %w", t.path, err), t.cut(t.safe))
+			return errors.Join(err, t.cut(t.safe))
 		}
 	}
 	t.sure, t.safe = t.written, t.size
@@ -79,11 +76,11 @@ func (t *target) settle(sync bool) error {
 }
 
 func (t *target) cut(size int64) error {
-	if err := t.file.Truncate(size); err != nil {
-		return fmt.Errorf("cut %s back to %d bytes: %w", t.path, size, err)
+	err := t.file.Truncate(size)
+	if err == nil {
+		t.size = size
 	}
-	t.size = size
-	return nil
+	return err
 }
 
 // undelivered returns the index of the first message of the current Write that is not
@@ -103,7 +100,8 @@ func (t *target) reset() {
 	}
 }
 
-// current reports whether the file still stands where it was opened.
+// current reports whether the file still stands where it was opened, and sees
+// what others did to its length meanwhile.
 func (t *target) current(d *folder) bool {
 	if !t.regular {
 		return true
@@ -112,6 +110,7 @@ func (t *target) current(d *folder) bool {
 	if err != nil {
 		return false
 	}
+	t.size, t.safe = here.Size(), here.Size()
 	there, err := d.root.Stat(t.name)
 	return err == nil && os.SameFile(here, there)
 }

@@ -31,11 +31,16 @@ func (d *folder) mend(f *os.File, name string, whole, size int64) error {
 		return err
 	}
 	defer func() { _ = aside.Close() }()
+	before, err := aside.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("move torn line aside: %w", err)
+	}
 	_, err = io.Copy(aside, io.MultiReader(io.NewSectionReader(f, whole, size-whole), bytes.NewReader([]byte{'\n'})))
 	if err == nil && d.sync {
 		err = aside.Sync()
 	}
 	if err != nil {
+		_ = aside.Truncate(before) // it is tried again, and must not pile up on a full disk
 		return fmt.Errorf("move torn line aside: %w", err)
 	}
 	if err := f.Truncate(whole); err != nil {

@@ -49,6 +49,17 @@ func (t *tracked) sameHead() bool {
 	return true
 }
 
+// holdsTaken reports whether the file, which was cut, still begins with the lines that were
+// taken from it, as far as its length and its front tell. It forgets what stood behind them.
+func (t *tracked) holdsTaken() bool {
+	head := readHead(t.file)
+	if t.size() < t.offset || !bytes.HasPrefix(head, t.head[:min(int64(len(t.head)), t.offset)]) {
+		return false
+	}
+	t.head, t.end = head, t.offset
+	return true
+}
+
 // size returns the length of the file, 0 if it cannot be told.
 func (t *tracked) size() int64 {
 	info, err := t.file.Stat()

@@ -24,7 +24,8 @@ func (f *follower) watch(notify *fsnotify.Watcher) {
 		case <-f.closing:
 			return
 		case <-tick.C:
-		case <-errs:
+		case err := <-errs:
+			f.log.Debug("the system lost reports of changes", "err", err)
 		case e := <-events:
 			names = e.Op&^(fsnotify.Write|fsnotify.Chmod) != 0
 		}
