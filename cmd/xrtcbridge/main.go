@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -44,7 +45,12 @@ func execute(ctx context.Context, args []string, s std) int {
 		return exitDone
 	}
 	var f failure
-	if !errors.As(err, &f) {
+	var output *fs.PathError
+	switch {
+	case errors.As(err, &f):
+	case errors.As(err, &output): // of a command that only prints
+		f = failure{code: exitFailed, err: err}
+	default:
 		// Cobra's own errors are about arguments.
 		f = failure{code: exitUsage, err: err, hint: "xrtcbridge help lists the commands"}
 	}

@@ -22,8 +22,11 @@ import (
 // forever is longer than any run.
 const forever = 100 * 365 * 24 * time.Hour
 
-// abortGrace is how long connectors have to let go after a second signal.
-const abortGrace = time.Second
+// How long connectors and servers have to let go: after a second signal, and after the time for draining.
+const (
+	abortGrace = time.Second
+	closeGrace = 20 * time.Second
+)
 
 type runFlags struct {
 	log      logFlags
@@ -69,7 +72,7 @@ func run(ctx context.Context, s std, registry *bridge.Registry, files []string, 
 	if err != nil {
 		return err
 	}
-	ctx, abort, stop := f.untilSignal(ctx, log)
+	ctx, abort, stop := f.untilSignal(ctx, log, longestDrain(c.Pipelines))
 	defer stop()
 
 	server, err := embedded.Start(ctx, servers, log)
@@ -99,7 +102,7 @@ func run(ctx context.Context, s std, registry *bridge.Registry, files []string, 
 }
 
 func (f runFlags) load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
-	if f.from == "" {
+	if f.from == "" && f.to == "" {
 		c, servers, err := load(registry, files)
 		if err != nil && len(files) == 0 && errors.Is(err, os.ErrNotExist) {
 			err = failure{
@@ -119,10 +122,17 @@ func (f runFlags) load(registry *bridge.Registry, files []string) (*config.Confi
 	return c, embedded.Settings{}, nil
 }
 
+func longestDrain(pipelines []*bridge.Pipeline) (longest time.Duration) {
+	for _, p := range pipelines {
+		longest = max(longest, cmp.Or(p.DrainTimeout, bridge.DefaultDrainTimeout))
+	}
+	return longest
+}
+
 // untilSignal returns a context that is done at the first signal or after
 // --for, and a channel that is closed at the second signal. A connector that does not let go
-// even then must not hold the process.
-func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger) (context.Context, <-chan struct{}, func()) {
+// even then, or long after the drain, must not hold the process.
+func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger, drain time.Duration) (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	limit := time.AfterFunc(cmp.Or(f.limit, forever), cancel)
 	abort, done := make(chan struct{}), make(chan struct{})
@@ -138,18 +148,21 @@ func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger) (context.Co
 		case <-done:
 			return
 		}
-		select {
-		case <-signals:
-			log.Warn("stopping at once")
-			close(abort)
-		case <-done:
-			return
-		}
-		select {
-		case <-time.After(abortGrace):
-			log.Error("a connector does not stop, giving up")
-			os.Exit(exitFailed)
-		case <-done:
+		late := time.NewTimer(drain + closeGrace)
+		defer late.Stop()
+		for second := signals; ; {
+			select {
+			case <-second:
+				log.Warn("stopping at once")
+				close(abort)
+				late.Reset(abortGrace)
+				second = nil
+			case <-late.C:
+				log.Error("a connector does not stop, giving up")
+				os.Exit(exitFailed)
+			case <-done:
+				return
+			}
 		}
 	})
 	return ctx, abort, func() {

@@ -160,11 +160,11 @@ func TestSlowReaderCatchesUpOneSecondAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, 60, func(s *generate.Settings) { s.Rate = 100 })
 		read(t, s)
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		if n := read(t, s); n != 50 {
 			t.Errorf("after half a second: %d messages, want 50", n)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if a, b := read(t, s), read(t, s); a != 60 || b != 40 {
 			t.Errorf("after an hour: %d and %d messages, want 60 and 40", a, b)
 		}
@@ -176,7 +176,7 @@ func TestLateMessageOfALongIntervalComesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, 10, func(s *generate.Settings) { s.Interval = time.Hour })
 		read(t, s)
-		time.Sleep(time.Hour + 2*time.Second)
+		<-time.After(time.Hour + 2*time.Second)
 		start := time.Now()
 		if n := read(t, s); n != 1 || time.Since(start) > 0 {
 			t.Errorf("got %d messages after %v, want one at once", n, time.Since(start))

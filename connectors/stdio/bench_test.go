@@ -50,6 +50,7 @@ func BenchmarkCopy(b *testing.B) {
 }
 
 func benchmark(b *testing.B, move func(io.Reader, io.Writer)) {
+	b.Helper()
 	line := append(bytes.Repeat([]byte("x"), 199), '\n')
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()

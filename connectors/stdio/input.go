@@ -106,7 +106,7 @@ func (s *stream) finish(r result) error {
 	s.reading = false
 	s.lines.Filled(r.n)
 	s.done.Add(int64(r.n))
-	if r.err == io.EOF {
+	if r.err == io.EOF { //nolint:errorlint // an io.Reader says it so
 		s.ended = true
 		return nil
 	}

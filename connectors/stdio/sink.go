@@ -48,6 +48,9 @@ func explain(err error) error {
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
 		return bridge.Permanent(fmt.Errorf("stdout closed: %w", err))
 	}
+	if errors.Is(err, syscall.EBADF) { // not open for writing
+		return bridge.Permanent(fmt.Errorf("write stdout: %w", err))
+	}
 	return fmt.Errorf("write stdout: %w", err)
 }
 

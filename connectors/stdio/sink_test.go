@@ -53,12 +53,12 @@ func TestT4ClosedPipeIsPermanent(t *testing.T) {
 func TestT4ClosedStdoutDoesNotKill(t *testing.T) {
 	if os.Getenv("STDIO_TEST_CHILD") != "" {
 		signal.Ignore(syscall.SIGPIPE)
-		s := openSink(t, stdio.Connector(), os.Stdout)
+		s := openSink(t, stdio.Connector(), os.Stdout) //nolint:forbidigo // this is a process of its own
 		_, err := s.Write(t.Context(), messages("a"))
 		if bridge.IsPermanent(err) {
-			os.Exit(7)
+			os.Exit(7) //nolint:forbidigo // likewise
 		}
-		os.Exit(8)
+		os.Exit(8) //nolint:forbidigo // likewise
 	}
 	r, w := pipe(t)
 	_ = r.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
@@ -62,7 +63,7 @@ func (s *source) fill(ctx context.Context) error {
 	select {
 	case r := <-s.stream.results:
 		if err := s.stream.finish(r); err != nil {
-			return fmt.Errorf("read stdin: %w", err)
+			return explainRead(err)
 		}
 		return nil
 	case <-ctx.Done():
@@ -70,6 +71,16 @@ func (s *source) fill(ctx context.Context) error {
 	case <-s.closed:
 		return os.ErrClosed
 	}
+}
+
+// explainRead says what is wrong with standard input. It cannot be opened again, so that a
+// descriptor of the wrong kind stays wrong.
+func explainRead(err error) error {
+	err = fmt.Errorf("read stdin: %w", err)
+	if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.EBADF) {
+		return bridge.Permanent(err)
+	}
+	return err
 }
 
 func (s *source) Progress() (done, total int64) { return s.stream.done.Load(), s.stream.size }

@@ -118,6 +118,18 @@ func TestT4NextInstanceGoesOn(t *testing.T) {
 	}
 }
 
+// Standard input cannot be opened again, so a folder in its place is no matter of patience.
+func TestFolderAsStdinIsPermanent(t *testing.T) {
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dir.Close() })
+	if _, err := readAll(t, openSource(t, stdio.Connector(), dir, 0)); !bridge.IsPermanent(err) {
+		t.Errorf("Read ended with %v, want a permanent error", err)
+	}
+}
+
 func TestOneReaderAtATime(t *testing.T) {
 	c, in := stdio.Connector(), strings.NewReader("")
 	first := openSource(t, c, in, 0)

@@ -23,7 +23,8 @@
 // # Errors
 //
 // A line longer than max_line stops the pipeline. So does a standard output whose reader
-// has gone away, if the process ignores SIGPIPE; the Go runtime kills one that does not.
+// has gone away, if the process ignores SIGPIPE; the Go runtime kills one that does not. So
+// do a standard input that is a folder and descriptors that are not open for reading or writing.
 // When only part of a line could be written (a full disk), the fragment stays, is ended by
 // a newline, and the whole line follows it.
 //
