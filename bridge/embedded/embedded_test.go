@@ -2,8 +2,15 @@ package embedded_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -219,6 +226,88 @@ func TestTemporaryStoreIsRemoved(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}
+}
+
+func TestE4FullStoreStartsAgain(t *testing.T) {
+	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: t.TempDir(), Durability: "process", MaxStore: 64 << 10}}
+	e := start(t, s)
+	js := connect(t, e.NATSURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	stored := uint64(0)
+	for {
+		_, err := js.Publish(t.Context(), "a", make([]byte, 4096))
+		if err != nil {
+			break
+		}
+		if stored++; stored > 100 {
+			t.Fatal("64 KiB take 400 KiB")
+		}
+	}
+	js.Conn().Close()
+	stop(t, e)
+
+	stream, err := connect(t, start(t, s).NATSURL()).Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stream.CachedInfo().State.Msgs; got != stored {
+		t.Errorf("%d messages are there, %d were stored", got, stored)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(kind string, data []byte) string {
+		path := filepath.Join(t.TempDir(), "file.pem")
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c := &embedded.Certificate{Cert: write("CERTIFICATE", der), Key: write("PRIVATE KEY", secret)}
+	e := start(t, embedded.Settings{
+		MQTT: &embedded.MQTT{Listen: anyPort, TLS: c},
+		NATS: &embedded.NATS{Listen: anyPort, TLS: c},
+	})
+	pool := x509.NewCertPool()
+	pool.AddCert(must(x509.ParseCertificate(der)))
+	trust := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	connect(t, e.NATSURL(), nats.Secure(trust))
+	if _, err := mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetTLSConfig(trust) }); err != nil {
+		t.Errorf("MQTT over TLS: %v", err)
+	}
+	if nc, err := nats.Connect(e.NATSURL()); err == nil {
+		nc.Close()
+		t.Error("NATS trusts a certificate that nobody vouches for")
+	}
+	plain := strings.Replace(e.MQTTURL(), "mqtts:", "mqtt:", 1)
+	if _, err := mqttClient(t, plain, nil); err == nil || plain == e.MQTTURL() {
+		t.Errorf("MQTT without TLS accepted at %s", plain)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestCanceledStart(t *testing.T) {

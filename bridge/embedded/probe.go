@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,10 +17,22 @@ const (
 	probeTimeout = 10 * time.Second
 )
 
+// The server's codes for a store that has reached its limit, when a message is published and when a stream is made.
+const (
+	storeFull      = 10023
+	storeFullToAdd = 10047
+)
+
 // probe writes to a stream and reads it back. The server calls itself ready
 // and JetStream enabled even when its store does not work.
-func (e *Server) probe(ctx context.Context, n NATS) (err error) {
+func (e *Server) probe(ctx context.Context, n NATS, log *slog.Logger) (err error) {
 	defer func() {
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) && (refused.ErrorCode == storeFull || refused.ErrorCode == storeFullToAdd) {
+			// It works, and can only be emptied by a server that runs.
+			log.Warn("the embedded server's store is full: it refuses messages until there is room, or max_store is larger", "store", e.store.dir)
+			err = nil
+		}
 		if err != nil {
 			err = fmt.Errorf("probe embedded server: %w", err)
 		}

@@ -75,7 +75,7 @@ func (e *Server) start(ctx context.Context, n NATS, log *slog.Logger) error {
 	if !e.nats.ReadyForConnections(10 * time.Second) {
 		return errors.New("start embedded server: not ready after 10s")
 	}
-	return e.probe(ctx, n)
+	return e.probe(ctx, n, log)
 }
 
 // explain adds what to do about it to an error of the server's start.

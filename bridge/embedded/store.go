@@ -36,7 +36,7 @@ func openStore(dir string) (*store, error) {
 		return nil, fmt.Errorf("lock store: %w", err)
 	}
 	if err := lockFile(lock); err != nil {
-		defer lock.Close()
+		defer func() { _ = lock.Close() }()
 		if errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("lock store: %s is used by process %s: stop that one, or choose another store", dir, owner(lock))
 		}
@@ -66,14 +66,14 @@ func (s *store) limit(configured int64) int64 {
 	var used int64
 	_ = filepath.WalkDir(s.dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return nil
+			return nil //nolint:nilerr // what cannot be seen is not counted
 		}
 		if info, err := entry.Info(); err == nil {
 			used += info.Size()
 		}
 		return nil
 	})
-	return min(configured, used+free/2)
+	return max(1, min(configured, used+free/2)) // to the server, 0 is no limit
 }
 
 func (s *store) close() error {

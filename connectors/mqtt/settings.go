@@ -106,7 +106,6 @@ func (s *ClientSettings) clientID(env bridge.Env) string {
 	if s.ClientID != "" {
 		return s.ClientID
 	}
-	// Some brokers refuse the dots of an instance's name.
 	return "xrtcbridge-" + env.Instance
 }
 

@@ -58,6 +58,9 @@ func openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridg
 
 // Read returns what has arrived.
 func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err // even if there are messages, which may never end
+	}
 	for {
 		batch, refs, err := s.queue.take(s.env.MaxBatch)
 		if len(batch) > 0 {

@@ -62,6 +62,13 @@ func TestUserAndPassword(t *testing.T) {
 		func(n *nats.SinkSettings) { n.URL = url(t, "nats://u:hunter2@"+s.Addr().String()) })
 }
 
+func TestPasswordWithAComma(t *testing.T) {
+	s := serve(t, func(o *server.Options) { o.Username, o.Password = "u", "p,q" })
+	wantAuth(t, s,
+		func(n *nats.SinkSettings) { n.URL = url(t, "nats://u:p,q@"+s.Addr().String()) },
+		func(n *nats.SinkSettings) { n.URL = url(t, "nats://u:hunter2,q@"+s.Addr().String()) })
+}
+
 func TestToken(t *testing.T) {
 	s := serve(t, func(o *server.Options) { o.Authorization = "token" })
 	wantAuth(t, s,

@@ -52,6 +52,7 @@ func BenchmarkCoreSink(b *testing.B) {
 }
 
 func benchWrite(b *testing.B, sink bridge.Sink, batch bridge.Batch) {
+	b.Helper()
 	b.ReportAllocs()
 	b.ResetTimer()
 	for left := b.N; left > 0; left -= benchBatch {
@@ -108,6 +109,7 @@ func BenchmarkStreamSink(b *testing.B) {
 
 // feed publishes n messages, never more than room ahead of what was received.
 func feed(b *testing.B, nc *natsgo.Conn, n, room int, received *atomic.Int64) {
+	b.Helper()
 	payload := make([]byte, 256)
 	for i := range n {
 		for i-int(received.Load()) >= room {
@@ -162,6 +164,7 @@ func BenchmarkCoreSource(b *testing.B) {
 }
 
 func benchStream(b *testing.B) (*nats.SourceSettings, jetstream.JetStream) {
+	b.Helper()
 	s := serve(b, nil)
 	js := client(b, s)
 	createStream(b, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -36,9 +37,11 @@ func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
 		return nil, bridge.Permanent(err)
 	}
 	c := &conn{gone: make(chan struct{})}
-	var urls, names []string
+	all := nats.GetDefaultOptions()
+	var names []string
 	for _, u := range s.URL {
-		urls, names = append(urls, u.URL.String()), append(names, u.String())
+		// Not nats.Connect, which would take a comma in a password for the end of the URL.
+		all.Servers, names = append(all.Servers, u.URL.String()), append(names, u.String())
 	}
 	c.servers = strings.Join(names, ", ")
 	options = append(options,
@@ -52,7 +55,13 @@ func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
 		})),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.gone) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.trouble(err, env) }))
-	if c.Conn, err = nats.Connect(strings.Join(urls, ","), options...); err != nil {
+	for _, set := range options {
+		if err := set(&all); err != nil {
+			return nil, bridge.Permanent(err)
+		}
+	}
+	defer context.AfterFunc(ctx, c.cut)() // a server that says nothing blocks us in the socket
+	if c.Conn, err = all.Connect(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -148,8 +157,11 @@ func (c *conn) err() error {
 	if cause == nil {
 		cause = c.LastError()
 	}
-	if cause == nil {
+	switch {
+	case cause == nil:
 		cause = nats.ErrConnectionClosed
+	case errors.Is(cause, io.EOF):
+		cause = errors.New("closed by the server") // an io.EOF would mean the end of the input to the engine
 	}
 	return fmt.Errorf("connection to %s: %w", c.servers, cause)
 }
@@ -189,7 +201,7 @@ func (c *conn) flush(ctx context.Context, timeout time.Duration) error {
 // close ends the connection without waiting for the peer.
 func (c *conn) close() {
 	c.cut()
-	c.Conn.Close()
+	c.Close()
 	<-c.gone
 }
 

@@ -41,6 +41,10 @@ func ensureConsumer(ctx context.Context, stream jetstream.Stream, s *SourceSetti
 	if c.AckPolicy != jetstream.AckExplicitPolicy {
 		return c, errors.New("it is there and does not acknowledge explicitly: choose another durable")
 	}
+	if c.MaxDeliver > 0 {
+		env.Logger.Warn("the consumer gives up a message after some deliveries: max_deliver -1 would lose none",
+			"consumer", c.Name, "max_deliver", c.MaxDeliver)
+	}
 	has := c.FilterSubjects
 	if c.FilterSubject != "" {
 		has = []string{c.FilterSubject}

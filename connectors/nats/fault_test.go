@@ -151,6 +151,23 @@ func TestN3UnconfirmedIsStoredOnce(t *testing.T) {
 	}
 }
 
+func TestOpenHeedsItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // it takes connections and never says a word
+	settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+	settings.URL, settings.Subject = url(t, "nats://"+l.Addr().String()), bridge.Text("a")
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	began := time.Now()
+	_, err = nats.Connector().Sink.Open(ctx, settings, bridgetest.Env(t, "test-to"))
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > 5*time.Second {
+		t.Errorf("after %s: %v, want context.Canceled at once", took, err)
+	}
+}
+
 // TestF08HalfOpenPeer cuts the line without telling anybody.
 func TestF08HalfOpenPeer(t *testing.T) {
 	if testing.Short() {

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // header makes headers to publish, in memory that it uses again for each message.
@@ -78,19 +77,13 @@ func escape(s string, illegal func(i int, c byte) bool) string {
 	return b.String()
 }
 
-// received splits the headers of a message that came: the id apart from the rest.
-func received(h nats.Header) (id string, rest map[string]string) {
+// received returns the headers of a message that came.
+func received(h nats.Header) map[string]string {
+	headers := make(map[string]string, len(h))
 	for name, values := range h {
-		switch {
-		case len(values) == 0:
-		case name == jetstream.MsgIDHeader:
-			id = values[0]
-		default:
-			if rest == nil {
-				rest = make(map[string]string, len(h))
-			}
-			rest[name] = values[0]
+		if len(values) > 0 {
+			headers[name] = values[0]
 		}
 	}
-	return id, rest
+	return headers
 }

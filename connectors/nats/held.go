@@ -44,7 +44,7 @@ func holdMessages(c *conn, messages chan *nats.Msg, ackWait time.Duration) *held
 	h := &held{
 		conn:     c,
 		messages: messages,
-		interval: ackWait / 3,
+		interval: max(ackWait/3, time.Millisecond),
 		quit:     make(chan struct{}),
 		done:     make(chan struct{}),
 	}

@@ -27,16 +27,17 @@
 // Core NATS is at most once. The source loses what is published while it is not
 // connected, and what comes faster than the pipeline takes it once pending messages
 // wait; that is counted as dropped. The sink has delivered when the server has the message, which says nothing
-// about subscribers.
+// about subscribers; what it is not sure of it publishes again. Message.ID is the header Nats-Msg-Id, if there is one.
 //
 // JetStream is at least once. The source acknowledges each message after it was
 // delivered, keeps those that are being delivered from coming again meanwhile, and refuses those
 // that were not, which then come again after a second, behind later ones. MaxDeliver is not limited. At a stop everything
-// unfinished goes back at once; what had come again already may then come out of order. Message.ID is the header
-// Nats-Msg-Id, or else made of stream, its creation time and the sequence number. The sink has delivered when the stream has
-// stored the message. It publishes with Nats-Msg-Id = Message.ID, so that within its
-// duplicate window (2 minutes unless the stream says otherwise) the stream stores nothing twice. For the same reason a stream
-// that gets one message from two sinks stores the first only.
+// unfinished goes back at once; what had come again already may then come out of order. Message.ID is made of stream,
+// its creation time and the sequence number; the id that the publisher gave stays in the header Nats-Msg-Id. The sink has
+// delivered when the stream has stored the message. It publishes with Nats-Msg-Id = Message.ID/INSTANCE, where INSTANCE is the
+// sink's place, such as relay-to, or relay-to-2 for the second sink of a list. So the stream keeps what each of several sinks
+// writes, and within its duplicate window (2 minutes unless the stream says otherwise) stores nothing twice that one sink
+// writes again. That holds over a restart if the source's ids do, as those of JetStream.
 //
 // Bridges with the same durable on one stream share its messages.
 //
@@ -47,7 +48,7 @@
 // server is noticed after 10 to 30 seconds.
 //
 // A message larger than the server or the stream allows can never be delivered, nor one whose
-// subject cannot be published to, or comes from the message and begins with $. A full
+// subject cannot be published to, or comes from the message and begins with $ or is longer than 4000 bytes. A full
 // stream that refuses new messages makes the pipeline wait.
 package nats
 

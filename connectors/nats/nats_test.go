@@ -114,7 +114,13 @@ func openSource(t testing.TB, s *nats.SourceSettings, env bridge.Env) bridge.Sou
 
 func openSink(t testing.TB, s *nats.SinkSettings) bridge.Sink {
 	t.Helper()
-	sink, err := nats.Connector().Sink.Open(t.Context(), s, bridgetest.Env(t, "test-to"))
+	return openSinkAt(t, "test-to", s)
+}
+
+// openSinkAt opens a sink at a place in a pipeline.
+func openSinkAt(t testing.TB, instance string, s *nats.SinkSettings) bridge.Sink {
+	t.Helper()
+	sink, err := nats.Connector().Sink.Open(t.Context(), s, bridgetest.Env(t, instance))
 	if err != nil {
 		t.Fatal(err)
 	}

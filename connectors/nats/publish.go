@@ -23,11 +23,12 @@ const publishWindow = 1024
 var _ bridge.Identifying = (*streamSink)(nil)
 
 // streamSink publishes to JetStream. It follows confirmations itself: each has the
-// index of its message in its subject. The client library's asynchronous publishing makes a random name, a map entry, a future
+// number of its message in its subject. The client library's asynchronous publishing makes a random name, a map entry, a future
 // and two channels of each message, and its futures never end when the connection does.
 type streamSink struct {
 	conn     *conn
 	subject  subject
+	place    string // of this sink, the end of each message's id
 	expected string // stream, or empty
 	timeout  time.Duration
 	close    func()
@@ -42,6 +43,7 @@ func newStreamSink(c *conn, s *SinkSettings, env bridge.Env) *streamSink {
 	return &streamSink{
 		conn:     c,
 		subject:  newSubject(s.Subject),
+		place:    "/" + env.Instance,
 		expected: s.Stream,
 		timeout:  s.AckTimeout,
 		close:    sync.OnceFunc(c.close),
@@ -100,7 +102,8 @@ type publisher struct {
 	replies *nats.Subscription
 	inbox   string // with a dot at the end
 	header  header
-	names   []byte // reply subjects
+	text    []byte // reply subject and id of a message
+	before  uint64 // messages of earlier batches
 
 	batch     bridge.Batch // being written; what follows is about it
 	confirmed []bool
@@ -122,7 +125,10 @@ func newPublisher(s *streamSink) (*publisher, error) {
 
 func (p *publisher) write(ctx context.Context, batch bridge.Batch) (int, error) {
 	p.begin(batch)
-	defer func() { p.batch = nil }()
+	defer func() {
+		p.batch = nil
+		p.before += uint64(len(batch))
+	}()
 	timer := time.NewTimer(p.sink.timeout)
 	defer timer.Stop()
 	var out nats.Msg
@@ -170,15 +176,21 @@ func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) error {
 	if len(m.Header) > 0 {
 		p.header.add(m.Header)
 	}
+	p.text = strconv.AppendUint(append(p.text[:0], p.inbox...), p.before+uint64(i), 10)
+	reply := len(p.text)
 	if m.ID != "" {
-		p.header.set(jetstream.MsgIDHeader, escapeValue(m.ID))
+		// The place, because other sinks may write the same message to the same stream.
+		p.text = append(append(p.text, escapeValue(m.ID)...), p.sink.place...)
+	}
+	text := string(p.text)
+	if m.ID != "" {
+		p.header.set(jetstream.MsgIDHeader, text[reply:])
 	}
 	if p.sink.expected != "" {
 		p.header.set(jetstream.ExpectedStreamHeader, p.sink.expected)
 	}
 	out.Subject, out.Data, out.Header = subject, m.Payload, p.header.header
-	p.names = strconv.AppendInt(append(p.names[:0], p.inbox...), int64(i), 10)
-	out.Reply = string(p.names)
+	out.Reply = text[:reply]
 	return p.sink.conn.publish(out)
 }
 
@@ -205,10 +217,12 @@ func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 }
 
 func (p *publisher) settle(m *nats.Msg) {
-	i, err := strconv.Atoi(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
-	if err != nil || i >= len(p.confirmed) || p.confirmed[i] {
-		return
+	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
+	offset := number - p.before
+	if err != nil || offset >= uint64(len(p.confirmed)) || p.confirmed[offset] {
+		return // of an earlier batch, or a second one, as when a stream beyond a leaf node takes the subject too
 	}
+	i := int(offset)
 	known, err := confirmation(m)
 	if err != nil {
 		subject, _ := p.sink.subject.of(&p.batch[i])

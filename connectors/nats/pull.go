@@ -67,7 +67,7 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 		conn:     c,
 		env:      env,
 		stream:   s.Stream,
-		consumer: consumer.Durable,
+		consumer: s.durable(env),
 		prefix:   s.Stream + "." + created + ":",
 		window:   2 * env.MaxBatch,
 		silent:   time.NewTimer(time.Hour),
@@ -93,6 +93,9 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 }
 
 func (p *pull) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err // even if there are messages, which may never end
+	}
 	for {
 		if err := p.ask(); err != nil {
 			return nil, nil, err
@@ -162,6 +165,8 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 	batch := make(bridge.Batch, 0, len(p.taken))
 	replies := make([]string, 0, len(p.taken))
 	var failed error
+	// Not the publisher's id in Nats-Msg-Id: that need not be unique for longer than the stream's
+	// duplicate window, nor among streams, and a sink that trusts it would lose messages.
 	var ids []byte
 	ends := make([]int, 0, len(p.taken))
 	for _, m := range p.taken {
@@ -172,21 +177,17 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 		p.asked--
 		b := bridge.Message{Topic: m.Subject, Payload: m.Data}
 		if len(m.Header) > 0 {
-			b.ID, b.Header = received(m.Header)
+			b.Header = received(m.Header)
 		}
 		number, stamp := delivery(m.Reply)
 		b.Time = time.Unix(0, stamp)
-		if b.ID == "" {
-			ids = append(append(ids, p.prefix...), number...)
-		}
+		ids = append(append(ids, p.prefix...), number...)
 		ends = append(ends, len(ids))
 		batch, replies = append(batch, b), append(replies, m.Reply)
 	}
 	all, start := string(ids), 0
 	for i, end := range ends {
-		if end > start {
-			batch[i].ID = all[start:end]
-		}
+		batch[i].ID = all[start:end]
 		start = end
 	}
 	return batch, replies, failed

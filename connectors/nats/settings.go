@@ -65,7 +65,7 @@ type SinkSettings struct {
 // Validate checks each setting and the combinations.
 func (s *SourceSettings) Validate() error {
 	subjects := s.subjects()
-	errs := []error{s.Client.validate()}
+	errs := []error{s.validate()}
 	switch {
 	case s.Subject != "" && len(s.Subjects) > 0:
 		errs = append(errs, keyError("subjects", "set subject or subjects, not both"))
@@ -105,7 +105,7 @@ func (s *SourceSettings) subjects() []string {
 
 // Validate checks each setting and the combinations.
 func (s *SinkSettings) Validate() error {
-	errs := []error{s.Client.validate(), checkName("stream", s.Stream)}
+	errs := []error{s.validate(), checkName("stream", s.Stream)}
 	if s.Subject != nil {
 		if subject, constant := s.Subject.Constant(); constant && !publishable(subject) {
 			errs = append(errs, keyError("subject", "%q cannot be published to: a subject is words with dots between, no white space, * or >", subject))

@@ -221,6 +221,88 @@ func TestN4WindowIsKept(t *testing.T) {
 	}
 }
 
+func TestSinksOfOneStreamDoNotTakeEachOthersMessagesForDuplicates(t *testing.T) {
+	s := serve(t, nil)
+	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
+	batch := numbered(0, 100)
+	for range 2 { // the second time as after a write of which nobody knows how it went
+		for _, instance := range []string{"p-to-1", "p-to-2"} {
+			sink := openSinkAt(t, instance, sinkSettings(t, s, func(s *nats.SinkSettings) {
+				s.Subject, s.JetStream = bridge.Text("a."+instance), true
+			}))
+			if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
+				t.Fatalf("wrote %d with %v", n, err)
+			}
+		}
+	}
+	count := map[string]int{}
+	for _, m := range stored(t, stream, 2*len(batch)) {
+		count[m.Topic]++
+	}
+	if count["a.p-to-1"] != len(batch) || count["a.p-to-2"] != len(batch) {
+		t.Errorf("the stream has %v, want %d of each", count, len(batch))
+	}
+}
+
+// A late confirmation must not count for a message of a later batch.
+func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 300*time.Millisecond }))
+	seen := make(chan string, 2) // reply subjects
+	if _, err := js.Conn().Subscribe("a", func(m *natsgo.Msg) {
+		if seen <- m.Reply; len(seen) == 2 {
+			_ = js.Conn().Publish(<-seen, []byte(`{"stream":"S","seq":1}`))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := sink.Write(t.Context(), numbered(0, 1)); n != 1 || err != nil {
+		t.Fatalf("wrote %d with %v", n, err)
+	}
+	if err := js.DeleteStream(t.Context(), "S"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := sink.Write(t.Context(), numbered(1, 2)); n != 0 || err == nil {
+		t.Errorf("wrote %d with %v, though no stream has the message", n, err)
+	}
+}
+
+func TestLongSubjects(t *testing.T) {
+	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
+		long := "a." + strings.Repeat("x", 3998)
+		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1", Topic: long}, {ID: "2", Topic: long + "x"}})
+		if n != 1 || !bridge.IsPermanent(err) || len(err.Error()) > 200 {
+			t.Errorf("wrote %d with %v, want 1 and a short permanent error", n, err)
+		}
+		if got := received(1); got[0].Topic != long {
+			t.Errorf("received %.20q… of %d bytes", got[0].Topic, len(got[0].Topic))
+		}
+	})
+}
+
+func TestEveryTopicOfMQTTCanBePublished(t *testing.T) {
+	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
+		topics := []string{"a/\x01\x1b/\v", "a/room 1/\x7f\t", "a//", "a/wärme"}
+		var batch bridge.Batch
+		for _, topic := range topics {
+			batch = append(batch, bridge.Message{ID: topic, Topic: bridge.SubjectFromTopic(topic)})
+		}
+		if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
+			t.Fatalf("wrote %d with %v", n, err)
+		}
+		for i, m := range received(len(topics)) {
+			if got := bridge.TopicFromSubject(m.Topic); got != topics[i] {
+				t.Errorf("topic %q came as %q", topics[i], got)
+			}
+		}
+	})
+}
+
 func FuzzConstantSubject(f *testing.F) {
 	for _, s := range []string{"a.b", "a..b", "*", "a.>", "a b", "ä", "\x7f"} {
 		f.Add(s)

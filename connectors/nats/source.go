@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -70,6 +71,9 @@ func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
 }
 
 func (r *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err // even if there are messages, which may never end
+	}
 	var first *nats.Msg
 	select {
 	case first = <-r.messages:
@@ -94,7 +98,7 @@ func (r *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		b := &batch[i]
 		b.Topic, b.Payload, b.Time = m.Subject, m.Data, now
 		if len(m.Header) > 0 {
-			b.ID, b.Header = received(m.Header)
+			b.ID, b.Header = m.Header.Get(jetstream.MsgIDHeader), received(m.Header)
 		}
 		if i++; i == n {
 			break

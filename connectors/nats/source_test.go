@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -325,17 +326,81 @@ func TestStreamMessages(t *testing.T) {
 	}), bridgetest.Env(t, "test-from"))
 	batch, _ := readN(t, source, 2)
 	created := stream.CachedInfo().Created.UnixNano()
-	if batch[0].ID != "mine" || batch[0].Header != nil {
-		t.Errorf("id %q and headers %v, want mine and none", batch[0].ID, batch[0].Header)
+	if got := batch[0].Header[jetstream.MsgIDHeader]; got != "mine" {
+		t.Errorf("the publisher's id is %q, want mine", got)
 	}
-	if want := fmt.Sprintf("S.%s:3", base36(created)); batch[1].ID != want {
-		t.Errorf("id %q, want %q", batch[1].ID, want)
-	}
-	for _, m := range batch {
+	for i, m := range batch {
+		if want := fmt.Sprintf("S.%s:%d", base36(created), 2*i+1); m.ID != want {
+			t.Errorf("id %q, want %q", m.ID, want)
+		}
 		if m.Time.Before(before.Add(-time.Second)) || m.Time.After(time.Now().Add(time.Second)) {
 			t.Errorf("time %v, want about %v", m.Time, before)
 		}
 	}
+}
+
+// A publisher's id need be unique in its own stream only, and there for the duplicate window only.
+func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	all := createStream(t, js, jetstream.StreamConfig{Name: "ALL", Subjects: []string{"all"}})
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = bridge.Text("all"), true }))
+	for _, name := range []string{"ORDERS", "INVOICES"} {
+		createStream(t, js, jetstream.StreamConfig{Name: name, Subjects: []string{name}})
+		if _, err := js.Publish(t.Context(), name, []byte(name), jetstream.WithMsgID("42")); err != nil {
+			t.Fatal(err)
+		}
+		source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = name }), bridgetest.Env(t, "test-from"))
+		batch, acks := readN(t, source, 1)
+		if n, err := sink.Write(t.Context(), batch); n != 1 || err != nil {
+			t.Fatalf("wrote %d with %v", n, err)
+		}
+		settle(t, acks, nil)
+	}
+	if got := len(stored(t, all, 2)); got != 2 {
+		t.Errorf("%d messages arrived, want 2", got)
+	}
+}
+
+// bothSources runs a test with a source of core NATS and one of a stream, and batches of one message.
+func bothSources(t *testing.T, run func(t *testing.T, s *server.Server, source bridge.Source)) {
+	for _, stream := range []bool{false, true} {
+		t.Run(fmt.Sprintf("jetstream=%t", stream), func(t *testing.T) {
+			s := serve(t, nil)
+			createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+			env := bridgetest.Env(t, "test-from")
+			env.MaxBatch = 1
+			run(t, s, openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) {
+				if stream {
+					s.Stream = "S"
+				} else {
+					s.Subject = "a"
+				}
+			}), env))
+		})
+	}
+}
+
+func TestServerGoneIsNotTheEndOfTheInput(t *testing.T) {
+	bothSources(t, func(t *testing.T, s *server.Server, source bridge.Source) {
+		shutdown(s)
+		_, _, err := next(t, source)
+		if err == nil || errors.Is(err, io.EOF) || bridge.IsPermanent(err) {
+			t.Errorf("err = %v, want one that makes the engine open a new instance", err)
+		}
+	})
+}
+
+func TestCanceledReadStopsThoughMessagesWait(t *testing.T) {
+	bothSources(t, func(t *testing.T, s *server.Server, source bridge.Source) {
+		publishN(t, client(t, s).Conn(), "a", 0, 100)
+		readN(t, source, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if b, _, err := source.Read(ctx); len(b) > 0 || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %d messages and %v, want context.Canceled", len(b), err)
+		}
+	})
 }
 
 func TestSourceWithoutStream(t *testing.T) {

@@ -7,6 +7,10 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
+// longestSubject leaves room for the rest in a line of the protocol, which servers take up to 4096 bytes
+// long. They hang up on longer ones, so that a message with one would stop the pipeline for ever without a reason.
+const longestSubject = 4000
+
 // subject renders subjects to publish to.
 type subject struct {
 	template bridge.Template
@@ -34,6 +38,8 @@ func (s subject) of(m *bridge.Message) (string, error) {
 		return "", bridge.Permanent(fmt.Errorf("publish to %q: not a subject: it has white space, an empty word, or * or > for a word", text))
 	case text[0] == '$':
 		return "", bridge.Permanent(fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects", text))
+	case len(text) > longestSubject:
+		return "", bridge.Permanent(fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text), longestSubject))
 	}
 	return text, nil
 }
@@ -70,8 +76,8 @@ func words(s string) bool {
 	empty := true
 	for i := range len(s) {
 		switch c := s[i]; {
-		case c <= ' ' || c == 0x7f:
-			return false
+		case c == 0 || c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r':
+			return false // any other control character the server takes
 		case c != '.':
 			empty = false
 		case empty:
