@@ -34,7 +34,8 @@ type conn struct {
 	filters atomic.Int32  // that the SUBSCRIBE under way asks for
 	ping    chan struct{} // holds one while paho waits for an answer to its ping
 
-	wmu sync.Mutex // held while writing, so that packets stay whole
+	wmu  sync.Mutex // held while writing, so that packets stay whole
+	left bool       // DISCONNECT has been sent; guarded by wmu
 
 	once  sync.Once
 	dead  chan struct{} // closed by fail
@@ -106,6 +107,9 @@ func (c *conn) send(p []byte) error {
 		return c.cause
 	default:
 	}
+	if c.left {
+		return net.ErrClosed // and no reason to reset the connection, see leave
+	}
 	err := c.SetWriteDeadline(time.Now().Add(c.timeout))
 	if err == nil {
 		_, err = c.Conn.Write(p)
@@ -114,6 +118,22 @@ func (c *conn) send(p []byte) error {
 		return c.fail(fmt.Errorf("write: %w", err))
 	}
 	return nil
+}
+
+// leave sends DISCONNECT, after which nothing is sent any more: not even the reply to
+// what the broker sends meanwhile, which would fail, and by that reset the connection. It reports
+// whether the broker can be expected to hang up.
+func (c *conn) leave() bool {
+	if c.send([]byte{disconnect << 4, 0}) != nil {
+		return false
+	}
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	c.left = true
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	return true
 }
 
 // Read is paho's: it sees CONNACK, SUBACK and PINGRESP.

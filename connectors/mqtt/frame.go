@@ -8,15 +8,16 @@ import (
 
 // Packet types of MQTT 3.1.1, table 2.1.
 const (
-	connack  = 2
-	publish  = 3
-	puback   = 4
-	pubrec   = 5
-	pubrel   = 6
-	pubcomp  = 7
-	suback   = 9
-	pingreq  = 12
-	pingresp = 13
+	connack    = 2
+	publish    = 3
+	puback     = 4
+	pubrec     = 5
+	pubrel     = 6
+	pubcomp    = 7
+	suback     = 9
+	pingreq    = 12
+	pingresp   = 13
+	disconnect = 14
 )
 
 // maxRemaining is the largest remaining length that the format can express.

@@ -133,10 +133,7 @@ func checkGrants(filters []string, qos byte, granted map[string]byte) error {
 // finish. It does not just close the socket: with unread bytes in it that
 // is a reset, which can cost the broker what we sent last, acknowledgements among it.
 func (s *session) close() {
-	if s.conn.send([]byte{0xe0, 0}) == nil {
-		if c, ok := s.conn.Conn.(interface{ CloseWrite() error }); ok {
-			_ = c.CloseWrite()
-		}
+	if s.conn.leave() {
 		wait(s.conn.dead)
 	}
 	_ = s.conn.fail(net.ErrClosed)
