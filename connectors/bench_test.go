@@ -392,7 +392,7 @@ func loopMQTTToJetStream(ctx context.Context, f *field) {
 			select {
 			case <-s.f.Ok():
 				s.m.Ack()
-			case <-s.f.Err():
+			case <-s.f.Err(): //nolint:errcheck // the message is then missing at the end, which hangs
 			}
 		}
 	})

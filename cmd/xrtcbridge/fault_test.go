@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -228,4 +229,33 @@ pipelines:
 		t.Errorf("took %s after the second signal", took)
 	}
 	w.Close()
+}
+
+// A million lines through standard input and output, and through a file, keep
+// every byte.
+func TestMillionLinesKeepEveryByte(t *testing.T) {
+	dir := t.TempDir()
+	var in strings.Builder
+	for i := range 1_000_000 {
+		fmt.Fprintln(&in, i)
+	}
+	want := sha256.Sum256([]byte(in.String()))
+	for _, to := range []string{"stdio", "file,path=out.txt"} {
+		var out bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "run", "--from", "stdio", "--to", to)
+		cmd.Dir, cmd.Stdin, cmd.Stdout = dir, strings.NewReader(in.String()), &out
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("to %s: %v", to, err)
+		}
+		got := out.Bytes()
+		if to != "stdio" {
+			var err error
+			if got, err = os.ReadFile(filepath.Join(dir, "out.txt")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sha256.Sum256(got) != want {
+			t.Errorf("to %s: %d bytes came out that differ from the %d that went in", to, len(got), in.Len())
+		}
+	}
 }
