@@ -93,7 +93,9 @@ func TestREADMECommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, "pipelines.yaml", string(demo))
+	// The demo may be running on this machine: here it gets ports of its own.
+	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222", bridgetest.FreeAddr(t))
+	write(t, dir, "pipelines.yaml", ports.Replace(string(demo)))
 	for _, block := range blocks(t, "README.md", "sh") {
 		for line := range strings.Lines(block) {
 			line = strings.TrimSpace(line)
