@@ -38,7 +38,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			if errs[i] == nil {
 				return
 			}
-			if b.Logger != nil {
+			if b.Logger != nil && len(b.Pipelines) > 1 { // long before Run returns
 				b.Logger.Error("pipeline failed", "pipeline", p.Name, "err", errs[i])
 			}
 			if b.FailFast {

@@ -56,7 +56,7 @@ func (r *run) place(connector, dir string, i, n int) Env {
 	if n > 1 {
 		env.Instance += fmt.Sprintf("-%d", i+1)
 	}
-	env.Logger = env.Logger.With("connector", connector, "dir", dir)
+	env.Logger = env.Logger.With("connector", connector, "dir", strings.TrimPrefix(env.Instance, r.Name+"-"))
 	return env
 }
 

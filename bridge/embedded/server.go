@@ -50,8 +50,14 @@ func Start(ctx context.Context, s Settings, log *slog.Logger) (*Server, error) {
 	if err := e.start(ctx, n, log); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	log.Info("embedded servers started", "mqtt", e.MQTTURL(), "nats", e.NATSURL(),
-		"store", e.store.dir, "temporary", e.store.temporary)
+	log = log.With("store", e.store.dir, "temporary", e.store.temporary)
+	if s.NATS != nil {
+		log = log.With("nats", e.NATSURL())
+	}
+	if s.MQTT != nil {
+		log = log.With("mqtt", e.MQTTURL())
+	}
+	log.Info("embedded servers started")
 	return e, nil
 }
 

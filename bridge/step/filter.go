@@ -57,7 +57,8 @@ func (f *filter) Process(_ context.Context, batch bridge.Batch) (bridge.Batch, e
 	for i := range batch {
 		yes, err := f.when.Match(&batch[i])
 		if err != nil && !f.drop {
-			return nil, fmt.Errorf("filter message %d of the batch: %w", i+1, err)
+			return nil, fmt.Errorf("message with topic %q, %d bytes: %w (on_error: drop leaves such messages out)",
+				batch[i].Topic, len(batch[i].Payload), err)
 		}
 		if yes && err == nil {
 			kept = append(kept, batch[i])

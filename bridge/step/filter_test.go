@@ -3,6 +3,7 @@ package step_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -91,7 +92,8 @@ func TestFilterStopsWhereThereIsNoAnswer(t *testing.T) {
 		"{}":     "nil > a number means nothing; write … ?? 0 if it may be missing",
 	} {
 		got, err := open(t, "json.c > 20").Process(t.Context(), batch(`{"c":21}`, payload))
-		if want := "filter message 2 of the batch: evaluate json.c > 20: " + why; err == nil || err.Error() != want || got != nil {
+		want := fmt.Sprintf(`message with topic "", %d bytes: evaluate json.c > 20: %s (on_error: drop leaves such messages out)`, len(payload), why)
+		if err == nil || err.Error() != want || got != nil {
 			t.Errorf("got %v, %v, want %s", got, err, want)
 		}
 	}

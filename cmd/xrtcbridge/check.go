@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,14 +39,21 @@ every mistake with its place, and starts nothing. It exits with 2 if there is on
 }
 
 // load reads the files, or the default one.
-func load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
+func load(registry *bridge.Registry, named []string) (*config.Config, embedded.Settings, error) {
+	files := named
 	if len(files) == 0 {
 		files = []string{defaultFile}
 	}
 	var servers embedded.Settings
 	l := config.Loader{Registry: registry, Sections: map[string]any{"embedded": &servers}}
 	c, err := l.Load(files...)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && len(named) == 0:
+		return nil, servers, failure{
+			code: exitUsage, err: err,
+			hint: "name a file; or run without one: echo hello | xrtcbridge run --from stdio --to stdio",
+		}
+	case err != nil:
 		return nil, servers, failure{code: exitUsage, err: err}
 	}
 	return c, servers, nil

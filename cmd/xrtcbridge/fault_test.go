@@ -259,3 +259,23 @@ func TestMillionLinesKeepEveryByte(t *testing.T) {
 		}
 	}
 }
+
+// A copy that a signal cuts short says so, and does not exit like a complete one.
+func TestInterruptedCopyIsNoSuccess(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "in.txt", numberedLines(1_000_000))
+	slow := &slowReader{after: 1000, reached: make(chan struct{})}
+	p := start(t, dir, slow, "run", "--from", "file,path=in.txt", "--to", "stdio")
+	select {
+	case <-slow.reached:
+	case <-time.After(bridgetest.Timeout):
+		t.Fatal("nothing flows")
+	}
+	p.signal(syscall.SIGINT)
+	if code := p.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if !strings.Contains(p.log.String(), "stopped before the end of its input") {
+		t.Errorf("no word about the rest:\n%s", p.log.String())
+	}
+}

@@ -20,7 +20,7 @@ type logFlags struct {
 
 func (f *logFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.format, "log-format", "auto", "how to log to standard error: human, json, or auto (human on a terminal)")
-	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "log from this level: debug, info, warn, error")
+	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "log from this level: debug, info, warn, error; with --from it is warn unless given")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "log errors only, and print no ledger")
 }
 
@@ -48,7 +48,11 @@ func (f *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	})), nil
 }
 
+// isTerminal reports whether v is a terminal that can do more than print lines.
 func isTerminal(v any) bool {
+	if s, ok := v.(*screen); ok {
+		v = s.to
+	}
 	f, ok := v.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

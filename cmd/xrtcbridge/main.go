@@ -59,7 +59,7 @@ func execute(ctx context.Context, args []string, s std) int {
 	case errors.As(f.err, &mistakes):
 		// One a line and nothing in front, so that editors find the places.
 		fmt.Fprintf(s.err, "%v\nxrtcbridge: %s in the configuration, nothing was started\n", mistakes, plural(len(mistakes), "mistake"))
-	default:
+	case f.err != nil:
 		fmt.Fprintf(s.err, "xrtcbridge: %v\n", f.err)
 	}
 	if f.hint != "" {

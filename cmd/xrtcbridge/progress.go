@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -12,10 +13,56 @@ import (
 // progressEvery is how often the bar is drawn anew.
 const progressEvery = 200 * time.Millisecond
 
+// screen is standard error, shared by the log and the progress bar: the bar makes
+// way for each line of the log.
+type screen struct {
+	to io.Writer
+
+	mu  sync.Mutex // guards bar, and writing
+	bar *progressbar.ProgressBar
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bar != nil {
+		_ = s.bar.Clear()
+	}
+	return s.to.Write(p)
+}
+
+// draw shows how much of the total has been read. The bar starts with the
+// first call, which draws nothing: a rate needs time.
+func (s *screen) draw(read, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bar == nil {
+		s.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(s.to),
+			progressbar.OptionSetDescription("copying"),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionUseANSICodes(true),
+			progressbar.OptionFullWidth())
+		return
+	}
+	s.bar.ChangeMax64(max(total, read))
+	_ = s.bar.Set64(read)
+}
+
+func (s *screen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bar != nil {
+		_ = s.bar.Clear()
+		s.bar = nil
+	}
+}
+
 // showProgress draws a bar with rate and remaining time while all inputs know
 // their size, if standard error is a terminal and the data goes elsewhere. The
 // returned function removes it.
-func (f runFlags) showProgress(s std, b *bridge.Bridge) (hide func()) {
+func (f runFlags) showProgress(s std, screen *screen, b *bridge.Bridge) (hide func()) {
 	if f.log.quiet || !isTerminal(s.err) || isTerminal(s.out) && writesToStdout(b) {
 		return func() {}
 	}
@@ -24,30 +71,16 @@ func (f runFlags) showProgress(s std, b *bridge.Bridge) (hide func()) {
 	drawing.Go(func() {
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
-		var bar *progressbar.ProgressBar
 		for {
 			select {
 			case <-tick.C:
 			case <-done:
-				if bar != nil {
-					_ = bar.Clear()
-				}
+				screen.clear()
 				return
 			}
-			read, total := progress(b)
-			if total == 0 {
-				continue
+			if read, total := progress(b); total > 0 {
+				screen.draw(read, total)
 			}
-			if bar == nil {
-				bar = progressbar.NewOptions64(total,
-					progressbar.OptionSetWriter(s.err),
-					progressbar.OptionShowBytes(true),
-					progressbar.OptionSetPredictTime(true),
-					progressbar.OptionUseANSICodes(true),
-					progressbar.OptionFullWidth())
-			}
-			bar.ChangeMax64(max(total, read))
-			_ = bar.Set64(read)
 		}
 	})
 	return func() { close(done); drawing.Wait() }

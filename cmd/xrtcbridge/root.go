@@ -14,6 +14,7 @@ func newRoot(s std) *cobra.Command {
 		Long: `xrtcbridge moves messages between systems: MQTT, NATS, files, standard input
 and output. A YAML file names pipelines; each takes messages from sources,
 passes them through steps and delivers them to sinks.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -21,6 +22,6 @@ passes them through steps and delivers them to sinks.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	registry := bridge.NewRegistry(connectors.Builtin()...)
-	root.AddCommand(newRun(s, registry), newCheck(s, registry), newConnectors(s, registry), newVersion(s))
+	root.AddCommand(newRun(s, registry), newCheck(s, registry), newConnectors(s, registry), newVersion(s), newExpressions())
 	return root
 }

@@ -52,6 +52,12 @@ With --from and --to it runs one pipeline and reads no file. At the end a ledger
 			if f.from != "" && !cmd.Flags().Changed("log-level") {
 				f.log.level = slog.LevelWarn // one pipeline on a command line: lifecycle is noise
 			}
+			if (f.from == "") != (f.to == "") {
+				return failure{
+					code: exitUsage, err: errors.New("--from and --to go together"),
+					hint: "stdio reads standard input and writes standard output: --from stdio --to stdio",
+				}
+			}
 			return run(cmd.Context(), s, registry, files, f)
 		},
 	}
@@ -59,7 +65,6 @@ With --from and --to it runs one pipeline and reads no file. At the end a ledger
 	cmd.Flags().StringVar(&f.from, "from", "", "source of a pipeline without a file: TYPE[,key=value...]")
 	cmd.Flags().StringVar(&f.to, "to", "", "sink of a pipeline without a file: TYPE[,key=value...]")
 	cmd.Flags().DurationVar(&f.limit, "for", 0, "stop after this time, as a signal would")
-	cmd.MarkFlagsRequiredTogether("from", "to")
 	return cmd
 }
 
@@ -68,7 +73,8 @@ func run(ctx context.Context, s std, registry *bridge.Registry, files []string, 
 	if err != nil {
 		return err
 	}
-	log, err := f.log.logger(s.err)
+	screen := &screen{to: s.err}
+	log, err := f.log.logger(screen)
 	if err != nil {
 		return err
 	}
@@ -89,11 +95,13 @@ func run(ctx context.Context, s std, registry *bridge.Registry, files []string, 
 		Pipelines: c.Pipelines, FailFast: c.FailFast,
 		Logger: log, Stdin: s.in, Stdout: s.out, Abort: abort,
 	}
-	hide := f.showProgress(s, b)
+	hide := f.showProgress(s, screen, b)
 	err = b.Run(ctx)
 	hide()
-	if lerr := f.printLedger(s.err, b.Pipelines); err == nil {
-		err = lerr
+	err = cmp.Or(err, interrupted(b.Pipelines), f.printLedger(s.err, log, b.Pipelines))
+	if err != nil && f.log.format == "json" {
+		log.Error("run failed", "err", err, "hint", hintFor(err))
+		return failure{code: exitFailed}
 	}
 	if err != nil {
 		return failure{code: exitFailed, err: err, hint: hintFor(err)}
@@ -101,16 +109,23 @@ func run(ctx context.Context, s std, registry *bridge.Registry, files []string, 
 	return nil
 }
 
+// interrupted returns an error for each pipeline whose input has an end that was not
+// reached: a copy cut short must not look like one that is complete.
+func interrupted(pipelines []*bridge.Pipeline) error {
+	var errs []error
+	for _, p := range pipelines {
+		if read, total := p.Progress(); read < total {
+			errs = append(errs, fmt.Errorf("pipeline %q: %w: %d of %d bytes have been read", p.Name, errInterrupted, read, total))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errInterrupted = errors.New("stopped before the end of its input")
+
 func (f runFlags) load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
 	if f.from == "" && f.to == "" {
-		c, servers, err := load(registry, files)
-		if err != nil && len(files) == 0 && errors.Is(err, os.ErrNotExist) {
-			err = failure{
-				code: exitUsage, err: err,
-				hint: "name a file, or give --from and --to: echo hello | xrtcbridge run --from stdio --to stdio",
-			}
-		}
-		return c, servers, err
+		return load(registry, files)
 	}
 	if len(files) > 0 {
 		return nil, embedded.Settings{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
@@ -142,7 +157,7 @@ func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger, drain time.
 	watching.Go(func() {
 		select {
 		case sig := <-signals:
-			log.Info("stopping: delivering what has been read, a second signal cuts it short", "signal", sig.String())
+			log.Warn("stopping: delivering what has been read, a second signal cuts it short", "signal", sig.String())
 			cancel()
 		case <-ctx.Done():
 		case <-done:
@@ -175,10 +190,13 @@ func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger, drain time.
 }
 
 func hintFor(err error) string {
-	if errors.Is(err, bridge.ErrNotDrained) {
+	switch {
+	case errors.Is(err, errInterrupted):
+		return "a new run reads the input from its beginning, and file sinks append"
+	case errors.Is(err, bridge.ErrNotDrained):
 		return "what was not delivered comes again after a restart if its source can; drain_timeout in the file gives more time"
 	}
 	return ""
 }
 
-var errUnbalanced = fmt.Errorf("the ledger does not balance: this is a bug in xrtcbridge, please report it with the table above")
+var errUnbalanced = errors.New("the ledger does not balance: this is a bug in xrtcbridge, please report it with the table above")

@@ -36,6 +36,8 @@ func (f frame) kind() byte { return f.head >> 4 }
 
 func (f frame) qos() byte { return f.head >> 1 & 3 }
 
+func (f frame) dup() bool { return f.head&8 != 0 }
+
 func (f frame) retained() bool { return f.head&1 != 0 }
 
 // nextFrame returns the packet that b starts with. If b ends before it does, whole

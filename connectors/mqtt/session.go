@@ -19,9 +19,10 @@ const closeTimeout = time.Second
 
 // session is one connection to a broker, from CONNECT to DISCONNECT.
 type session struct {
-	conn   *conn
-	client paho.Client
-	gone   chan struct{} // closed when paho has cleaned up
+	conn    *conn
+	client  paho.Client
+	gone    chan struct{} // closed when paho has cleaned up
+	resumed bool          // the broker had a session of this client
 }
 
 // identity is how a client presents itself to the broker.
@@ -51,6 +52,7 @@ func connect(ctx context.Context, s *ClientSettings, who identity, p peer) (*ses
 		code := token.(*paho.ConnectToken).ReturnCode()
 		return nil, fmt.Errorf("connect to %s: %w", s.URL, ses.refusal(code, token.Error()))
 	}
+	ses.resumed = token.(*paho.ConnectToken).SessionPresent()
 	return ses, nil
 }
 

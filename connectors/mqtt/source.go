@@ -19,6 +19,7 @@ type source struct {
 	session *session
 	queue   *queue
 	receipt receipts
+	unacked unacked
 
 	// The rest belongs to the goroutine that reads the socket.
 	topics   interner
@@ -52,6 +53,10 @@ func openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridg
 	if err := ses.subscribe(set.Topics, byte(set.QoS), set.ConnectTimeout); err != nil {
 		_ = s.Close()
 		return nil, err
+	}
+	if !s.clean && !ses.resumed {
+		env.Logger.InfoContext(ctx, "a new session: either the first, or the broker has lost the last one and what it kept for us",
+			"client_id", set.clientID(env))
 	}
 	return s, nil
 }
@@ -99,7 +104,10 @@ func (s *source) ackOf(refs []ref) bridge.Ack {
 			return nil
 		}
 		for i := range refs {
-			if refs[i].qos == 2 {
+			switch refs[i].qos {
+			case 1:
+				s.unacked.remove(refs[i].id)
+			case 2:
 				s.receipt.confirm(refs[i].id)
 			}
 		}
@@ -153,7 +161,12 @@ func (s *source) publish(f frame) error {
 	if err != nil {
 		return err
 	}
-	if f.qos() == 2 {
+	switch f.qos() {
+	case 1:
+		if known := s.unacked.add(id); known && f.dup() {
+			return nil
+		}
+	case 2:
 		known, confirmed := s.receipt.add(id)
 		if confirmed {
 			s.replies = appendAck(s.replies, pubrec, id)
