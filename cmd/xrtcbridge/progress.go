@@ -44,6 +44,7 @@ func (s *screen) draw(read, total int64) {
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionUseANSICodes(true),
 			progressbar.OptionFullWidth())
+		s.bar.StartWithoutRender()
 		return
 	}
 	s.bar.ChangeMax64(max(total, read))

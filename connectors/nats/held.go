@@ -155,6 +155,23 @@ func (h *held) add(m *nats.Msg) {
 	h.early = append(drain(h.messages, h.early, math.MaxInt), m)
 }
 
+// newest returns the highest sequence number of what is held.
+func (h *held) newest() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.early = drain(h.messages, h.early, math.MaxInt)
+	n := uint64(0)
+	for _, reply := range repliesOf(h.early) {
+		n = max(n, sequence(reply))
+	}
+	for _, b := range h.batches {
+		for _, reply := range b.replies {
+			n = max(n, sequence(reply))
+		}
+	}
+	return n
+}
+
 // stop ends the telling.
 func (h *held) stop() {
 	close(h.quit)

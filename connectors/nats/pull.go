@@ -233,6 +233,8 @@ func (p *pull) stop() error {
 	// The server still has our requests. If it noticed only when it has the first message that we
 	// give back that nobody waits any more, it would put that one behind the others.
 	p.askOne(`{"batch":1,"expires":1000000}`)
+	// It has noticed now. What it was about to send has gone back to the front.
+	p.takeRedelivered()
 	p.held.giveBack()
 	if err := p.conn.flush(context.Background(), closeTimeout); err != nil {
 		return fmt.Errorf("finish acknowledging: %w", err)
@@ -241,14 +243,16 @@ func (p *pull) stop() error {
 }
 
 // takeRedelivered takes the messages that come again and have not come to us
-// yet, since the server puts what we give back behind them.
+// yet, since the server puts what we give back behind them. A message that never left the
+// server counts as new when it comes again, but its number is lower than the newest.
 func (p *pull) takeRedelivered() {
+	newest := p.held.newest()
 	for end := time.Now().Add(closeTimeout); time.Now().Before(end); {
 		m := p.askOne(`{"batch":1,"no_wait":true}`)
 		switch {
 		case m == nil:
 			return
-		case m.Reply != "" && !again(m.Reply):
+		case m.Reply != "" && !again(m.Reply) && sequence(m.Reply) > newest:
 			return
 		case m.Reply == "" && m.Header.Get("Status") != "408": // which says that they are being sent
 			return
