@@ -151,6 +151,46 @@ func TestQoS2RepeatedPacketIsOneMessage(t *testing.T) {
 	}
 }
 
+// nats-server sends again what is not acknowledged for 30 seconds, on the same connection.
+func TestQoS1ImpatientBrokerDoublesNothing(t *testing.T) {
+	acked := make(chan struct{})
+	address := standIn(t, func(p *peer) {
+		p.welcome()
+		p.grant(1)
+		p.publish(1, 7, "a")
+		p.publishAgain(1, 7, "a")
+		p.publishAgain(1, 7, "a")
+		p.publish(1, 8, "b")
+		<-acked
+		for range 2 {
+			p.next()
+		}
+		p.publish(1, 7, "c") // the id is free again
+		p.publishAgain(1, 8, "d")
+		p.drain()
+	})
+	s := openSource(t, sourceSettings(t, address, 1, "t"))
+	var got []bridge.Message
+	var acks []bridge.Ack
+	for len(got) < 2 {
+		b, ack, err := s.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, acks = append(got, b...), append(acks, ack)
+	}
+	close(acked)
+	for _, ack := range acks {
+		if err := ack(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got = append(got, read(t, s, 2)...)
+	if want := "a\nb\nc\nd\n"; payloads(got) != want {
+		t.Errorf("got %q, want %q", payloads(got), want)
+	}
+}
+
 func TestP4AckIsOfItsOwnConnection(t *testing.T) {
 	address := standIn(t, func(p *peer) {
 		p.welcome()

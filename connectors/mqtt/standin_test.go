@@ -92,6 +92,13 @@ func (p *peer) publish(qos byte, id uint16, payload string) {
 	p.send(m)
 }
 
+// publishAgain marks the message as one that was sent before.
+func (p *peer) publishAgain(qos byte, id uint16, payload string) {
+	m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	m.TopicName, m.Qos, m.MessageID, m.Payload, m.Dup = "t", qos, id, []byte(payload), true
+	p.send(m)
+}
+
 // ack sends an acknowledgement of the kind.
 func (p *peer) ack(kind byte, id uint16) {
 	head := kind << 4
