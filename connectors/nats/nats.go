@@ -9,7 +9,7 @@
 // there is never changed, and it is an error if it does not take the subjects.
 //
 // The source has subject or subjects, with wildcards, and queue for a queue
-// group; pending is the most messages that wait for the pipeline. With stream it reads JetStream through the consumer
+// group; buffer is how many bytes wait for the pipeline at most. With stream it reads JetStream through the consumer
 // durable, which is created when missing: filter chooses subjects, deliver where a new
 // consumer starts (all, new or last), ack_wait and max_ack_pending are those of a new consumer. Topic is the
 // subject.
@@ -25,8 +25,8 @@
 // # Delivery
 //
 // Core NATS is at most once. The source loses what is published while it is not
-// connected, and what comes faster than the pipeline takes it once pending messages
-// wait; that is counted as dropped. The sink has delivered when the server has the message, which says nothing
+// connected, and what comes faster than the pipeline takes it once the buffer is
+// full; that is counted as dropped. The sink has delivered when the server has the message, which says nothing
 // about subscribers; what it is not sure of it publishes again. Message.ID is the header Nats-Msg-Id, if there is one.
 //
 // JetStream is at least once. The source acknowledges each message after it was
@@ -71,7 +71,7 @@ func Connector() bridge.Connector {
 		Example: example,
 		Source: bridge.NewOpener(SourceSettings{
 			Client:  client,
-			Pending: 32768,
+			Buffer:  32 << 20,
 			Deliver: "all",
 			AckWait: 30 * time.Second,
 		}, openSource),

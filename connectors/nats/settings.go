@@ -36,13 +36,15 @@ type Stream struct {
 	Duplicates time.Duration `yaml:"duplicates"` // window of de-duplication; 0: 2m
 }
 
+const minBuffer bridge.Size = 4 << 10
+
 // SourceSettings are the settings of the source.
 type SourceSettings struct {
 	Client   `yaml:",inline"`
-	Subject  string   `yaml:"subject"`
-	Subjects []string `yaml:"subjects"`
-	Queue    string   `yaml:"queue"`
-	Pending  int      `yaml:"pending"`
+	Subject  string      `yaml:"subject"`
+	Subjects []string    `yaml:"subjects"`
+	Queue    string      `yaml:"queue"`
+	Buffer   bridge.Size `yaml:"buffer"`
 
 	Stream        string        `yaml:"stream"`
 	Durable       string        `yaml:"durable"`
@@ -84,8 +86,8 @@ func (s *SourceSettings) Validate() error {
 	if strings.ContainsAny(s.Queue, " \t\r\n") {
 		errs = append(errs, keyError("queue", "white space is not allowed"))
 	}
-	if s.Pending < 1 {
-		errs = append(errs, keyError("pending", "at least 1"))
+	if s.Buffer < minBuffer {
+		errs = append(errs, keyError("buffer", "at least %v", minBuffer))
 	}
 	if s.AckWait < time.Second {
 		errs = append(errs, keyError("ack_wait", "at least 1s"))

@@ -29,7 +29,7 @@ func TestSourceSettings(t *testing.T) {
 		"bad stream":          {func(s *nats.SourceSettings) { s.Stream = "S 1" }, "stream"},
 		"queue of a stream":   {func(s *nats.SourceSettings) { s.Stream, s.Queue = "S", "q" }, "queue"},
 		"bad queue":           {func(s *nats.SourceSettings) { s.Subject, s.Queue = "a", "q 1" }, "queue"},
-		"no room":             {func(s *nats.SourceSettings) { s.Subject, s.Pending = "a", 0 }, "pending"},
+		"no room":             {func(s *nats.SourceSettings) { s.Subject, s.Buffer = "a", 0 }, "buffer"},
 		"short ack_wait":      {func(s *nats.SourceSettings) { s.Stream, s.AckWait = "S", 1 }, "ack_wait"},
 		"scheme":              {func(s *nats.SourceSettings) { s.Subject, s.URL = "a", url(t, "http://127.0.0.1") }, "url"},
 		"two credentials": {func(s *nats.SourceSettings) {

@@ -15,16 +15,28 @@ import (
 
 var _ bridge.Source = (*source)(nil)
 
-// source reads core NATS. The channel is all there is between it and the client library.
-type source struct {
-	conn     *conn
-	env      bridge.Env
-	messages chan *nats.Msg
-	subs     []*nats.Subscription
-	before   uint64 // messages that the connection had received before it subscribed
-	close    func() error
+// Bounds of what waits for the pipeline beside its bytes.
+const (
+	maxPending = 32768 // messages in the client library
+	overhead   = 256   // bytes that a message takes beside its payload, about
+)
 
-	mu       sync.Mutex // guards what follows, between Read and Close
+// source reads core NATS. The client library calls take for each message, and keeps what
+// take has no room for, up to limits of its own; what is beyond these it drops.
+type source struct {
+	conn   *conn
+	env    bridge.Env
+	subs   []*nats.Subscription
+	before uint64 // messages that the connection had received before it subscribed
+	close  func() error
+	ready  chan struct{} // has one when something has arrived
+	limit  int           // of bytes
+
+	mu       sync.Mutex // guards what follows
+	room     sync.Cond  // there is some, or the source is closed
+	arrived  bridge.Batch
+	bytes    int
+	closed   bool
 	received int
 	dropped  int // of these the engine knows
 }
@@ -42,7 +54,8 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 		}
 		return p, nil
 	}
-	r := &source{conn: c, env: env, messages: make(chan *nats.Msg, s.Pending)}
+	r := &source{conn: c, env: env, ready: make(chan struct{}, 1), limit: int(s.Buffer) / 2}
+	r.room.L = &r.mu
 	r.close = sync.OnceValue(r.stop)
 	r.before = atomic.LoadUint64(&c.InMsgs)
 	if err := r.subscribe(ctx, s); err != nil {
@@ -54,7 +67,10 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 
 func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
 	for _, subject := range s.subjects() {
-		sub, err := r.conn.ChanQueueSubscribe(subject, s.Queue, r.messages)
+		sub, err := r.conn.QueueSubscribe(subject, s.Queue, r.take)
+		if err == nil {
+			err = sub.SetPendingLimits(maxPending, max(1, r.limit/len(s.subjects())))
+		}
 		if err != nil {
 			return fmt.Errorf("subscribe to %q: %w", subject, err)
 		}
@@ -70,52 +86,70 @@ func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
 	return nil
 }
 
-func (r *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err // even if there are messages, which may never end
+// take is called by the client library.
+func (r *source) take(m *nats.Msg) {
+	b := bridge.Message{Topic: m.Subject, Payload: m.Data}
+	if len(m.Header) > 0 {
+		b.ID, b.Header = m.Header.Get(jetstream.MsgIDHeader), received(m.Header)
 	}
-	var first *nats.Msg
+	r.mu.Lock()
+	for r.bytes >= r.limit && !r.closed {
+		r.room.Wait()
+	}
+	r.arrived = append(r.arrived, b)
+	r.bytes += len(b.Payload) + overhead
+	r.mu.Unlock()
 	select {
-	case first = <-r.messages:
+	case r.ready <- struct{}{}:
 	default:
+	}
+}
+
+func (r *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err // even if there are messages, which may never end
+		}
+		if batch := r.next(); len(batch) > 0 {
+			return batch, settled, nil
+		}
 		select {
-		case first = <-r.messages:
+		case <-r.ready:
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
 		case <-r.conn.gone:
 			// What came before the end may have come after the question.
-			select {
-			case first = <-r.messages:
-			default:
-				return nil, nil, r.conn.err()
+			if batch := r.next(); len(batch) > 0 {
+				return batch, settled, nil
 			}
+			return nil, nil, r.conn.err()
 		}
 	}
-	now := time.Now()
-	n := min(len(r.messages)+1, r.env.MaxBatch)
-	batch := make(bridge.Batch, n)
-	for i, m := 0, first; ; m = <-r.messages {
-		b := &batch[i]
-		b.Topic, b.Payload, b.Time = m.Subject, m.Data, now
-		if len(m.Header) > 0 {
-			b.ID, b.Header = m.Header.Get(jetstream.MsgIDHeader), received(m.Header)
-		}
-		if i++; i == n {
-			break
-		}
+}
+
+// next returns what has arrived, and tells the engine what was dropped meanwhile.
+func (r *source) next() bridge.Batch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.arrived), r.env.MaxBatch)
+	batch, now := r.arrived[:n:n], time.Now()
+	if r.arrived = r.arrived[n:]; len(r.arrived) == 0 {
+		r.arrived = nil
 	}
-	r.count(n)
-	return batch, settled, nil
+	for i := range batch {
+		batch[i].Time = now
+		r.bytes -= len(batch[i].Payload) + overhead
+	}
+	r.received += n
+	r.count()
+	r.room.Broadcast()
+	return batch
 }
 
 // settled acknowledges nothing, since core NATS knows no acknowledgements.
 func settled(context.Context, error) error { return nil }
 
-// count tells the engine what the client library dropped meanwhile.
-func (r *source) count(n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.received += n
+// count tells the engine what the client library dropped.
+func (r *source) count() {
 	dropped := 0
 	for _, sub := range r.subs {
 		if d, err := sub.Dropped(); err == nil {
@@ -137,18 +171,12 @@ func (r *source) Close() error { return r.close() }
 
 // stop closes the connection and counts what is lost by that.
 func (r *source) stop() error {
-	lost := r.conn.IsClosed()
-	if !lost {
-		r.count(0)
-	}
 	r.conn.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if lost {
-		// A subscription that has ended tells no number any more.
-		r.report(int(atomic.LoadUint64(&r.conn.InMsgs)-r.before) - r.received)
-	} else {
-		r.report(r.dropped + len(r.messages))
-	}
+	r.closed = true
+	r.room.Broadcast()
+	// A subscription that has ended tells no number any more.
+	r.report(int(atomic.LoadUint64(&r.conn.InMsgs)-r.before) - r.received)
 	return nil
 }

@@ -78,7 +78,7 @@ func TestN5DroppedIsCounted(t *testing.T) {
 	s := serve(t, nil)
 	nc := client(t, s).Conn()
 	var dropped int
-	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Pending = "a", 10 }), counted(t, &dropped))
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Buffer = "a", 4<<10 }), counted(t, &dropped))
 	publishN(t, nc, "a", 0, 1000)
 	sent, received := 1000, 0
 	eventually(t, "everything is received or dropped", func() bool {
@@ -92,7 +92,7 @@ func TestN5DroppedIsCounted(t *testing.T) {
 		return received+dropped == sent
 	})
 	if dropped == 0 {
-		t.Error("10 places took 1000 messages")
+		t.Error("4 KiB took 1000 messages")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestN5LostConnectionIsCounted(t *testing.T) {
 	s := serve(t, nil)
 	nc := client(t, s).Conn()
 	var dropped int
-	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Pending = "a", 10 }), counted(t, &dropped))
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject, s.Buffer = "a", 4<<10 }), counted(t, &dropped))
 	publishN(t, nc, "a", 0, 1000)
 	eventually(t, "the server has sent everything", func() bool {
 		c, err := s.Connz(nil)
