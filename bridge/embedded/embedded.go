@@ -13,6 +13,12 @@
 // What the server has acknowledged survives a crash of the process always,
 // and power loss as long as durability is "power", which costs one sync to disk
 // for each message.
+//
+// # MQTT over a restart
+//
+// The broker may deliver messages again after a restart although their
+// acknowledgement had reached it, and delivers those that were on their way only when
+// its own wait of 30 s is over. Subscribers see them late, twice or out of order, but never miss one.
 package embedded
 
 import (

@@ -247,7 +247,11 @@ func (p *publisher) fail(i int, err error) {
 	}
 }
 
-const tooLarge = 10054 // the server's code for a message larger than the stream's max_msg_size
+// Codes of the server.
+const (
+	tooLarge    = 10054 // a message larger than the stream's max_msg_size
+	otherStream = 10060 // the subject belongs to a stream that is not the expected one
+)
 
 // confirmation reads what JetStream says to a message. known means that it had
 // one of that id already.
@@ -271,6 +275,8 @@ func confirmation(m *nats.Msg) (known bool, err error) {
 		return answer.Duplicate, nil
 	case answer.Error.ErrorCode == tooLarge:
 		return false, bridge.Permanent(answer.Error)
+	case answer.Error.ErrorCode == otherStream:
+		return false, errors.New("not the stream that the setting stream names takes that subject, but another: correct one of the two")
 	}
 	return false, answer.Error
 }
