@@ -140,7 +140,7 @@ func TestOtherStreamThanExpected(t *testing.T) {
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Stream = "T" }))
 	n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
-	if n != 0 || err == nil || !strings.Contains(err.Error(), "expected stream") {
+	if n != 0 || err == nil || !strings.Contains(err.Error(), "not the stream that the setting stream names") {
 		t.Errorf("wrote %d with %v, want an error about the stream", n, err)
 	}
 }
