@@ -21,9 +21,16 @@ func Program(t testing.TB, name string) string {
 	if err == nil {
 		return path
 	}
+	Missing(t, name)
+	return ""
+}
+
+// Missing skips a test for want of something outside, or fails it if
+// XRTCBRIDGE_REQUIRE names that.
+func Missing(t testing.TB, name string) {
+	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("XRTCBRIDGE_REQUIRE"), ","), name) {
 		t.Fatalf("XRTCBRIDGE_REQUIRE names %s, which is not installed", name)
 	}
 	t.Skipf("needs %s, which is not installed", name)
-	return ""
 }

@@ -161,7 +161,7 @@ func TestF05RefusedSubscriptionNamesTheTopic(t *testing.T) {
 	// acl_file does not do: Mosquitto lets such clients subscribe and sends them nothing.
 	plugins, _ := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so")
 	if len(plugins) == 0 {
-		t.Skip("needs the plugin mosquitto_dynamic_security.so")
+		bridgetest.Missing(t, "mosquitto_dynamic_security")
 	}
 	broker := bridgetest.StartMosquitto(t, "plugin "+plugins[0], "plugin_opt_config_file "+file(t, "security.json", `{
 		"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true, "subscribe": false},
