@@ -76,7 +76,7 @@ func Connector() bridge.Connector {
 		Summary: "subscribes and publishes at an MQTT broker",
 		Example: example,
 		Source: bridge.NewOpener(SourceSettings{
-			ClientSettings: client, QoS: 1, Buffer: 32 << 20,
+			ClientSettings: client, QoS: 1, Buffer: 16 << 20,
 		}, openSource),
 		Sink: bridge.NewOpener(SinkSettings{
 			ClientSettings: client, QoS: 1, MaxInflight: 1000, AckTimeout: 20 * time.Second,

@@ -71,7 +71,7 @@ func Connector() bridge.Connector {
 		Example: example,
 		Source: bridge.NewOpener(SourceSettings{
 			Client:  client,
-			Buffer:  32 << 20,
+			Buffer:  16 << 20,
 			Deliver: "all",
 			AckWait: 30 * time.Second,
 		}, openSource),
