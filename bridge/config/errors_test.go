@@ -158,7 +158,7 @@ func TestValueErrors(t *testing.T) {
 	const whole = "; write it in plain digits, without unit, separators and leading zeros"
 	const units = "; units are ms, s, m, h and d"
 	const sizes = "; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB"
-	const names = "known: header, id, json, now, payload, rand, seq, time, topic, segment, toSubject, toTopic and the language's own functions"
+	const names = "known: header, id, json, now, payload, rand, seq, time, topic, portalid, segment, toSubject, toTopic and the language's own functions"
 	for _, c := range []struct{ text, want string }{
 		{"int: 0123", `18: int must be a whole number, not "0123"` + whole},
 		{"int: 1_000", `18: int must be a whole number, not "1_000"` + whole},

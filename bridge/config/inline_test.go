@@ -47,7 +47,7 @@ func TestInlineErrors(t *testing.T) {
 		{"every,rotate=1,rotate.age=2s", "stdio", `--from: the key "rotate.age" is both a value and a mapping`},
 		{"every,rotate.age=2s,rotate=1", "stdio", `--from: the key "rotate" is both a value and a mapping`},
 		{"every,template={{ topik }}", "stdio", "--from: unknown name topik; did you mean topic? known: header, id, json, now, payload, " +
-			"rand, seq, time, topic, segment, toSubject, toTopic and the language's own functions"},
+			"rand, seq, time, topic, portalid, segment, toSubject, toTopic and the language's own functions"},
 		{"every,text=${NOPE}", "stdio", "--from: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},
 		{"mq,connection=b,topics=a", "stdio", `--from: there is no connection "b"; connections: none`},
 		{"mq,url=a://b,client_id=x,topics=a", "mq,url=a://b,topic={{", "--to: {{ has no closing }}"},

@@ -28,7 +28,7 @@ func variables() types.Map {
 }
 
 // functions lists the functions beside the language's own.
-func functions() []string { return []string{"segment", "toSubject", "toTopic"} }
+func functions() []string { return []string{"portalid", "segment", "toSubject", "toTopic"} }
 
 // language returns the options that make our dialect; compiling fills in n.
 func language(n *needs) []expr.Option {
@@ -46,6 +46,7 @@ func language(n *needs) []expr.Option {
 		expr.MaxNodes(maxNodes),
 		expr.Function("toSubject", text(bridge.SubjectFromTopic), new(func(string) string)),
 		expr.Function("toTopic", text(bridge.TopicFromSubject), new(func(string) string)),
+		expr.Function("portalid", text(bridge.PortalID), new(func(string) string)),
 		expr.Function("segment", segment, new(func(string, int) string)),
 		expr.Patch(mentions{n}),
 	}

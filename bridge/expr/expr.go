@@ -14,6 +14,7 @@
 //
 //	toSubject(topic)   MQTT topic to NATS subject
 //	toTopic(subject)   NATS subject to MQTT topic
+//	portalid(topic)    any text to a valid id of an XRTC portal, a different one for each
 //	segment(topic, i)  what stands between two slashes; 0 is the first, -1 the last
 //
 // A value that is missing (nil) is an error where a text is wanted, so that a

@@ -147,7 +147,7 @@ func TestPayloadThatIsNotJSON(t *testing.T) {
 }
 
 func TestCompileErrors(t *testing.T) {
-	const known = "known: header, id, json, now, payload, rand, seq, time, topic, segment, toSubject, toTopic and the language's own functions"
+	const known = "known: header, id, json, now, payload, rand, seq, time, topic, portalid, segment, toSubject, toTopic and the language's own functions"
 	for _, c := range []struct {
 		text   string
 		offset int

@@ -61,6 +61,8 @@ func compilePiece(p Part) (piece, error) {
 		return piece{variable: func(m *bridge.Message) string { return bridge.SubjectFromTopic(m.Topic) }}, nil
 	case "toTopic(topic)":
 		return piece{variable: func(m *bridge.Message) string { return bridge.TopicFromSubject(m.Topic) }}, nil
+	case "portalid(topic)":
+		return piece{variable: func(m *bridge.Message) string { return bridge.PortalID(m.Topic) }}, nil
 	}
 	prog, err := compile(p)
 	return piece{program: prog}, err

@@ -11,7 +11,7 @@ func newExpressions() *cobra.Command {
 expressions of the expr language: https://expr-lang.org/docs/language-definition
 
 Variables
-  topic    where the message came from: MQTT topic, NATS subject, file path
+  topic    where the message came from: MQTT topic, NATS subject, portal id, file path
   payload  its bytes as text
   json     the payload parsed as JSON; a payload that is none is an error
   header   its headers: header["Unit"]
@@ -24,6 +24,7 @@ Variables
 Functions of the bridge
   toSubject(topic)     MQTT topic to NATS subject: a/b is a.b; reversible
   toTopic(subject)     the other way
+  portalid(topic)      any text to a portal id, a different one for each; a valid one stays as it is
   segment(topic, i)    the i-th part between slashes, from 0; -1 is the last
 
 Functions of the language that are often of use
