@@ -146,8 +146,23 @@ type Env struct {
 	MaxBatch int
 
 	// Dropped is called by a source that had to drop n messages which its
-	// system had handed over, where the technology offers nothing better (MQTT QoS 0,
-	// core NATS). The ledger counts them as received and dropped. Never nil,
-	// safe from any goroutine.
+	// system had handed over, or knows to have lost, where the technology offers nothing better (MQTT QoS 0,
+	// core NATS, a portal's ring). The ledger counts them as received and dropped. A sink calls it during Write for
+	// messages that it will count as delivered although it left them out, as configured; the ledger then counts them as dropped
+	// instead. Never nil, safe from any goroutine.
 	Dropped func(n int)
+
+	// Checkpoint is where a source leaves how far it has come, for the instance that
+	// follows it in its place. Nil for sinks and steps.
+	Checkpoint Checkpoint
+}
+
+// Checkpoint keeps a few bytes for a source. A source saves what was acknowledged, and
+// nothing before that.
+type Checkpoint interface {
+	// Load returns what was saved last, nil if nothing was.
+	Load(ctx context.Context) ([]byte, error)
+
+	// Save replaces what was saved. It keeps no reference to b.
+	Save(ctx context.Context, b []byte) error
 }

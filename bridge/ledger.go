@@ -12,7 +12,7 @@ type Ledger struct {
 	Delivered    uint64 // accepted by every sink
 	Filtered     uint64 // left out by a step, as configured
 	DeadLettered uint64 // put aside as undeliverable
-	Dropped      uint64 // given up where the technology has no way to wait
+	Dropped      uint64 // given up where the technology has no way to wait, or a sink left it out as configured
 	InFlight     uint64 // read, but none of the above: a source that can will deliver them again
 }
 

@@ -19,7 +19,8 @@ type output struct {
 	endpoint Endpoint[Sink]
 	env      Env
 
-	delivered atomic.Bool // something, since the last failure
+	delivered atomic.Bool  // something, since the last failure
+	dropped   atomic.Int64 // messages that Write left out and counts as delivered
 
 	mu      sync.Mutex // held while opening, so that one goroutine opens and the others wait
 	sink    Sink       // nil: not open

@@ -44,7 +44,9 @@ func (p *Pipeline) newRun(env Env, stop func()) *run {
 	env.Dropped = p.counters.lost
 	r := &run{Pipeline: p, env: env, stop: stop, slots: make(chan struct{}, max(1, p.MaxInFlight))}
 	for i, e := range p.To {
-		r.outputs = append(r.outputs, &output{endpoint: e, env: r.place(e.Type, "to", i, len(p.To))})
+		o := &output{endpoint: e, env: r.place(e.Type, "to", i, len(p.To))}
+		o.env.Dropped = func(n int) { o.dropped.Add(int64(n)) }
+		r.outputs = append(r.outputs, o)
 	}
 	return r
 }
@@ -104,6 +106,7 @@ func (r *run) execute(reading, work context.Context) error {
 	for i, e := range r.From {
 		sources.Go(func() {
 			in := &input{run: r, endpoint: e, env: r.place(e.Type, "from", i, len(r.From))}
+			in.env.Checkpoint = new(MemoryCheckpoint)
 			if errs[i] = in.readAll(reading, work); errs[i] != nil {
 				r.stop()
 			}
@@ -171,8 +174,25 @@ func (r *run) deliver(ctx context.Context, b Batch) error {
 		return nil
 	}
 	n, err := r.write(ctx, b)
-	r.counters.settle(&r.counters.delivered, n)
+	dropped := r.takeDropped(n)
+	r.counters.settle(&r.counters.dropped, dropped)
+	r.counters.settle(&r.counters.delivered, n-dropped)
 	return err
+}
+
+// takeDropped returns how many of n messages that all sinks accepted were left out by one of
+// them. What more they told belongs to a batch that is being written at the same time.
+func (r *run) takeDropped(n int) int {
+	most := 0
+	for _, o := range r.outputs {
+		told := int(o.dropped.Swap(0))
+		if told > n {
+			o.dropped.Add(int64(told - n))
+			told = n
+		}
+		most = max(most, told)
+	}
+	return most
 }
 
 // write writes b to every sink, at once if there are several, and returns how

@@ -25,9 +25,11 @@ type Features struct {
 	Topics     bool // Message.Topic arrives
 	Binary     bool // payloads may hold any bytes, newlines among them
 	IDs        bool // a source gives each message a Message.ID, the same when it comes again
+
+	MaxPayload int // bytes of the largest payload; 0: as large as the suites have
 }
 
-// Env returns an Env for instance, which logs to the test and counts nothing.
+// Env returns an Env for instance, which logs to the test, counts nothing and has a checkpoint of its own.
 func Env(t testing.TB, instance string) bridge.Env {
 	return bridge.Env{
 		Pipeline: t.Name(),
@@ -37,6 +39,8 @@ func Env(t testing.TB, instance string) bridge.Env {
 		Stdout:   io.Discard,
 		MaxBatch: 256,
 		Dropped:  func(int) {},
+
+		Checkpoint: new(bridge.MemoryCheckpoint),
 	}
 }
 

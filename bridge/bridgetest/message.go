@@ -23,6 +23,15 @@ func Numbered(n int) []bridge.Message {
 	return ms
 }
 
+// large returns 512 KiB of text, or as much as there may be.
+func large(most int) []byte {
+	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<15)
+	if most > 0 && most < len(text) {
+		text = text[:most]
+	}
+	return text
+}
+
 // payloads returns messages with payloads that connectors like to get wrong.
 func payloads(f Features) []bridge.Message {
 	bodies := [][]byte{
@@ -30,7 +39,7 @@ func payloads(f Features) []bridge.Message {
 		[]byte(" "),
 		[]byte("grüße, 世界"),
 		[]byte("tab\tquote\"backslash\\{{ not a template }}${NOT_A_VARIABLE}"),
-		bytes.Repeat([]byte("0123456789abcdef"), 1<<15), // 512 KiB
+		large(f.MaxPayload),
 	}
 	if f.Binary {
 		all := make([]byte, 256)
