@@ -1,0 +1,127 @@
+package xrtc
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Cursor notes how far a reader has come in each portal, so that a later session can go on
+// there. The zero value notes nothing. It is for one goroutine at a time, and can be marshalled.
+//
+// Items have no number of their own. A Cursor notes the time of the newest item of a portal, and the checksums of all items
+// of that millisecond.
+type Cursor struct {
+	portals map[string]*mark
+	last    string // the portal of the last item
+	lastOne *mark
+}
+
+// mark is how far a portal has been read.
+type mark struct {
+	Time int64    `json:"time"` // of the newest item, in milliseconds
+	Sums []uint32 `json:"sums"` // of the items of that time
+}
+
+// at is the time, 0 without a mark.
+func (m *mark) at() int64 {
+	if m == nil {
+		return 0
+	}
+	return m.Time
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(payload string) uint32 { return crc32.Checksum([]byte(payload), castagnoli) }
+
+// Add notes an item. Those of a portal come in the order in which Stream returns them.
+func (c *Cursor) Add(it *Item) {
+	if c.lastOne == nil || c.last != it.PortalID {
+		m := c.portals[it.PortalID]
+		if m == nil {
+			m = new(mark)
+			if c.portals == nil {
+				c.portals = make(map[string]*mark)
+			}
+			c.portals[it.PortalID] = m
+		}
+		c.last, c.lastOne = it.PortalID, m
+	}
+	m, ts := c.lastOne, it.Time.UnixMilli()
+	switch {
+	case ts < m.Time: // LIFO brings older ones behind newer ones
+		return
+	case ts > m.Time:
+		m.Time, m.Sums = ts, m.Sums[:0]
+	}
+	if len(m.Sums) == maxSums { // a clock that stands still
+		m.Sums = append(m.Sums[:0], m.Sums[maxSums/2:]...)
+	}
+	m.Sums = append(m.Sums, sum(it.Payload))
+}
+
+// maxSums bounds the checksums of one millisecond: portals hold fewer items.
+const maxSums = 1 << 16
+
+// forget makes every item of a portal a new one.
+func (c *Cursor) forget(portal string) {
+	delete(c.portals, portal)
+	c.lastOne = nil
+}
+
+// Since returns the time of the newest item noted of a portal, the zero time if there is none.
+func (c *Cursor) Since(portal string) time.Time {
+	if m := c.portals[portal]; m != nil {
+		return time.UnixMilli(m.Time)
+	}
+	return time.Time{}
+}
+
+// Clone returns a copy.
+func (c *Cursor) Clone() *Cursor {
+	d := new(Cursor)
+	if c == nil {
+		return d
+	}
+	d.portals = make(map[string]*mark, len(c.portals))
+	for id, m := range c.portals {
+		d.portals[id] = &mark{Time: m.Time, Sums: slices.Clone(m.Sums)}
+	}
+	return d
+}
+
+// MarshalJSON returns the cursor in a form for UnmarshalJSON.
+func (c Cursor) MarshalJSON() ([]byte, error) { return json.Marshal(c.portals) }
+
+// UnmarshalJSON sets the cursor to what MarshalJSON returned.
+func (c *Cursor) UnmarshalJSON(text []byte) error {
+	portals := make(map[string]*mark)
+	if err := json.Unmarshal(text, &portals); err != nil {
+		return fmt.Errorf("read cursor: %w", err)
+	}
+	maps.DeleteFunc(portals, func(_ string, m *mark) bool { return m == nil })
+	*c = Cursor{portals: portals}
+	return nil
+}
+
+// taken reports whether the item has been noted already, and then forgets that, so that an equal item is new.
+func (c *Cursor) taken(it *Item) bool {
+	m := c.portals[it.PortalID]
+	if m == nil {
+		return false
+	}
+	ts := it.Time.UnixMilli()
+	if ts != m.Time {
+		return ts < m.Time
+	}
+	i := slices.Index(m.Sums, sum(it.Payload))
+	if i < 0 {
+		return false
+	}
+	m.Sums = slices.Delete(m.Sums, i, i+1)
+	return true
+}

@@ -1,0 +1,158 @@
+package xrtc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
+)
+
+// loginTries is how often a login is tried that the server calls too frequent.
+const loginTries = 4
+
+// session is one login.
+type session struct {
+	time   int64 // of the server, in milliseconds
+	began  time.Time
+	limits Limits
+	jar    *cookiejar.Jar
+	set    atomic.Pointer[string] // the cookies that go to the set URL
+	get    atomic.Pointer[string] // and to the get URL, which may be elsewhere
+	read   atomic.Bool            // there was a get, so that it does not begin with all that is held
+}
+
+// keep takes the cookies of an answer: a load balancer may set others with each.
+func (s *session) keep(to *resolved, from *url.URL, resp *http.Response) {
+	cookies := resp.Cookies()
+	if len(cookies) == 0 {
+		return
+	}
+	s.jar.SetCookies(from, cookies)
+	s.set.Store(s.header(to.set))
+	s.get.Store(s.header(to.get))
+}
+
+func (s *session) header(to *url.URL) *string {
+	var pairs []string
+	for _, c := range s.jar.Cookies(to) {
+		pairs = append(pairs, c.Name+"="+c.Value)
+	}
+	text := strings.Join(pairs, "; ")
+	return &text
+}
+
+// cookie returns the cookies for a URL of to.
+func (s *session) cookie(to *resolved, u *url.URL) string {
+	kept := &s.set
+	if u == to.get {
+		kept = &s.get
+	}
+	if text := kept.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// loggedIn returns a session other than old, logging in if there is none. One goroutine logs in, and the
+// others wait for it and share what comes of it.
+func (c *Client) loggedIn(ctx context.Context, old *session) (*session, error) {
+	c.mu.Lock()
+	logins := c.logins
+	if s := c.session; s != nil && s != old {
+		c.mu.Unlock()
+		return s, nil
+	}
+	c.mu.Unlock()
+	select {
+	case c.renewing <- struct{}{}:
+		defer func() { <-c.renewing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-c.closed.Done():
+		return nil, ErrClosed
+	}
+	c.mu.Lock()
+	s, failed, others := c.session, c.failed, c.logins > logins
+	c.mu.Unlock()
+	switch {
+	case s != nil && s != old:
+		return s, nil
+	case others && failed != nil:
+		return nil, failed // of an attempt that began after we wanted one
+	}
+	s, err := c.login(ctx, old)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.session = s
+	}
+	if err == nil || ctx.Err() == nil { // what our own context ended says nothing to others
+		c.logins++
+		c.failed = err
+	}
+	return s, err
+}
+
+// login makes a new session, waiting where the server wants that.
+func (c *Client) login(ctx context.Context, old *session) (*session, error) {
+	if old != nil {
+		c.log.DebugContext(ctx, "the session has ended, logging in again")
+		wait := min(maxPause, time.Until(old.began.Add(old.limits.LoginTimeout)))
+		if err := c.sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	for try := 1; ; try++ {
+		s, err := c.loginOnce(ctx)
+		var e *Error
+		if !errors.As(err, &e) || e.Code != ErrTooFrequentLogin && !e.rate() || try == loginTries {
+			return s, err
+		}
+		wait := LoginTimeout
+		if e.RetryAfter > 0 {
+			wait = min(e.RetryAfter, maxPause)
+		}
+		c.log.DebugContext(ctx, "the server wants a pause before a login", "wait", wait)
+		if overdue(ctx, wait) {
+			return nil, err
+		}
+		if err := c.sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Client) loginOnce(ctx context.Context) (*session, error) {
+	body := wire.AppendTexts(nil, "accountid", *c.to.account, "apikey", *c.to.key)
+	s := &session{began: time.Now()}
+	var err error
+	if s.jar, err = cookiejar.New(nil); err != nil {
+		return nil, err
+	}
+	resp, err := c.post(ctx, c.to.login, body, nil, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := c.readAnswer(ctx, resp, c.to.login)
+	if err != nil {
+		return nil, err
+	}
+	defer answers.Put(answer)
+	s.keep(c.to, c.to.login, resp)
+	for _, u := range []*url.URL{c.to.set, c.to.get} {
+		if s.cookie(c.to, u) == "" {
+			return nil, fmt.Errorf("%s set no cookie that goes to %s: they must have the same host", show(c.to.login), show(u))
+		}
+	}
+	s.time = answer.ServerTimestamp
+	s.limits = limits(resp.Header.Get(wire.LimitsHeader))
+	return s, nil
+}
