@@ -68,6 +68,9 @@ func (d *document) parse(text []byte) {
 		return
 	}
 	switch {
+	case (len(nodes) == 0 || empty(nodes[0])) && d.settingsOnly:
+		d.failLine(1, 1, "the file is empty", "")
+		return
 	case len(nodes) == 0 || empty(nodes[0]):
 		d.failLine(1, 1, "the file is empty", "write pipelines: and under it NAME: {from: …, to: …}")
 		return

@@ -26,6 +26,8 @@ type run struct {
 	exclusive   map[string]place
 	drain       time.Duration
 	config      Config
+
+	settingsOnly bool // the file holds settings, and no pipelines
 }
 
 // place is a node with the document that it stands in.

@@ -1,11 +1,12 @@
 // Package embedded runs servers inside the process: a NATS server with
-// JetStream, and an MQTT broker, which is a listener of the same server and
-// keeps its sessions and retained messages in JetStream.
+// JetStream, an MQTT broker, which is a listener of the same server and
+// keeps its sessions and retained messages in JetStream, and a portal server, which keeps
+// everything in memory.
 //
 // # Safety
 //
-// A server listens on the loopback interface; any other address is refused
-// unless a user name and a password are set. The store is locked, so that no
+// The NATS server and the MQTT broker listen on the loopback interface; any other address is refused
+// unless a user name and a password are set. The portal server always wants an account and a key. The store is locked, so that no
 // second process damages it, and only its owner can read it.
 //
 // # Durability
@@ -34,6 +35,7 @@ import (
 type Settings struct {
 	MQTT *MQTT `yaml:"mqtt"`
 	NATS *NATS `yaml:"nats"`
+	XRTC *XRTC `yaml:"xrtc"`
 }
 
 // MQTT is the MQTT broker (3.1.1). Its topics are NATS subjects to the NATS

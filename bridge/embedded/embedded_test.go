@@ -257,14 +257,16 @@ func TestE4FullStoreStartsAgain(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
+// selfSigned makes a certificate for loopback, and what trusts it.
+func selfSigned(t *testing.T) (*embedded.Certificate, *tls.Config) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true,
+		DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -281,14 +283,18 @@ func TestTLS(t *testing.T) {
 		}
 		return path
 	}
-	c := &embedded.Certificate{Cert: write("CERTIFICATE", der), Key: write("PRIVATE KEY", secret)}
+	pool := x509.NewCertPool()
+	pool.AddCert(must(x509.ParseCertificate(der)))
+	return &embedded.Certificate{Cert: write("CERTIFICATE", der), Key: write("PRIVATE KEY", secret)},
+		&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+}
+
+func TestTLS(t *testing.T) {
+	c, trust := selfSigned(t)
 	e := start(t, embedded.Settings{
 		MQTT: &embedded.MQTT{Listen: anyPort, TLS: c},
 		NATS: &embedded.NATS{Listen: anyPort, TLS: c},
 	})
-	pool := x509.NewCertPool()
-	pool.AddCert(must(x509.ParseCertificate(der)))
-	trust := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	connect(t, e.NATSURL(), nats.Secure(trust))
 	if _, err := mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetTLSConfig(trust) }); err != nil {
 		t.Errorf("MQTT over TLS: %v", err)

@@ -21,6 +21,7 @@ type Server struct {
 	nats     *server.Server // nil if there is nothing to run
 	options  *server.Options
 	store    *store
+	portals  *Portals // nil if there is none
 	close    func() error
 }
 
@@ -31,12 +32,29 @@ func Start(ctx context.Context, s Settings, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	e := &Server{settings: s, close: func() error { return nil }}
-	if s.MQTT == nil && s.NATS == nil {
-		return e, nil
-	}
+	e := &Server{settings: s}
+	e.close = sync.OnceValue(e.stop)
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if err := e.startNATS(ctx, log); err != nil {
+		return nil, err
+	}
+	if s.XRTC != nil {
+		var err error
+		if e.portals, err = StartPortals(ctx, *s.XRTC, log); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		log.Info("portal server started", "xrtc", e.portals.URL())
+	}
+	return e, nil
+}
+
+// startNATS starts the NATS server and the MQTT broker, if one of them is wanted.
+func (e *Server) startNATS(ctx context.Context, log *slog.Logger) error {
+	s := e.settings
+	if s.MQTT == nil && s.NATS == nil {
+		return nil
 	}
 	n := NATS{}
 	if s.NATS != nil {
@@ -44,11 +62,10 @@ func Start(ctx context.Context, s Settings, log *slog.Logger) (*Server, error) {
 	}
 	var err error
 	if e.store, err = openStore(n.Store); err != nil {
-		return nil, err
+		return err
 	}
-	e.close = sync.OnceValue(e.stop)
 	if err := e.start(ctx, n, log); err != nil {
-		return nil, errors.Join(err, e.Close())
+		return errors.Join(err, e.Close())
 	}
 	log = log.With("store", e.store.dir, "temporary", e.store.temporary)
 	if s.NATS != nil {
@@ -58,7 +75,7 @@ func Start(ctx context.Context, s Settings, log *slog.Logger) (*Server, error) {
 		log = log.With("mqtt", e.MQTTURL())
 	}
 	log.Info("embedded servers started")
-	return e, nil
+	return nil
 }
 
 func (e *Server) start(ctx context.Context, n NATS, log *slog.Logger) error {
@@ -187,14 +204,29 @@ func address(plain, secure string, c *tls.Config, host string, port int) string 
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
+// XRTCURL is the base URL for portal clients, or empty.
+func (e *Server) XRTCURL() string {
+	if e.portals == nil {
+		return ""
+	}
+	return e.portals.URL()
+}
+
 // Close stops the servers and frees the store. Clients should be gone by then.
 // It may be called more than once.
 func (e *Server) Close() error { return e.close() }
 
 func (e *Server) stop() error {
+	var errs []error
+	if e.portals != nil {
+		errs = append(errs, e.portals.Close())
+	}
 	if e.nats != nil {
 		e.nats.Shutdown()
 		e.nats.WaitForShutdown()
 	}
-	return e.store.close()
+	if e.store != nil {
+		errs = append(errs, e.store.close())
+	}
+	return errors.Join(errs...)
 }
