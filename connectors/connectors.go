@@ -10,6 +10,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 	"github.com/xrtcbridge/xrtcbridge/connectors/stdio"
+	"github.com/xrtcbridge/xrtcbridge/connectors/xrtc"
 )
 
 // Builtin returns the connectors and steps that need no plugin.
@@ -22,5 +23,6 @@ func Builtin() []bridge.Connector {
 		nats.Connector(),
 		stdio.Connector(),
 		step.Filter(),
+		xrtc.Connector(),
 	}
 }

@@ -25,11 +25,17 @@ var arrows = []struct {
 	{"bridge/expr", []string{"bridge"}, true},
 	{"bridge/step", []string{"bridge"}, false},
 	{"bridge/config", []string{"bridge", "bridge/expr"}, true},
-	{"bridge/embedded", []string{"bridge"}, true},
+	{"bridge/embedded", []string{"bridge", "xrtc/server"}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
+	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},
 	{"connectors/*", []string{"bridge", "bridge/framing"}, true},
-	{"cmd/*", []string{"bridge", "bridge/", "connectors"}, true},
+	{"xrtc", []string{"xrtc/internal/wire"}, true}, // one dotenv library, see below
+	{"xrtc/internal/wire", nil, false},
+	{"xrtc/server", []string{"xrtc/internal/wire"}, false},
+	{"xrtc/xrtctest", []string{"xrtc", "xrtc/server"}, false},
+	{"examples/xrtc-latency", []string{"xrtc", "xrtc/server", "xrtc/xrtctest"}, false},
+	{"cmd/*", []string{"bridge", "bridge/", "connectors", "xrtc", "xrtc/server"}, true},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -77,6 +83,8 @@ func checkImport(t *testing.T, file, imported string) {
 			t.Errorf("%s must not import %s", file, imported)
 		case !isOwn && !a.others && strings.Contains(strings.Split(imported, "/")[0], "."):
 			t.Errorf("%s may import the standard library only, not %s", file, imported)
+		case !isOwn && folder == "xrtc" && strings.Contains(imported, ".") && imported != "github.com/joho/godotenv":
+			t.Errorf("%s may import the standard library and a dotenv library, not %s", file, imported)
 		case strings.HasPrefix(imported, "gopkg.in/yaml") && folder != "bridge/config":
 			t.Errorf("%s must not import %s: YAML is read by bridge/config only", file, imported)
 		}

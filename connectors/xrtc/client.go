@@ -1,0 +1,126 @@
+package xrtc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
+)
+
+// share is how much of the rate that the server grants a key we use. Clocks and networks are not exact, and
+// refused requests cost more than a little pause.
+const share = 0.98
+
+// burst is how many seconds of the rate may be used at once after a pause.
+const burst = 0.25
+
+// keyring has a pacer for each key in use, since a key has its rate however many instances use it.
+type keyring struct {
+	mu     sync.Mutex // guards pacers
+	pacers map[string]*pacer
+}
+
+// pacer paces the requests with one key.
+type pacer struct {
+	*rate.Limiter
+	users int
+}
+
+// connection is a client with the pacer of its key.
+type connection struct {
+	*sdk.Client
+	name   string // tells server and account apart from others, in message ids
+	pacer  *pacer
+	limits sdk.Limits
+	free   func()
+}
+
+// connect logs in. limited says that the client itself asks the pacer before each request; perSecond, if not 0, overrules the server.
+func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env, limited bool, perSecond float64) (*connection, error) {
+	config := sdk.Config{
+		AccountID: s.AccountID.Reveal(), APIKey: s.APIKey.Reveal(),
+		CredentialsFile: s.EnvFile, ConnectionFile: s.EnvFile,
+		Logger: env.Logger,
+	}
+	if !s.URL.IsZero() {
+		config.BaseURL = s.URL.URL.String()
+	}
+	var err error
+	if config.TLS, err = s.TLS.Config(); err != nil {
+		return nil, bridge.Permanent(err)
+	}
+	account, key, err := config.Fingerprint()
+	if err != nil {
+		return nil, bridge.Permanent(err)
+	}
+	c := &connection{name: account[:8]}
+	c.pacer, c.free = r.pacer(key)
+	if limited {
+		config.Limiter = c.pacer
+	}
+	if c.Client, err = sdk.Open(ctx, config); err != nil {
+		c.free()
+		return nil, classify(err)
+	}
+	c.limits = c.Limits()
+	if perSecond == 0 {
+		perSecond = share * float64(c.limits.RequestsPerSecond)
+	}
+	c.pacer.use(perSecond)
+	return c, nil
+}
+
+func (c *connection) close() {
+	_ = c.Close()
+	c.free()
+}
+
+// limited reports whether requests have a rate.
+func (c *connection) limited() bool { return c.pacer.Limit() != rate.Inf }
+
+// pacer returns the pacer of a key, and the function that gives it back.
+func (r *keyring) pacer(key string) (*pacer, func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pacers[key]
+	if p == nil {
+		if r.pacers == nil {
+			r.pacers = make(map[string]*pacer)
+		}
+		p = &pacer{Limiter: rate.NewLimiter(rate.Inf, 1)}
+		r.pacers[key] = p
+	}
+	p.users++
+	return p, sync.OnceFunc(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if p.users--; p.users == 0 {
+			delete(r.pacers, key)
+		}
+	})
+}
+
+// use sets the rate. A pacer that had none begins with one request, since the server may have seen others before.
+func (p *pacer) use(perSecond float64) {
+	switch limit := rate.Limit(perSecond); {
+	case perSecond == 0:
+		p.SetLimit(rate.Inf)
+	case limit != p.Limit():
+		p.SetLimit(limit)
+		p.SetBurst(max(1, int(burst*perSecond)))
+		p.AllowN(time.Now(), p.Burst()-1)
+	}
+}
+
+// classify marks what trying again cannot mend. A closed instance is followed by another.
+func classify(err error) error {
+	if sdk.IsTemporary(err) || errors.Is(err, sdk.ErrClosed) {
+		return err
+	}
+	return bridge.Permanent(err)
+}

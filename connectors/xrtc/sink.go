@@ -1,0 +1,327 @@
+package xrtc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
+)
+
+var _ bridge.Sink = (*sink)(nil)
+
+// sink sets items.
+type sink struct {
+	*connection
+	set     *SinkSettings
+	env     bridge.Env
+	size    atomic.Int64 // most bytes of a request
+	took    atomic.Int64 // how long an answer takes lately
+	paid    atomic.Bool  // the next request may go at once
+	portals registry
+	packs   sync.Pool // of *sdk.Pack
+	close   func() error
+}
+
+func (r *keyring) openSink(ctx context.Context, set *SinkSettings, env bridge.Env) (bridge.Sink, error) {
+	c, err := r.connect(ctx, &set.ClientSettings, env, false, set.Rate)
+	if err != nil {
+		return nil, err
+	}
+	s := &sink{connection: c, set: set, env: env}
+	s.packs.New = func() any { return new(sdk.Pack) }
+	s.size.Store(int64(s.sizeMax()))
+	s.portals = registry{most: c.limits.PortalsCountMax, age: c.limits.ItemAgeMax, used: make(map[string]time.Time)}
+	if set.MaxPortals > 0 {
+		s.portals.most = set.MaxPortals
+	}
+	s.close = sync.OnceValue(func() error { c.close(); return nil })
+	return s, nil
+}
+
+// letter is a message on its way into a portal.
+type letter struct {
+	portal string
+	text   []byte
+	at     int // index in the batch
+}
+
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	letters, failed := s.letters(batch)
+	n := len(letters)
+	if s.set.Overflow == "conflate" {
+		letters = conflate(letters)
+	}
+	sent, undone, err := s.deliver(ctx, letters)
+	if err == nil {
+		err = failed
+	} else {
+		n = undone
+	}
+	if dropped := n - sent; dropped > 0 && s.set.Overflow != "block" {
+		s.env.Dropped(dropped)
+	}
+	if n == len(batch) {
+		s.prepay(ctx)
+	}
+	return n, err
+}
+
+func (s *sink) Close() error { return s.close() }
+
+// letters turns messages into letters, up to one that can never be delivered.
+func (s *sink) letters(batch bridge.Batch) ([]letter, error) {
+	letters := make([]letter, 0, len(batch))
+	now := time.Now()
+	s.portals.mu.Lock()
+	defer s.portals.mu.Unlock()
+	for i := range batch {
+		l, err := s.letter(&batch[i], now)
+		if err != nil {
+			return letters, bridge.Permanent(err)
+		}
+		l.at = i
+		letters = append(letters, l)
+	}
+	return letters, nil
+}
+
+func (s *sink) letter(m *bridge.Message, now time.Time) (l letter, err error) {
+	if l.portal, err = s.set.Portal.Render(m); err != nil {
+		return l, fmt.Errorf("render portal: %w", err)
+	}
+	payload := m.Payload
+	if s.set.Envelope {
+		if payload, err = seal(m); err != nil {
+			return l, err
+		}
+	}
+	if l.text, err = encode(s.set.Encode, payload); err != nil {
+		return l, err
+	}
+	if err := sdk.CheckItem(l.portal, l.text); err != nil {
+		return l, fmt.Errorf("%w; {{ portalid(topic) }} makes a portal id of any topic", err)
+	}
+	if size, most := sdk.SizeOf(l.portal, l.text), int(s.size.Load()); size > most {
+		return l, fmt.Errorf("a payload of %d bytes makes a request of %d bytes, and %d are the most (%s)", len(m.Payload), size, most, s.sizeName())
+	}
+	if !s.portals.enter(l.portal, now) {
+		if s.set.Overflow == "block" {
+			return l, fmt.Errorf("portal %s would be one more than the %d that the account may have (%s), and the server would throw another away, with its items; "+
+				"use fewer, or overflow: conflate or drop if that does not matter", l.portal, s.portals.most, "PORTALS_COUNT_MAX, max_portals")
+		}
+		if !s.portals.warned {
+			s.portals.warned = true
+			s.env.Logger.Warn("more portals than the account may have: the server throws away those written least recently", "portals", s.portals.most)
+		}
+	}
+	return l, nil
+}
+
+// sizeMax returns how large a request may be: what the setting says, unless the server says less.
+func (s *sink) sizeMax() int {
+	most, set := min(s.limits.PayloadSizeMax, sdk.RequestSizeMax), int(s.set.MaxRequest)
+	if set > 0 && (set < most || !s.limits.Announced) {
+		return set
+	}
+	return most
+}
+
+func (s *sink) sizeName() string {
+	switch {
+	case int(s.set.MaxRequest) == s.sizeMax():
+		return "max_request"
+	case s.limits.Announced:
+		return "PAYLOAD_SIZE_MAX, which the server announced"
+	}
+	return "PAYLOAD_SIZE_MAX of the public service; max_request overrules it"
+}
+
+// conflate keeps the last letter of each portal, in their order.
+func conflate(letters []letter) []letter {
+	last := make(map[string]int, 16)
+	for i := range letters {
+		last[letters[i].portal] = i
+	}
+	kept := letters[:0]
+	for i := range letters {
+		if last[letters[i].portal] == i {
+			kept = append(kept, letters[i])
+		}
+	}
+	return kept
+}
+
+// deliver sets the letters. With an error, undone is the index in the batch of the first message that may not be
+// set; sent is how many letters before that are.
+func (s *sink) deliver(ctx context.Context, letters []letter) (sent, undone int, err error) {
+	lanes := s.lanes(letters)
+	if len(lanes) == 1 {
+		sent, err = s.send(ctx, letters)
+		if err != nil {
+			undone = letters[sent].at
+		}
+		return sent, undone, err
+	}
+	counts, errs := make([]int, len(lanes)), make([]error, len(lanes))
+	var sending sync.WaitGroup
+	for i := range lanes {
+		sending.Go(func() { counts[i], errs[i] = s.send(ctx, lanes[i]) })
+	}
+	sending.Wait()
+	for i, n := range counts {
+		if errs[i] != nil && (err == nil || lanes[i][n].at < undone) {
+			undone, err = lanes[i][n].at, errs[i]
+		}
+	}
+	for i, n := range counts {
+		for k := range n {
+			if err == nil || lanes[i][k].at < undone {
+				sent++
+			}
+		}
+	}
+	return sent, undone, err
+}
+
+// send sets letters of which no other lane has the portals, request after request, and returns how many
+// are set. Without an error that is all of them, or with overflow drop as many as the rate allows.
+func (s *sink) send(ctx context.Context, letters []letter) (int, error) {
+	p := s.packs.Get().(*sdk.Pack)
+	done := 0
+	for done < len(letters) {
+		if done > 0 && s.set.Overflow == "drop" {
+			if !s.pacer.Allow() {
+				break
+			}
+		} else if err := s.pay(ctx); err != nil {
+			return done, err
+		}
+		p.Reset()
+		size := int(s.size.Load())
+		for done+p.Len() < len(letters) && (s.set.Pack || p.Len() == 0) {
+			if l := &letters[done+p.Len()]; !p.Add(l.portal, l.text, size) {
+				break
+			}
+		}
+		if p.Len() == 0 {
+			return done, bridge.Permanent(fmt.Errorf("a request of %d bytes, and the server takes %d", sdk.SizeOf(letters[done].portal, letters[done].text), size))
+		}
+		body := p.Body()
+		began := time.Now()
+		_, err := s.SetEncoded(ctx, body)
+		switch {
+		case err == nil:
+			s.took.Store((3*s.took.Load() + int64(time.Since(began))) / 4)
+			done += p.Len()
+		case errors.Is(err, sdk.ErrParse) && p.Len() > 1:
+			s.shrink(len(body))
+		default:
+			return done, classify(err) // the transport may still hold the pack
+		}
+	}
+	s.packs.Put(p)
+	return done, nil
+}
+
+// shrink makes requests smaller after the server refused one: it may take less than it is known to.
+func (s *sink) shrink(refused int) {
+	half := int64(max(minRequest, refused/2))
+	if s.size.Load() > half {
+		s.size.Store(half)
+		s.env.Logger.Warn("the server refused a request, trying smaller ones: max_request sets their size", "bytes", refused, "now", half)
+	}
+}
+
+// pay waits until a request may be sent.
+func (s *sink) pay(ctx context.Context) error {
+	if s.paid.CompareAndSwap(true, false) {
+		return nil
+	}
+	return s.pacer.Wait(ctx)
+}
+
+// prepay waits, when everything is delivered, until the next request may be sent, so that the next
+// batch has all that comes meanwhile, and need not wait.
+func (s *sink) prepay(ctx context.Context) {
+	if s.limited() && !s.paid.Load() && s.pacer.Wait(ctx) == nil {
+		s.paid.Store(true)
+	}
+}
+
+// lanes shares letters out so that several requests can be on their way, each for other portals, if
+// there are that many and the rate leaves room for them.
+func (s *sink) lanes(letters []letter) [][]letter {
+	bytes := 0
+	for i := range letters {
+		bytes += len(letters[i].text) + letterOverhead
+	}
+	size := int(s.size.Load())
+	n := min(s.set.Parallel, (bytes+size-1)/size)
+	if !s.set.Pack {
+		n = min(s.set.Parallel, len(letters))
+	}
+	if s.limited() {
+		n = min(n, int(float64(s.pacer.Limit())*time.Duration(s.took.Load()).Seconds())+1)
+	}
+	if n <= 1 || s.set.Overflow == "drop" {
+		return [][]letter{letters}
+	}
+	lanes, loads, of := make([][]letter, n), make([]int, n), make(map[string]int)
+	for _, l := range letters {
+		lane, known := of[l.portal]
+		if !known {
+			for i := range loads {
+				if loads[i] < loads[lane] {
+					lane = i
+				}
+			}
+			of[l.portal] = lane
+		}
+		loads[lane] += len(l.text) + letterOverhead
+		lanes[lane] = append(lanes[lane], l)
+	}
+	used := lanes[:0]
+	for _, l := range lanes {
+		if len(l) > 0 {
+			used = append(used, l)
+		}
+	}
+	return used
+}
+
+// letterOverhead is about what a letter takes in a request beside its text.
+const letterOverhead = 50
+
+// registry knows which portals have been written to as long as the server holds their items.
+type registry struct {
+	most int
+	age  time.Duration
+
+	mu     sync.Mutex // guards what follows
+	used   map[string]time.Time
+	warned bool
+}
+
+// enter notes that a portal is written to. It returns false if it is one too many. The caller holds mu.
+func (r *registry) enter(portal string, now time.Time) bool {
+	if _, known := r.used[portal]; !known && len(r.used) >= r.most {
+		for id, at := range r.used {
+			if now.Sub(at) > r.age {
+				delete(r.used, id)
+			}
+		}
+		if len(r.used) >= r.most {
+			return false
+		}
+	}
+	r.used[portal] = now
+	return true
+}

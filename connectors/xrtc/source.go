@@ -1,0 +1,232 @@
+package xrtc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
+)
+
+// Less often than this the checkpoint is saved, and a gap is logged.
+const (
+	saveEvery = 100 * time.Millisecond
+	gapEvery  = time.Second
+)
+
+var _ bridge.Source = (*source)(nil)
+
+// source gets items. A goroutine receives them into a queue, and Read takes what is there.
+type source struct {
+	*connection
+	set    *SourceSettings
+	env    bridge.Env
+	queue  *queue
+	ids    identifier
+	cursor *sdk.Cursor // of what is acknowledged
+	saved  time.Time
+	gap    gap
+	warned bool // of a payload that could not be decoded
+
+	stop      context.CancelFunc
+	receiving sync.WaitGroup
+	close     func() error
+}
+
+func (r *keyring) openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
+	s := &source{set: set, env: env, queue: newQueue(int(set.Buffer)), cursor: new(sdk.Cursor)}
+	state, err := env.Checkpoint.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load checkpoint: %w", err)
+	}
+	if len(state) > 0 {
+		if err := json.Unmarshal(state, s.cursor); err != nil {
+			return nil, bridge.Permanent(fmt.Errorf("load checkpoint: %w", err))
+		}
+	}
+	if s.connection, err = r.connect(ctx, &set.ClientSettings, env, true, 0); err != nil {
+		return nil, err
+	}
+	s.ids.prefix = s.name
+	receiving, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.close = sync.OnceValue(s.shut)
+	s.receiving.Go(func() { s.receive(receiving) })
+	return s, nil
+}
+
+// receive puts what comes into the queue until ctx is done or there is an error.
+func (s *source) receive(ctx context.Context) {
+	request := sdk.GetRequest{
+		Portals:  sdk.Portals(s.set.Portals...),
+		Mode:     sdk.Mode(s.set.Mode),
+		Every:    s.set.Interval,
+		Schedule: sdk.Schedule(s.set.Schedule),
+		MaxAge:   s.set.Cutoff,
+		After:    s.cursor,
+		Missed:   s.missed,
+	}
+	for items, err := range s.StreamBatches(ctx, request) {
+		if err != nil {
+			s.queue.end(classify(err))
+			return
+		}
+		if !s.queue.add(ctx, items) {
+			return
+		}
+	}
+	s.queue.end(context.Canceled)
+}
+
+// missed counts items that were gone before they could be read, and logs that now and then.
+func (s *source) missed(n int64) {
+	s.env.Dropped(int(n))
+	if sum, ok := s.gap.add(n, time.Now()); ok {
+		s.env.Logger.Warn("items went from their portal before they could be read: the pipeline is slower than the portals are written",
+			"n", sum)
+	}
+}
+
+// gap adds up what was missed between two lines of the log.
+type gap struct {
+	n      int64
+	logged time.Time
+}
+
+func (g *gap) add(n int64, now time.Time) (sum int64, due bool) {
+	g.n += n
+	if now.Sub(g.logged) < gapEvery {
+		return 0, false
+	}
+	sum, g.n, g.logged = g.n, 0, now
+	return sum, true
+}
+
+// Read returns what has arrived.
+func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	items, err := s.queue.take(ctx, s.env.MaxBatch)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.messages(items), s.ack(items), nil
+}
+
+func (s *source) messages(items []sdk.Item) bridge.Batch {
+	size := 0
+	for i := range items {
+		size += len(items[i].Payload)
+	}
+	slab := make([]byte, 0, size)
+	batch := make(bridge.Batch, len(items))
+	s.ids.begin(items)
+	for i := range items {
+		it, m := &items[i], &batch[i]
+		start := len(slab)
+		slab = append(slab, it.Payload...)
+		*m = bridge.Message{ID: s.ids.next(it), Topic: it.PortalID, Payload: slab[start:len(slab):len(slab)], Time: it.Time}
+		payload, err := decode(s.set.Decode, m.Payload)
+		if err == nil {
+			m.Payload = payload
+			if s.set.Envelope {
+				err = unseal(m)
+			}
+		}
+		if err != nil && !s.warned {
+			s.warned = true
+			s.env.Logger.Warn("a payload cannot be decoded, it is passed on as it is, and so are others", "portal", it.PortalID, "err", err)
+		}
+	}
+	return batch
+}
+
+// ack notes what was delivered.
+func (s *source) ack(items []sdk.Item) bridge.Ack {
+	return func(ctx context.Context, refused error) error {
+		if refused != nil {
+			return nil //nolint:nilerr // there is nothing to do: whoever reads next begins behind what was acknowledged
+		}
+		for i := range items {
+			s.cursor.Add(&items[i])
+		}
+		if now := time.Now(); now.Sub(s.saved) >= saveEvery {
+			s.saved = now
+			return s.save(ctx)
+		}
+		return nil
+	}
+}
+
+func (s *source) save(ctx context.Context) error {
+	state, err := json.Marshal(s.cursor)
+	if err == nil {
+		err = s.env.Checkpoint.Save(ctx, state)
+	}
+	if err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Close ends the requests, and saves how far the pipeline has come.
+func (s *source) Close() error { return s.close() }
+
+func (s *source) shut() error {
+	s.stop()
+	s.queue.end(errClosed)
+	s.receiving.Wait()
+	s.connection.close()
+	return s.save(context.Background())
+}
+
+// identifier makes message ids that stay the same when an item comes again: of server and account, portal, time, the checksum of the
+// payload, and how many equal items came before in the same millisecond.
+type identifier struct {
+	prefix string
+	text   strings.Builder
+	time   int64
+	equal  map[string]int // of the ids of one millisecond
+}
+
+// begin makes room for the ids of a batch, which share their memory.
+func (d *identifier) begin(items []sdk.Item) {
+	d.text = strings.Builder{}
+	size := 0
+	for i := range items {
+		size += len(d.prefix) + len(items[i].PortalID) + len("-01234567890123-01234567-")
+	}
+	d.text.Grow(size)
+}
+
+func (d *identifier) next(it *sdk.Item) string {
+	ts := it.Time.UnixMilli()
+	if ts != d.time {
+		d.time = ts
+		clear(d.equal)
+	}
+	start := d.text.Len()
+	var digits [20]byte
+	d.text.WriteString(d.prefix)
+	d.text.WriteString(it.PortalID)
+	d.text.WriteByte('-')
+	d.text.Write(strconv.AppendInt(digits[:0], ts, 36))
+	d.text.WriteByte('-')
+	d.text.Write(strconv.AppendUint(digits[:0], uint64(crc32.ChecksumIEEE([]byte(it.Payload))), 36))
+	id := d.text.String()[start:]
+	if d.equal == nil {
+		d.equal = make(map[string]int)
+	}
+	n := d.equal[id]
+	d.equal[id] = n + 1
+	if n > 0 {
+		d.text.WriteByte('-')
+		d.text.Write(strconv.AppendInt(digits[:0], int64(n), 36))
+		id = d.text.String()[start:]
+	}
+	return id
+}
