@@ -2,11 +2,15 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
 
 // The test binary is the command, too: scripts and tests find it in PATH as
@@ -18,7 +22,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "freeport": freePort, "waitport": waitPort},
 	})
 }
 
@@ -39,5 +43,35 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if code != want {
 		ts.Fatalf("%s exited with %d, want %d", args[1], code, want)
+	}
+}
+
+// freePort NAME sets an environment variable to a port of localhost on which nobody listens.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: freeport NAME")
+	}
+	l, err := net.Listen("tcp", "localhost:0")
+	ts.Check(err)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	ts.Check(l.Close())
+	ts.Setenv(args[0], port)
+}
+
+// waitPort PORT waits until somebody listens on the port of localhost.
+func waitPort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitport PORT")
+	}
+	for deadline := time.Now().Add(bridgetest.Timeout); ; {
+		c, err := net.Dial("tcp", "localhost:"+args[0])
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("nobody listens on port %s: %v", args[0], err)
+		}
+		<-time.After(5 * time.Millisecond)
 	}
 }

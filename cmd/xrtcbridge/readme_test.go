@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +48,7 @@ func parse(t *testing.T, name, text string) {
 		// Secrets are set; everything else has to have a default, which is tested thus.
 		Getenv: func(name string) (string, bool) {
 			if strings.HasSuffix(name, "_PASSWORD") || strings.HasSuffix(name, "_TOKEN") {
-				return "secret", true
+				return testKey, true // which fits where a portal's key is wanted
 			}
 			return "", false
 		},
@@ -94,7 +96,8 @@ func TestREADMECommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The demo may be running on this machine: here it gets ports of its own.
-	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222", bridgetest.FreeAddr(t))
+	portals := strings.Replace(bridgetest.FreeAddr(t), "127.0.0.1", "localhost", 1)
+	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222", bridgetest.FreeAddr(t), "localhost:28080", portals)
 	write(t, dir, "pipelines.yaml", ports.Replace(string(demo)))
 	for _, block := range blocks(t, "README.md", "sh") {
 		for line := range strings.Lines(block) {
@@ -105,6 +108,25 @@ func TestREADMECommands(t *testing.T) {
 			}
 			line = strings.ReplaceAll(line, "go run ./cmd/xrtcbridge", "xrtcbridge")
 			line = strings.ReplaceAll(line, "./xrtcbridge", "xrtcbridge")
+			line = strings.ReplaceAll(line, "localhost:28080", portals)
+			if variables, ok := strings.CutPrefix(line, "export "); ok {
+				for v := range strings.FieldsSeq(variables) {
+					name, value, _ := strings.Cut(v, "=")
+					t.Setenv(name, value)
+				}
+				continue
+			}
+			if line, ok := strings.CutSuffix(line, "# in another shell"); ok {
+				start(t, dir, io.Discard, append(strings.Fields(line)[1:], "--listen", portals)...)
+				bridgetest.Eventually(t, "the server listens", func() bool {
+					c, err := net.Dial("tcp", portals)
+					if err == nil {
+						_ = c.Close()
+					}
+					return err == nil
+				})
+				continue
+			}
 			t.Run(line, func(t *testing.T) {
 				if strings.Contains(line, "mosquitto") {
 					bridgetest.Program(t, "mosquitto_pub")

@@ -11,8 +11,8 @@ func newRoot(s std) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "xrtcbridge",
 		Short: "Moves messages between systems, as a YAML file says",
-		Long: `xrtcbridge moves messages between systems: MQTT, NATS, files, standard input
-and output. A YAML file names pipelines; each takes messages from sources,
+		Long: `xrtcbridge moves messages between systems: MQTT, NATS, XRTC portals, files, standard
+input and output. A YAML file names pipelines; each takes messages from sources,
 passes them through steps and delivers them to sinks.`,
 		Version:       version(),
 		SilenceErrors: true,
@@ -22,6 +22,6 @@ passes them through steps and delivers them to sinks.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	registry := bridge.NewRegistry(connectors.Builtin()...)
-	root.AddCommand(newRun(s, registry), newCheck(s, registry), newConnectors(s, registry), newVersion(s), newExpressions())
+	root.AddCommand(newRun(s, registry), newCheck(s, registry), newConnectors(s, registry), newServer(s), newPortal(s), newVersion(s), newExpressions())
 	return root
 }

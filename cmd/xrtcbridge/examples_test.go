@@ -1,0 +1,109 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/xrtc"
+)
+
+// portalEnv makes url and the test's account what examples use, and returns a client.
+func portalEnv(t *testing.T, url string) *xrtc.Client {
+	t.Helper()
+	t.Setenv("ACCOUNT_ID", testAccount)
+	t.Setenv("API_KEY", testKey)
+	t.Setenv("XRTC_URL", url)
+	c, err := xrtc.Open(t.Context(), xrtc.Config{BaseURL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// startExample runs an example, with other addresses in place of its own.
+func startExample(t *testing.T, name string, addresses ...string) *process {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "examples", name, "pipelines.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := start(t, dir, io.Discard, "run", write(t, dir, "pipelines.yaml", strings.NewReplacer(addresses...).Replace(string(text))))
+	p.opened(2)
+	return p
+}
+
+func end(t *testing.T, p *process) {
+	t.Helper()
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestExampleMQTTToXRTC(t *testing.T) {
+	c := portalEnv(t, startServer(t))
+	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:0"}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.Close() })
+	t.Setenv("BROKER", broker.MQTTURL())
+	p := startExample(t, "mqtt-to-xrtc")
+	sensor := paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt:", "tcp:", 1)))
+	if token := sensor.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	defer sensor.Disconnect(100)
+	if token := sensor.Publish("sensors/kitchen/temp", 1, false, "21.5"); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	bridgetest.Eventually(t, "the reading is in its portal", func() bool {
+		items, err := c.Get(t.Context(), xrtc.GetRequest{})
+		return err == nil && len(items) == 1 && items[0].Payload == "21.5" && strings.HasPrefix(items[0].PortalID, "sensorsKitchenTemp")
+	})
+	end(t, p)
+}
+
+func TestExampleXRTCToNATS(t *testing.T) {
+	c := portalEnv(t, startServer(t))
+	address := bridgetest.FreeAddr(t)
+	p := startExample(t, "xrtc-to-nats", "127.0.0.1:24222", address)
+	for _, room := range []string{"kitchen", "hall"} {
+		if _, err := c.Set(t.Context(), xrtc.Item{PortalID: room, Payload: "in the " + room}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, err := nats.Connect("nats://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range []string{"kitchen", "hall"} {
+		bridgetest.Eventually(t, "the items of "+room+" are in the stream", func() bool {
+			stream, err := js.Stream(t.Context(), "PORTALS")
+			if err != nil {
+				return false
+			}
+			m, err := stream.GetLastMsgForSubject(t.Context(), "portals."+room)
+			return err == nil && string(m.Data) == "in the "+room
+		})
+	}
+	end(t, p)
+}
