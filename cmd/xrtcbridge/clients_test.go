@@ -41,11 +41,11 @@ func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"/usr/bin/python3", "python3"} { // Debian's packages are for the first
 		path, err := exec.LookPath(name)
-		if err == nil && exec.CommandContext(t.Context(), path, "-c", "import requests, aiohttp, pydantic; pydantic.BaseSettings").Run() == nil {
+		if err == nil && exec.CommandContext(t.Context(), path, "-c", "import requests, aiohttp, dotenv, pydantic; pydantic.BaseSettings").Run() == nil {
 			return path
 		}
 	}
-	bridgetest.Missing(t, "python3-requests") // with python3-aiohttp and python3-pydantic
+	bridgetest.Missing(t, "python3-requests") // with python3-aiohttp, python3-dotenv and python3-pydantic
 	return ""
 }
 
