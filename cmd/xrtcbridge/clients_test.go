@@ -51,7 +51,7 @@ func python(t *testing.T) string {
 
 // Python programs written as the public SDK's documentation shows work against the server.
 func TestPythonClients(t *testing.T) {
-	interpreter, url := python(t), startServer(t)
+	interpreter := python(t)
 	for name, want := range map[string]string{
 		"blocking.py": `mars 'héllo 😀 "q" \n/ =' True
 mars 'a+b%20c&d=1' True
@@ -70,7 +70,7 @@ refused: items[0]: payload is missing
 			if err != nil {
 				t.Fatal(err)
 			}
-			dir := t.TempDir()
+			dir, url := t.TempDir(), startServer(t)
 			write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\nSET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
 				testAccount, testKey, url))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -24,7 +24,8 @@ async def main():
         _, got = await asyncio.gather(setting(xrtc), getting(xrtc))
         print("in order:", got == list(range(COUNT)))
         await asyncio.gather(*(xrtc.set_item(items=[{"portalid": "many", "payload": str(i)}]) for i in range(25)))
-        print("at once:", sorted(int(i.payload) async for i in xrtc.get_item(portals=[{"portalid": "many"}])) == list(range(25)))
+        got = [int(item.payload) async for item in xrtc.get_item(portals=[{"portalid": "many"}])]
+        print("at once:", sorted(got) == list(range(25)))
 
 
 asyncio.run(main())
