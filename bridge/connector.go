@@ -89,6 +89,13 @@ type Opener[T any] interface {
 	Open(ctx context.Context, settings any, env Env) (T, error)
 }
 
+// Checker is implemented by openers that can tell more mistakes in settings than their struct does,
+// because they must ask somebody.
+type Checker interface {
+	// Check returns what is wrong with settings, as their method Validate would. ctx bounds the asking.
+	Check(ctx context.Context, settings any) error
+}
+
 // NewOpener makes an Opener of a struct of defaults and a function, so that
 // connectors see their own settings type only.
 func NewOpener[S, T any](defaults S, open func(ctx context.Context, s *S, env Env) (T, error)) Opener[T] {

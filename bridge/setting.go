@@ -29,6 +29,9 @@ func (t Text) Render(*Message) (string, error) { return string(t), nil }
 // Constant returns the text and true.
 func (t Text) Constant() (string, bool) { return string(t), true }
 
+// String returns the text.
+func (t Text) String() string { return string(t) }
+
 // Condition is a question about a message. Settings structs hold it where YAML
 // has a condition; the configuration compiles it.
 type Condition interface {

@@ -31,6 +31,7 @@
 //	`yaml:",inline"`        the keys of this struct stand among those of the outer one
 //	`yaml:"-"`              not a setting
 //	`enum:"start|end"`      the texts that are allowed
+//	`min:"1" max:"9"`       bounds of a number
 //
 // Fields are of type string, bool, an integer, float64, time.Duration,
 // [bridge.Size], [bridge.Secret], [bridge.URL], [bridge.Template],
@@ -56,6 +57,14 @@ type Loader struct {
 	// Sections maps further top-level keys to pointers to structs of settings.
 	// A struct whose key is absent is left as it is.
 	Sections map[string]any
+
+	// Prepare, if not nil, is called when all Sections are filled in without a mistake and before pipelines are read, and
+	// may add to Registry. Its error is one [bridge.KeyError] or several joined, with keys like "plugins.NAME.path".
+	Prepare func() error
+
+	// Find, if not nil, is called for a connector that Registry does not have, once for each name, and may
+	// add it there. Its error says why it cannot be used; nil and nothing added means that there is none.
+	Find func(connector string) error
 
 	// Getenv returns environment variables; nil means [os.LookupEnv].
 	Getenv func(name string) (string, bool)

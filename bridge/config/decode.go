@@ -9,6 +9,11 @@ func (l Loader) Decode(name string, target any) error {
 	if err != nil {
 		return err
 	}
+	return l.DecodeText(name, text, target)
+}
+
+// DecodeText does what [Loader.Decode] does with text as the content of the file.
+func (l Loader) DecodeText(name string, text []byte, target any) error {
 	r := l.start()
 	r.settingsOnly = true
 	r.add(name, text)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"context"
+
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -35,12 +37,21 @@ func build[T any](d *document, n *yaml.Node, r role[T], instance string) (bridge
 		d.fail(typ, "connector "+quote(c.Name)+" cannot be a "+r.name, r.name+"s: "+names(having(d.Registry, r)))
 		return none, false
 	}
-	b, ok := d.settings(typ, value, o.Settings(), r.shared)
+	b, ok := d.settings(typ, value, o.Settings(), r.shared, checker(o))
 	if !ok {
 		return none, false
 	}
 	d.claim(typ, b.instance(instance))
 	return endpoint(c.Name, o, b), true
+}
+
+// checker returns the method Check of an opener, nil if it has none.
+func checker(opener any) func(settings any) error {
+	c, ok := opener.(bridge.Checker)
+	if !ok {
+		return nil
+	}
+	return func(settings any) error { return c.Check(context.Background(), settings) }
 }
 
 // having lists the connectors that can play the role.
@@ -80,10 +91,28 @@ func (d *document) entry(n *yaml.Node) (typ, value *yaml.Node, ok bool) {
 // connector looks up the connector that typ names.
 func (d *document) connector(typ *yaml.Node) (bridge.Connector, bool) {
 	c, ok := d.Registry.Lookup(typ.Value)
-	if !ok {
-		d.fail(typ, "unknown connector "+quoteName(typ.Value), hint(typ.Value, "connectors", d.Registry.Names()))
+	if ok {
+		return c, true
 	}
-	return c, ok
+	if d.Find != nil {
+		err, asked := d.missing[typ.Value]
+		if !asked {
+			err = d.Find(typ.Value)
+			d.missing[typ.Value] = err
+		}
+		if c, ok := d.Registry.Lookup(typ.Value); err == nil && ok {
+			return c, true
+		}
+		if err != nil {
+			d.fail(typ, err.Error(), "")
+			return c, false
+		}
+	}
+	if d.unprepared {
+		return c, false // reported before
+	}
+	d.fail(typ, "unknown connector "+quoteName(typ.Value), hint(typ.Value, "connectors", d.Registry.Names()))
+	return c, false
 }
 
 // claim reports settings whose resource another instance uses.

@@ -16,6 +16,7 @@ type Error struct {
 	Line, Col int    // from 1; 0 if there is none
 	Message   string
 	Hint      string // what to do, may be empty
+	Key       string // that a method Validate named, with dots for nesting; empty for other mistakes
 
 	order int // of the file
 }

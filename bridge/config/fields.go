@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,6 +25,7 @@ type field struct {
 	short    bool
 	own      bool
 	enum     []string
+	min, max *float64 // of a number
 }
 
 // shapeOf reads the tags of a struct type. An error is a mistake of whoever
@@ -75,9 +77,44 @@ func (s *shape) add(t reflect.Type, index []int) error {
 		if enum := sf.Tag.Get("enum"); enum != "" {
 			f.enum = strings.Split(enum, "|")
 		}
+		if err := f.bounds(sf.Tag); err != nil {
+			return fmt.Errorf("settings type %s, field %s: %w", t, sf.Name, err)
+		}
 		s.fields = append(s.fields, f)
 	}
 	return nil
+}
+
+// bounds reads the tags min and max.
+func (f *field) bounds(tag reflect.StructTag) error {
+	for name, to := range map[string]**float64{"min": &f.min, "max": &f.max} {
+		text, ok := tag.Lookup(name)
+		if !ok {
+			continue
+		}
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil || !isNumber(f.typ) {
+			return fmt.Errorf("the tag %s is a number, for numbers", name)
+		}
+		*to = &x
+	}
+	return nil
+}
+
+// isNumber reports whether the type is a number without a unit.
+func isNumber(t reflect.Type) bool {
+	return special(t) == "" && (reflect.Zero(t).CanInt() || reflect.Zero(t).CanUint() || t.Kind() == reflect.Float64)
+}
+
+// within returns what is wrong with x, empty if nothing is.
+func (f *field) within(x float64) string {
+	switch {
+	case f.min != nil && x < *f.min:
+		return "must be at least " + strconv.FormatFloat(*f.min, 'f', -1, 64)
+	case f.max != nil && x > *f.max:
+		return "must be at most " + strconv.FormatFloat(*f.max, 'f', -1, 64)
+	}
+	return ""
 }
 
 func (f *field) options(list string) error {

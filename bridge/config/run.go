@@ -24,10 +24,13 @@ type run struct {
 	connections map[string]*connection
 	pipelines   map[string]place
 	exclusive   map[string]place
+	missing     map[string]error // of connectors, what Find said
+	unprepared  bool             // there was a mistake in a section or in Prepare, so that connectors may be missing
 	drain       time.Duration
 	config      Config
 
 	settingsOnly bool // the file holds settings, and no pipelines
+	sectionsOnly bool // other top-level keys are not looked at
 }
 
 // place is a node with the document that it stands in.
@@ -50,6 +53,7 @@ func (l Loader) start() *run {
 		connections: make(map[string]*connection),
 		pipelines:   make(map[string]place),
 		exclusive:   make(map[string]place),
+		missing:     make(map[string]error),
 	}
 }
 
@@ -65,6 +69,9 @@ func (r *run) finish() (*Config, error) {
 	tops := make(map[string]place)
 	for _, d := range r.docs {
 		d.top(tops)
+	}
+	if r.Prepare != nil {
+		r.prepare()
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.connections)) {
 		r.connections[name].check()
@@ -84,6 +91,23 @@ func (r *run) finish() (*Config, error) {
 		p.DrainTimeout = r.drain
 	}
 	return &r.config, nil
+}
+
+// prepare calls Prepare and reports its errors at the keys that they name.
+func (r *run) prepare() {
+	if !r.unprepared && len(r.docs) > 0 {
+		before := len(r.errs)
+		var places []place
+		for _, d := range r.docs {
+			if d.root != nil {
+				places = append(places, place{d, d.root})
+			}
+		}
+		if err := r.Prepare(); err != nil && len(places) > 0 {
+			(&walker{document: r.docs[0]}).report(places, err)
+		}
+		r.unprepared = len(r.errs) > before
+	}
 }
 
 // readFile reads one file, bounded.

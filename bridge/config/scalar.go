@@ -95,6 +95,10 @@ func (w *walker) basic(n *yaml.Node, v reflect.Value, f *field, text string) {
 			w.notA(n, v, f, "")
 			return
 		}
+		if wrong := f.within(x); wrong != "" {
+			w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
+			return
+		}
 		v.SetFloat(x)
 	default:
 		w.integer(n, v, f, text)
@@ -112,12 +116,20 @@ func (w *walker) integer(n *yaml.Node, v reflect.Value, f *field, text string) {
 			w.fail(n, f.name+" is out of range: "+quote(n.Value), "")
 			return
 		}
+		if wrong := f.within(float64(i)); wrong != "" {
+			w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
+			return
+		}
 		v.SetInt(i)
 		return
 	}
 	u, err := strconv.ParseUint(text, 10, v.Type().Bits())
 	if err != nil {
 		w.fail(n, f.name+" is out of range: "+quote(n.Value), "")
+		return
+	}
+	if wrong := f.within(float64(u)); wrong != "" {
+		w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
 		return
 	}
 	v.SetUint(u)

@@ -101,9 +101,9 @@ type bound struct {
 }
 
 // settings decodes n, the value of the entry typ, into the struct that target
-// points to; shared says whether it may name a connection. ok is false if there
+// points to; shared says whether it may name a connection. check, if not nil, is asked last. ok is false if there
 // was a mistake.
-func (d *document) settings(typ, n *yaml.Node, target any, shared bool) (b bound, ok bool) {
+func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check func(settings any) error) (b bound, ok bool) {
 	w := &walker{document: d}
 	b.value = reflect.ValueOf(target).Elem()
 	s, err := d.shape(b.value.Type())
@@ -130,6 +130,9 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool) (b bound
 		return b, false
 	}
 	w.finish(places, b.value, s, set, 0)
+	if w.failed == 0 && check != nil {
+		w.report(places, check(target))
+	}
 	return b, w.failed == 0
 }
 

@@ -21,6 +21,9 @@ func (d *document) top(tops map[string]place) {
 	d.keys = make(map[string]*yaml.Node)
 	d.pairs(d.root, func(key, value *yaml.Node) {
 		d.keys[key.Value] = value
+		if _, known := d.Sections[key.Value]; d.sectionsOnly && !known {
+			return
+		}
 		switch key.Value {
 		case "pipelines":
 			return
@@ -40,6 +43,7 @@ func (d *document) top(tops map[string]place) {
 		tops[key.Value] = place{d, key}
 		w := &walker{document: d}
 		w.value(value, target, &field{name: key.Value})
+		d.unprepared = d.unprepared || w.failed > 0
 	})
 }
 

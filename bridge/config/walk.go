@@ -177,11 +177,15 @@ func (w *walker) report(places []place, err error) {
 			if n := find(p.node, k.Key); n != nil {
 				w.failed++
 				p.doc.fail(n, k.Error(), "")
+				w.errs[len(w.errs)-1].Key = k.Key
 				return
 			}
 		}
 	}
 	w.fail(places[0].node, err.Error(), "")
+	if k, ok := errors.AsType[*bridge.KeyError](err); ok && !w.quiet {
+		w.errs[len(w.errs)-1].Key = k.Key
+	}
 }
 
 // find returns the node of the key with that dotted path, as deep as it is

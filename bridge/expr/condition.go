@@ -19,15 +19,19 @@ func (p Part) Condition() (bridge.Condition, error) {
 	if t := prog.code.Node().Type(); t != nil && t.Kind() != reflect.Bool && t.Kind() != reflect.Interface {
 		return nil, &Error{Offset: p.Offset, Message: "a condition must be true or false, and this is " + kindName(t.String())}
 	}
-	return &condition{program: prog}, nil
+	return &condition{text: p.Text, program: prog}, nil
 }
 
 type condition struct {
+	text    string // what it was compiled from
 	program *program
 	seq     atomic.Int64
 }
 
 var _ bridge.Condition = (*condition)(nil)
+
+// String returns what c was compiled from.
+func (c *condition) String() string { return c.text }
 
 func (c *condition) Match(m *bridge.Message) (bool, error) {
 	seq := 0

@@ -10,15 +10,17 @@ import (
 // Template compiles the parts. An error is an [*Error].
 func (ps Parts) Template() (bridge.Template, error) {
 	t := &template{}
-	var text strings.Builder
+	var text, source strings.Builder
 	constant := true
 	for _, p := range ps {
 		if !p.Code {
 			text.WriteString(p.Text)
+			source.WriteString(Literal(p.Text))
 			t.pieces = append(t.pieces, piece{literal: p.Text})
 			continue
 		}
 		constant = false
+		source.WriteString("{{" + p.Text + "}}")
 		c, err := compilePiece(p)
 		if err != nil {
 			return nil, err
@@ -29,10 +31,15 @@ func (ps Parts) Template() (bridge.Template, error) {
 	if constant {
 		return bridge.Text(text.String()), nil
 	}
+	t.text = source.String()
 	return t, nil
 }
 
+// Literal returns a template that renders as text, whatever is in it.
+func Literal(text string) string { return strings.ReplaceAll(text, "{{", `{{"{{"}}`) }
+
 type template struct {
+	text   string // what it was compiled from
 	pieces []piece
 	counts bool // seq is mentioned
 	seq    atomic.Int64
@@ -97,5 +104,8 @@ func (t *template) Render(m *bridge.Message) (string, error) {
 	}
 	return string(b), nil
 }
+
+// String returns what t was compiled from.
+func (t *template) String() string { return t.text }
 
 func (t *template) Constant() (string, bool) { return t.pieces[0].literal, false }
