@@ -29,13 +29,18 @@ var arrows = []struct {
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
 	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},
+	{"connectors/plugin", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
+	{"connectors/plugin/host", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
+	{"connectors/plugin/pluginpb", []string{"bridge"}, true},
+	{"connectors/plugin/plugintest", []string{"bridge", "connectors/plugin", "connectors/plugin/host", "connectors/plugin/pluginpb"}, false},
+	{"connectors/plugin/skeleton", nil, false},
 	{"connectors/*", []string{"bridge", "bridge/framing"}, true},
 	{"xrtc", []string{"xrtc/internal/wire"}, true}, // one dotenv library, see below
 	{"xrtc/internal/wire", nil, false},
 	{"xrtc/server", []string{"xrtc/internal/wire"}, false},
 	{"xrtc/xrtctest", []string{"xrtc", "xrtc/server"}, false},
 	{"examples/xrtc-latency", []string{"xrtc", "xrtc/server", "xrtc/xrtctest"}, false},
-	{"cmd/*", []string{"bridge", "bridge/", "connectors", "xrtc", "xrtc/server"}, true},
+	{"cmd/*", []string{"bridge", "bridge/", "connectors", "connectors/plugin/host", "connectors/plugin/skeleton", "xrtc", "xrtc/server"}, true},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

@@ -16,17 +16,22 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/file"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	plugintest.Main(file.Connector())
+	goleak.VerifyTestMain(m)
+}
 
-func TestSourceOfFollowedFile(t *testing.T) {
+func TestSourceOfFollowedFile(t *testing.T) { plugintest.Both(t, file.Connector(), testFollowedFile) }
+
+func testFollowedFile(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
 		path := filepath.Join(t.TempDir(), "in.log")
-		c := file.Connector()
 		return bridgetest.SourceTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-				s := c.Source.Settings().(*file.SourceSettings)
+				s := file.Connector().Source.Settings().(*file.SourceSettings)
 				s.Path, s.Follow, s.Poll = []string{path}, true, 20*time.Millisecond
 				return c.Source.Open(ctx, s, env)
 			},
@@ -42,15 +47,16 @@ func TestSourceOfFollowedFile(t *testing.T) {
 	})
 }
 
-func TestSink(t *testing.T) {
+func TestSink(t *testing.T) { plugintest.Both(t, file.Connector(), testSink) }
+
+func testSink(t *testing.T, c bridge.Connector) {
 	for _, sync := range []bool{true, false} {
 		t.Run(fmt.Sprintf("sync=%t", sync), func(t *testing.T) {
 			bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 				path := filepath.Join(t.TempDir(), "folder", "out.log")
 				return bridgetest.SinkTest{
 					Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-						c := file.Connector()
-						s := c.Sink.Settings().(*file.SinkSettings)
+						s := file.Connector().Sink.Settings().(*file.SinkSettings)
 						s.Path, s.Sync = bridge.Text(path), sync
 						return c.Sink.Open(ctx, s, env)
 					},

@@ -13,6 +13,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
 // brokers are those on which everything must work. Each starts afresh and
@@ -53,7 +54,9 @@ func forEach(t *testing.T, f func(t *testing.T, start func(t *testing.T) string,
 	}
 }
 
-func TestSourceConformance(t *testing.T) {
+func TestSourceConformance(t *testing.T) { plugintest.Both(t, mqtt.Connector(), testSource) }
+
+func testSource(t *testing.T, c bridge.Connector) {
 	forEach(t, func(t *testing.T, start func(t *testing.T) string, qos int) {
 		bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
 			address := start(t)
@@ -61,7 +64,7 @@ func TestSourceConformance(t *testing.T) {
 			publisher := client(t, address, nil)
 			return bridgetest.SourceTest{
 				Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-					return mqtt.Connector().Source.Open(ctx, set, env)
+					return c.Source.Open(ctx, set, env)
 				},
 				Send: func(t *testing.T, messages ...bridge.Message) {
 					send(t, publisher, byte(qos), messages...)
@@ -72,7 +75,9 @@ func TestSourceConformance(t *testing.T) {
 	})
 }
 
-func TestSinkConformance(t *testing.T) {
+func TestSinkConformance(t *testing.T) { plugintest.Both(t, mqtt.Connector(), testSink) }
+
+func testSink(t *testing.T, c bridge.Connector) {
 	forEach(t, func(t *testing.T, start func(t *testing.T) string, qos int) {
 		bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 			address := start(t)
@@ -80,7 +85,7 @@ func TestSinkConformance(t *testing.T) {
 			in := subscribe(t, address, "#", byte(qos))
 			return bridgetest.SinkTest{
 				Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-					return mqtt.Connector().Sink.Open(ctx, set, env)
+					return c.Sink.Open(ctx, set, env)
 				},
 				Receive: func(t *testing.T, n int) []bridge.Message {
 					return in.wait(t, n)

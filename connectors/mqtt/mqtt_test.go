@@ -15,9 +15,13 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	plugintest.Main(mqtt.Connector())
+	goleak.VerifyTestMain(m)
+}
 
 // topicOf is the template {{ topic }}.
 type topicOf struct{}
@@ -25,6 +29,8 @@ type topicOf struct{}
 func (topicOf) Render(m *bridge.Message) (string, error) { return m.Topic, nil }
 
 func (topicOf) Constant() (string, bool) { return "", false }
+
+func (topicOf) String() string { return "{{ topic }}" }
 
 func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mqtt.SourceSettings {
 	t.Helper()

@@ -15,9 +15,13 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	plugintest.Main(nats.Connector())
+	goleak.VerifyTestMain(m)
+}
 
 // serve runs a server with JetStream until the test ends.
 func serve(t testing.TB, set func(*server.Options)) *server.Server {
@@ -144,6 +148,7 @@ type topic struct{}
 
 func (topic) Render(m *bridge.Message) (string, error) { return m.Topic, nil }
 func (topic) Constant() (string, bool)                 { return "", false }
+func (topic) String() string                           { return "{{ topic }}" }
 
 func toNATS(m bridge.Message) *natsgo.Msg {
 	out := natsgo.NewMsg(m.Topic)
@@ -162,14 +167,16 @@ func fromNATS(subject string, data []byte, h natsgo.Header) bridge.Message {
 	return m
 }
 
-func TestCoreSource(t *testing.T) {
+func TestCoreSource(t *testing.T) { plugintest.Both(t, nats.Connector(), testCoreSource) }
+
+func testCoreSource(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
 		s := serve(t, nil)
 		nc := client(t, s).Conn()
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = bridgetest.Topic })
 		return bridgetest.SourceTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-				return nats.Connector().Source.Open(ctx, settings, env)
+				return c.Source.Open(ctx, settings, env)
 			},
 			Send: func(t *testing.T, messages ...bridge.Message) {
 				for _, m := range messages {
@@ -183,7 +190,9 @@ func TestCoreSource(t *testing.T) {
 	})
 }
 
-func TestStreamSource(t *testing.T) {
+func TestStreamSource(t *testing.T) { plugintest.Both(t, nats.Connector(), testStreamSource) }
+
+func testStreamSource(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
 		s := serve(t, nil)
 		js := client(t, s)
@@ -191,7 +200,7 @@ func TestStreamSource(t *testing.T) {
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })
 		return bridgetest.SourceTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-				return nats.Connector().Source.Open(ctx, settings, env)
+				return c.Source.Open(ctx, settings, env)
 			},
 			Send: func(t *testing.T, messages ...bridge.Message) {
 				for _, m := range messages {
@@ -205,7 +214,9 @@ func TestStreamSource(t *testing.T) {
 	})
 }
 
-func TestCoreSink(t *testing.T) {
+func TestCoreSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testCoreSink) }
+
+func testCoreSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		s := serve(t, nil)
 		nc := client(t, s).Conn()
@@ -224,7 +235,7 @@ func TestCoreSink(t *testing.T) {
 		settings := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject = topic{} })
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-				return nats.Connector().Sink.Open(ctx, settings, env)
+				return c.Sink.Open(ctx, settings, env)
 			},
 			Receive: func(t *testing.T, n int) []bridge.Message {
 				var got []bridge.Message
@@ -241,14 +252,16 @@ func TestCoreSink(t *testing.T) {
 	})
 }
 
-func TestStreamSink(t *testing.T) {
+func TestStreamSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testStreamSink) }
+
+func testStreamSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		s := serve(t, nil)
 		stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{bridgetest.Topic}})
 		settings := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, true })
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-				return nats.Connector().Sink.Open(ctx, settings, env)
+				return c.Sink.Open(ctx, settings, env)
 			},
 			Receive:  func(t *testing.T, n int) []bridge.Message { return stored(t, stream, n) },
 			Features: bridgetest.Features{Headers: true, Topics: true, Binary: true},

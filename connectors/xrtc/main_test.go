@@ -10,13 +10,17 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/xrtc"
 	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	plugintest.Main(xrtc.Connector())
+	goleak.VerifyTestMain(m)
+}
 
 // client returns the settings with which a server is reached.
 func client(t *testing.T, s *xrtctest.Server) xrtc.ClientSettings {
@@ -67,7 +71,9 @@ func variants(t *testing.T, f func(t *testing.T, envelope bool)) {
 	t.Run("Envelope", func(t *testing.T) { f(t, true) })
 }
 
-func TestSinkConformance(t *testing.T) {
+func TestSinkConformance(t *testing.T) { plugintest.Both(t, xrtc.Connector(), testSink) }
+
+func testSink(t *testing.T, c bridge.Connector) {
 	variants(t, func(t *testing.T, envelope bool) {
 		bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 			s := xrtctest.Start(t, server.Config{})
@@ -78,7 +84,7 @@ func TestSinkConformance(t *testing.T) {
 			from := openSource(t, s, envelope)
 			return bridgetest.SinkTest{
 				Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-					return xrtc.Connector().Sink.Open(ctx, set, env)
+					return c.Sink.Open(ctx, set, env)
 				},
 				Receive: func(t *testing.T, n int) []bridge.Message {
 					for len(got) < n {
@@ -143,7 +149,9 @@ func read(t *testing.T, source bridge.Source) bridge.Batch {
 	return b
 }
 
-func TestSourceConformance(t *testing.T) {
+func TestSourceConformance(t *testing.T) { plugintest.Both(t, xrtc.Connector(), testSource) }
+
+func testSource(t *testing.T, c bridge.Connector) {
 	for _, mode := range []string{"stream", "watch", "probe"} {
 		t.Run(mode, func(t *testing.T) {
 			variants(t, func(t *testing.T, envelope bool) {
@@ -158,7 +166,7 @@ func TestSourceConformance(t *testing.T) {
 					return bridgetest.SourceTest{
 						Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 							env.Checkpoint = checkpoint
-							return xrtc.Connector().Source.Open(ctx, set, env)
+							return c.Source.Open(ctx, set, env)
 						},
 						Send: func(t *testing.T, messages ...bridge.Message) {
 							if n, err := sink.Write(t.Context(), messages); n != len(messages) || err != nil {

@@ -1,0 +1,339 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
+)
+
+// The binary of this test is the plugin, too, with the connector probe: it tells about its process, and misbehaves as asked.
+func TestMain(m *testing.M) {
+	misbehave(os.Getenv("PROBE"))
+	plugintest.Main(probe())
+	goleak.VerifyTestMain(m)
+}
+
+func probe() bridge.Connector {
+	return bridge.Connector{
+		Name:    "probe",
+		Summary: "tells about its process",
+		Example: "pipelines: {}\n",
+		Source:  bridge.NewOpener(sourceSettings{Size: 16, Tick: time.Millisecond}, openProbeSource),
+		Sink:    bridge.NewOpener(sinkSettings{}, openProbeSink),
+		Step:    bridge.NewOpener(stepSettings{}, openProbeStep),
+	}
+}
+
+type sourceSettings struct {
+	Size    int           `yaml:"size"`
+	Headers int           `yaml:"headers"`
+	Flood   bool          `yaml:"flood"`   // as fast as it can
+	Tick    time.Duration `yaml:"tick"`    // else one message after this time
+	Journal string        `yaml:"journal"` // file with the number of acked messages; what is not acked comes again
+	Report  bool          `yaml:"report"`
+	Hang    string        `yaml:"hang" enum:"read|open|close"`
+	Fail    string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
+	Huge    bool          `yaml:"huge"` // a batch of more messages than are allowed
+}
+
+// Validate refuses one size, to try that.
+func (s sourceSettings) Validate() error {
+	if s.Size == 13 {
+		return &bridge.KeyError{Key: "size", Err: errors.New("brings bad luck; take another")}
+	}
+	return nil
+}
+
+type probeSource struct {
+	s      *sourceSettings
+	env    bridge.Env
+	next   int
+	closed chan struct{}
+	tick   *time.Ticker
+	flood  bridge.Batch
+}
+
+func openProbeSource(_ context.Context, s *sourceSettings, env bridge.Env) (bridge.Source, error) {
+	if s.Hang == "open" {
+		select {}
+	}
+	p := &probeSource{s: s, env: env, closed: make(chan struct{}), tick: time.NewTicker(max(s.Tick, time.Microsecond))}
+	if text, err := os.ReadFile(s.Journal); err == nil {
+		p.next, _ = strconv.Atoi(string(text))
+	}
+	if s.Flood {
+		for i := range env.MaxBatch {
+			p.flood = append(p.flood, message(i, s.Size, s.Headers))
+		}
+	}
+	return p, nil
+}
+
+func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	none := func(context.Context, error) error { return nil }
+	switch {
+	case p.s.Hang == "read":
+		select {}
+	case p.s.Fail != "":
+		return nil, nil, failAs(p.s.Fail)
+	case p.s.Flood:
+		return p.flood, none, nil
+	case p.s.Huge:
+		return make(bridge.Batch, p.env.MaxBatch+1), none, nil
+	case p.s.Report && p.next == 0:
+		p.next++
+		return bridge.Batch{{Payload: []byte(report())}}, none, nil
+	}
+	select {
+	case <-p.tick.C:
+		m := message(p.next, p.s.Size, p.s.Headers)
+		p.next++
+		upto := p.next
+		return bridge.Batch{m}, func(_ context.Context, err error) error {
+			if err != nil || p.s.Journal == "" {
+				return err
+			}
+			return os.WriteFile(p.s.Journal, []byte(strconv.Itoa(upto)), 0o600)
+		}, nil
+	case <-p.closed:
+		return nil, nil, errors.New("closed")
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+func (p *probeSource) Close() error {
+	if p.s.Hang == "close" {
+		select {}
+	}
+	select {
+	case <-p.closed:
+	default:
+		p.tick.Stop()
+		close(p.closed)
+	}
+	return nil
+}
+
+func failAs(kind string) error {
+	switch kind {
+	case "eof":
+		return io.EOF
+	case "permanent":
+		return bridge.Permanent(errors.New("no use"))
+	case "canceled":
+		return fmt.Errorf("stopped: %w", context.Canceled)
+	case "panic":
+		panic("the probe panics")
+	case "exit":
+		os.Exit(0)
+	}
+	return errors.New("out of order")
+}
+
+type sinkSettings struct {
+	Path  string        `yaml:"path"`  // file that gets a line for each message
+	After int           `yaml:"after"` // messages, then it fails as Fail says
+	Fail  string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
+	Hang  string        `yaml:"hang" enum:"write|heed"`
+	Slow  time.Duration `yaml:"slow"` // for each message
+	Drop  int           `yaml:"drop"` // says that it left out so many
+	Print string        `yaml:"print"`
+}
+
+type probeSink struct {
+	s    *sinkSettings
+	env  bridge.Env
+	file *os.File
+	n    int
+}
+
+func openProbeSink(_ context.Context, s *sinkSettings, env bridge.Env) (bridge.Sink, error) {
+	p := &probeSink{s: s, env: env}
+	if s.Print != "" {
+		fmt.Println(s.Print)
+		env.Logger.Warn(s.Print, "forged", "level=ERROR msg=\"\nx\"")
+	}
+	if s.Path != "" {
+		var err error
+		if p.file, err = os.OpenFile(s.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *probeSink) Write(ctx context.Context, b bridge.Batch) (int, error) {
+	if p.s.Hang == "write" {
+		select {}
+	}
+	if p.s.Hang == "heed" {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	p.env.Dropped(p.s.Drop)
+	for i, m := range b {
+		if p.s.Fail != "" && p.n == p.s.After {
+			return i, failAs(p.s.Fail)
+		}
+		if p.s.Slow > 0 {
+			select {
+			case <-time.After(p.s.Slow):
+			case <-ctx.Done():
+				return i, ctx.Err()
+			}
+		}
+		p.n++
+		if p.file != nil {
+			if _, err := fmt.Fprintf(p.file, "%s\n", m.Payload); err != nil {
+				return i, err
+			}
+		}
+	}
+	return len(b), nil
+}
+
+func (p *probeSink) Close() error {
+	if p.file != nil {
+		_ = p.file.Close()
+	}
+	return nil
+}
+
+type stepSettings struct {
+	Crash string          `yaml:"crash"` // file; while it is there, the process ends and removes it
+	Mark  bridge.Template `yaml:"mark"`
+}
+
+type probeStep struct{ s *stepSettings }
+
+func openProbeStep(_ context.Context, s *stepSettings, _ bridge.Env) (bridge.Step, error) {
+	return probeStep{s}, nil
+}
+
+func (p probeStep) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) {
+	if p.s.Crash != "" && os.Remove(p.s.Crash) == nil {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	for i := range b {
+		if p.s.Mark == nil {
+			continue
+		}
+		text, err := p.s.Mark.Render(&b[i])
+		if err != nil {
+			return nil, err
+		}
+		b[i].Header = map[string]string{"mark": text}
+	}
+	return b, nil
+}
+
+func message(n, size, headers int) bridge.Message {
+	m := bridge.Message{Topic: "probe", Payload: fmt.Appendf(make([]byte, 0, size), "%d", n), Time: time.Unix(1_700_000_000, int64(n))}
+	for len(m.Payload) < size {
+		m.Payload = append(m.Payload, ' ')
+	}
+	if headers > 0 {
+		m.Header = make(map[string]string, headers)
+		for i := range headers {
+			m.Header["header"+strconv.Itoa(i)] = strconv.Itoa(n)
+		}
+	}
+	return m
+}
+
+// report tells what the process was given.
+func report() string {
+	var b strings.Builder
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		fmt.Fprintf(&b, "env %s\n", name)
+	}
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		to, _ := os.Readlink(filepath.Join("/proc/self/fd", fd.Name()))
+		fmt.Fprintf(&b, "fd %s %s\n", fd.Name(), to)
+	}
+	for _, line := range strings.Split(read("/proc/self/status"), "\n") {
+		if strings.HasPrefix(line, "NoNewPrivs:") || strings.HasPrefix(line, "Umask:") {
+			fmt.Fprintln(&b, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	for _, line := range strings.Split(read("/proc/self/limits"), "\n") {
+		if strings.HasPrefix(line, "Max open files") {
+			fmt.Fprintln(&b, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	n, err := os.Stdin.Read(make([]byte, 1))
+	fmt.Fprintf(&b, "stdin %d %v\nparent %d\ngroup %t\n", n, err, os.Getppid(), syscall.Getpgrp() == os.Getpid())
+	return b.String()
+}
+
+func read(name string) string {
+	b, _ := os.ReadFile(name)
+	return string(b)
+}
+
+// misbehave does what no plugin should, before the handshake or instead of it.
+func misbehave(how string) {
+	how, argument, _ := strings.Cut(how, ":")
+	switch how {
+	case "noise":
+		fmt.Println("hello world")
+	case "flood":
+		line := strings.Repeat("x", 1<<20)
+		for range 1024 {
+			fmt.Print(line)
+		}
+	case "stderr":
+		line := strings.Repeat("y", 100) + "\n"
+		for range 1 << 20 {
+			fmt.Fprint(os.Stderr, line)
+		}
+	case "version":
+		fmt.Println("1|9|unix|/nowhere|grpc|")
+		select {}
+	case "garbage":
+		fmt.Println("1|1|unix|/nowhere|grpc|")
+		select {}
+	case "silent":
+		select {}
+	case "exit":
+		os.Exit(3)
+	case "mark":
+		_ = os.WriteFile(argument, nil, 0o600)
+	case "child": // leave a process behind
+		cmd := exec.Command("sleep", "300") //nolint:noctx // it is to outlive us
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Start(); err == nil {
+			_ = os.WriteFile(argument, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
+		}
+	}
+}
+
+// named returns a connector of the plugin.
+func named(t testing.TB, p *host.Plugin, name string) bridge.Connector {
+	t.Helper()
+	for _, c := range p.Connectors() {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("the plugin has no connector %q", name)
+	return bridge.Connector{}
+}

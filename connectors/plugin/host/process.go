@@ -1,0 +1,238 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
+)
+
+// How a process that lives is told from one that hangs: two calls of Health in a row without an answer.
+const (
+	healthEvery   = 4 * time.Second
+	healthTimeout = 2 * time.Second
+)
+
+// process is a running plugin. Losing it is final: calls fail with the reason, and the plugin starts another.
+type process struct {
+	name   string
+	limits Limits
+	calls  pluginpb.ConnectorClient
+	client *plugin.Client
+	child  *child
+	log    *lineLog
+
+	gone     chan struct{} // closed when the process has ended
+	stopping chan struct{} // closed when Stop begins
+	watchers sync.WaitGroup
+	stop     sync.Once
+
+	mu     sync.Mutex // guards the rest
+	reason error      // why we ended it, nil if it ended by itself
+	end    error      // what calls return, good when gone is closed
+}
+
+// service is how go-plugin wants a gRPC client.
+type service struct {
+	plugin.NetRPCUnsupportedPlugin
+}
+
+func (service) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("this is the host")
+}
+
+func (service) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return pluginpb.NewConnectorClient(conn), nil
+}
+
+// Windows of HTTP/2, so that a large batch need not wait for the other side half-way.
+const window = 4 << 20
+
+// start starts the program and waits until it is ready.
+func start(name, program, folder string, s Settings, log *lineLog) (*process, error) {
+	p := &process{
+		name: name, limits: s.Limits, log: log,
+		gone: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	most := int(s.Limits.Message) + pluginpb.Overhead
+	p.client = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  pluginpb.Handshake(),
+		Plugins:          plugin.PluginSet{"connector": service{}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:         true,
+		SkipHostEnv:      true,
+		StartTimeout:     s.Limits.Start,
+		Logger:           hclog.NewNullLogger(), // standard error is read by the child
+		SyncStdout:       printed{log, "stdout"},
+		SyncStderr:       printed{log, "stderr"},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: folder},
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(most), grpc.MaxCallSendMsgSize(most)),
+			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
+		},
+		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
+			spec.Env = append(spec.Env, fmt.Sprintf("%s=%d", pluginpb.LimitVariable, s.Limits.Message))
+			p.child = newChild(spec, program, s, log)
+			return p.child, nil
+		},
+	})
+	if err := p.connect(); err != nil {
+		p.client.Kill()
+		return nil, p.explain(err)
+	}
+	p.watchers.Go(p.await)
+	p.watchers.Go(p.watch)
+	return p, nil
+}
+
+func (p *process) connect() error {
+	protocol, err := p.client.Client()
+	if err != nil {
+		return err
+	}
+	raw, err := protocol.Dispense("connector")
+	if err != nil {
+		return err
+	}
+	p.calls = raw.(pluginpb.ConnectorClient)
+	return nil
+}
+
+// explain says why the plugin did not start.
+func (p *process) explain(err error) error {
+	if p.child == nil || p.child.cmd == nil || p.child.cmd.Process == nil {
+		return err
+	}
+	if problem := p.child.handshakeProblem(); problem != nil {
+		err = problem
+	} else if text, _, cut := strings.Cut(err.Error(), "\n"); cut {
+		err = errors.New(text)
+	}
+	if text := p.log.flush(); text != "" {
+		err = fmt.Errorf("%w; it said: %s", err, text)
+	}
+	return err
+}
+
+// await waits for the end of the process and settles what calls return from then on.
+func (p *process) await() {
+	<-p.child.exited
+	defer p.client.Kill() // closes the connection
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch status := p.child.status; {
+	case p.reason != nil:
+		p.end = p.reason
+	case status != nil:
+		p.end = fmt.Errorf("plugin %q crashed: %w", p.name, status)
+	default:
+		p.end = fmt.Errorf("plugin %q ended by itself", p.name)
+	}
+	if text := p.log.flush(); text != "" {
+		p.end = fmt.Errorf("%w; it said: %s", p.end, text)
+	}
+	close(p.gone)
+}
+
+// watch ends the process if it does not answer.
+func (p *process) watch() {
+	every := time.NewTicker(healthEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-p.gone:
+			return
+		case <-p.stopping:
+			return
+		}
+		if p.healthy() || p.healthy() {
+			continue
+		}
+		p.fail(errors.New("it does not answer"))
+		return
+	}
+}
+
+func (p *process) healthy() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	defer cancel()
+	_, err := p.calls.Health(ctx, new(pluginpb.HealthRequest))
+	return err == nil
+}
+
+// fail ends the process, for the given reason.
+func (p *process) fail(reason error) {
+	p.mu.Lock()
+	if p.reason == nil {
+		p.reason = fmt.Errorf("plugin %q was ended: %w", p.name, reason)
+	}
+	p.mu.Unlock()
+	_ = p.child.Kill(context.Background())
+}
+
+// alive reports whether the process has not ended.
+func (p *process) alive() bool {
+	select {
+	case <-p.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// goneGrace is how long the news of an end may take longer than the failure of a call.
+const goneGrace = 500 * time.Millisecond
+
+// outcome returns err, which a call returned, or the reason if the process has ended.
+func (p *process) outcome(err error) error {
+	late := time.NewTimer(goneGrace)
+	defer late.Stop()
+	select {
+	case <-p.gone:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.end
+	case <-late.C:
+		return fmt.Errorf("plugin %q: %w", p.name, err)
+	}
+}
+
+// Stop asks the process to end, and makes it end soon.
+func (p *process) Stop() {
+	p.stop.Do(func() {
+		close(p.stopping)
+		p.mu.Lock()
+		if p.reason == nil {
+			p.reason = fmt.Errorf("plugin %q has been stopped", p.name)
+		}
+		p.mu.Unlock()
+		p.client.Kill() // asks, waits two seconds, kills
+		p.watchers.Wait()
+	})
+}
+
+// printed takes what a plugin prints, once go-plugin has redirected that.
+type printed struct {
+	log  *lineLog
+	from string
+}
+
+func (w printed) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			w.log.line(w.from, line)
+		}
+	}
+	return len(b), nil
+}

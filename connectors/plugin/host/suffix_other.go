@@ -1,0 +1,6 @@
+//go:build !windows
+
+package host
+
+// programSuffixes are what the name of a program may end with.
+var programSuffixes = []string{""}

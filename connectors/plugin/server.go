@@ -1,0 +1,258 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
+)
+
+// limitFromEnv returns how many bytes a batch may have, which the bridge tells before the first call.
+func limitFromEnv() int {
+	n, err := strconv.Atoi(os.Getenv(pluginpb.LimitVariable))
+	if err != nil || n < 1 {
+		return pluginpb.DefaultLimit
+	}
+	return n
+}
+
+// server answers the calls of the bridge.
+type server struct {
+	pluginpb.UnimplementedConnectorServer
+	registry *bridge.Registry
+	log      *slog.Logger
+	limit    int // bytes of a batch
+
+	mu        sync.Mutex // guards the rest
+	last      uint64
+	instances map[uint64]*instance
+}
+
+func newServer(r *bridge.Registry, log *slog.Logger, limit int) *server {
+	return &server{registry: r, log: log, limit: limit, instances: make(map[uint64]*instance)}
+}
+
+func (s *server) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	answer := new(pluginpb.DescribeResponse)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		answer.Version = info.Main.Version
+	}
+	for _, name := range s.registry.Names() {
+		c, _ := s.registry.Lookup(name)
+		answer.Connectors = append(answer.Connectors, &pluginpb.ConnectorInfo{
+			Name: c.Name, Summary: c.Summary, Example: c.Example,
+			Source: describe(c.Source), Sink: describe(c.Sink), Step: describe(c.Step),
+		})
+	}
+	return answer, nil
+}
+
+func describe[T any](o bridge.Opener[T]) *pluginpb.RoleInfo {
+	if o == nil {
+		return nil
+	}
+	return &pluginpb.RoleInfo{Schema: string(config.Schema(o.Settings()))}
+}
+
+func (s *server) Check(_ context.Context, r *pluginpb.CheckRequest) (*pluginpb.CheckResponse, error) {
+	settings, err := s.settings(r.GetConnector(), r.GetRole())
+	if err != nil {
+		return nil, err
+	}
+	answer := new(pluginpb.CheckResponse)
+	var mistakes config.Errors
+	err = decode(r.GetSettings(), settings)
+	switch {
+	case errors.As(err, &mistakes):
+		for _, m := range mistakes {
+			answer.Problems = append(answer.Problems, &pluginpb.Problem{Key: m.Key, Text: explain(m)})
+		}
+	case err != nil:
+		answer.Problems = append(answer.Problems, &pluginpb.Problem{Text: err.Error()})
+	}
+	return answer, nil
+}
+
+// explain returns what a mistake is without the place, which the bridge knows better, and without the key, which it adds.
+func explain(m *config.Error) string {
+	text := m.Message
+	if m.Key != "" && len(text) > len(m.Key)+2 && text[:len(m.Key)] == m.Key {
+		text = text[len(m.Key)+2:]
+	}
+	if m.Hint != "" {
+		text += "; " + m.Hint
+	}
+	return text
+}
+
+// decode fills in settings from the document of the bridge, in which every ${…} has been filled in.
+func decode(document string, settings any) error {
+	return config.Loader{Getenv: func(string) (string, bool) { return "", false }}.DecodeText("settings", []byte(document), settings)
+}
+
+// settings returns new settings of a connector in a role.
+func (s *server) settings(name string, role pluginpb.Role) (any, error) {
+	c, ok := s.registry.Lookup(name)
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "this plugin has no connector %q", name)
+	}
+	switch {
+	case role == pluginpb.Role_SOURCE && c.Source != nil:
+		return c.Source.Settings(), nil
+	case role == pluginpb.Role_SINK && c.Sink != nil:
+		return c.Sink.Settings(), nil
+	case role == pluginpb.Role_STEP && c.Step != nil:
+		return c.Step.Settings(), nil
+	}
+	return nil, status.Errorf(codes.InvalidArgument, "connector %q cannot be a %s", name, role)
+}
+
+func (s *server) Open(ctx context.Context, r *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {
+	settings, err := s.settings(r.GetConnector(), r.GetRole())
+	if err != nil {
+		return nil, err
+	}
+	if err := decode(r.GetSettings(), settings); err != nil {
+		return &pluginpb.OpenResponse{Error: pluginpb.NewError(bridge.Permanent(err))}, nil
+	}
+	i := newInstance(r, s.log, min(s.limit, int(min(r.GetMaxBytes(), 1<<30))))
+	c, _ := s.registry.Lookup(r.GetConnector())
+	if err := i.open(ctx, c, r.GetRole(), settings); err != nil {
+		return &pluginpb.OpenResponse{Error: pluginpb.NewError(err)}, nil
+	}
+	if ctx.Err() != nil { // nobody will close it
+		return nil, errors.Join(ctx.Err(), i.close(ctx))
+	}
+	answer := &pluginpb.OpenResponse{Checkpoints: i.checkpoint != nil}
+	if sink, ok := i.sink.(bridge.Identifying); ok {
+		answer.NeedsId = sink.NeedsID()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.instances[s.last] = i
+	answer.Instance = s.last
+	return answer, nil
+}
+
+// instance returns the open instance of that number.
+func (s *server) instance(number uint64) (*instance, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.instances[number]
+	if i == nil {
+		return nil, status.Errorf(codes.NotFound, "there is no open instance %d", number)
+	}
+	return i, nil
+}
+
+func (s *server) Read(ctx context.Context, r *pluginpb.ReadRequest) (*pluginpb.ReadResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	if i.source == nil {
+		return nil, misused(i)
+	}
+	return i.read(ctx, r)
+}
+
+func (s *server) Ack(ctx context.Context, r *pluginpb.AckRequest) (*pluginpb.AckResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	return i.ack(ctx, r)
+}
+
+func (s *server) NextCheckpoint(ctx context.Context, r *pluginpb.NextCheckpointRequest) (*pluginpb.NextCheckpointResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	if i.checkpoint == nil {
+		return nil, misused(i)
+	}
+	return i.checkpoint.next(ctx, r), nil
+}
+
+func (s *server) Write(ctx context.Context, r *pluginpb.WriteRequest) (*pluginpb.WriteResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	if i.sink == nil {
+		return nil, misused(i)
+	}
+	batch, err := r.GetBatch().Messages()
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	ctx, done := i.calls.begin(ctx, r.GetCall())
+	defer done()
+	n, err := i.sink.Write(ctx, batch)
+	return &pluginpb.WriteResponse{Written: uint32(n), Error: pluginpb.NewError(err), Dropped: i.dropped.Swap(0)}, nil
+}
+
+func (s *server) Process(ctx context.Context, r *pluginpb.ProcessRequest) (*pluginpb.ProcessResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	if i.step == nil {
+		return nil, misused(i)
+	}
+	batch, err := r.GetBatch().Messages()
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	ctx, done := i.calls.begin(ctx, r.GetCall())
+	defer done()
+	batch, err = i.step.Process(ctx, batch)
+	answer := &pluginpb.ProcessResponse{Error: pluginpb.NewError(err)}
+	if n := 0; err == nil {
+		if answer.Batch, n = pluginpb.NewBatch(batch, i.limit); n < len(batch) {
+			answer.Batch, answer.Error = nil, pluginpb.NewError(bridge.Permanent(fmt.Errorf(
+				"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", i.limit)))
+		}
+	}
+	return answer, nil
+}
+
+func (s *server) Interrupt(_ context.Context, r *pluginpb.InterruptRequest) (*pluginpb.InterruptResponse, error) {
+	if i, err := s.instance(r.GetInstance()); err == nil {
+		i.calls.interrupt(r.GetCall())
+	}
+	return new(pluginpb.InterruptResponse), nil
+}
+
+func (s *server) Close(ctx context.Context, r *pluginpb.CloseRequest) (*pluginpb.CloseResponse, error) {
+	i, err := s.instance(r.GetInstance())
+	if err != nil {
+		return new(pluginpb.CloseResponse), nil //nolint:nilerr // it is closed
+	}
+	err = i.close(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.instances, r.GetInstance()) // not before, since closing may save a checkpoint
+	return &pluginpb.CloseResponse{Error: pluginpb.NewError(err), Dropped: i.dropped.Swap(0)}, nil
+}
+
+func (s *server) Health(context.Context, *pluginpb.HealthRequest) (*pluginpb.HealthResponse, error) {
+	return new(pluginpb.HealthResponse), nil
+}
+
+func misused(i *instance) error {
+	return status.Errorf(codes.InvalidArgument, "the call is not for a %s", i.role)
+}
