@@ -16,15 +16,21 @@ import (
 // defaultFile is what run and check read when no file is named.
 const defaultFile = "pipelines.yaml"
 
-func newCheck(s std, registry *bridge.Registry) *cobra.Command {
+func newCheck(s std, folders *pluginFolders) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check [FILE...]",
 		Aliases: []string{"validate"},
-		Short:   "Check pipeline files without starting anything",
+		Short:   "Check pipeline files without starting their pipelines",
 		Long: `check reads the files (default: pipelines.yaml) as run would, together, prints
-every mistake with its place, and starts nothing. It exits with 2 if there is one.`,
+every mistake with its place, and starts nothing but plugins, who know what their
+settings are. It exits with 2 if there is a mistake.`,
 		RunE: func(_ *cobra.Command, files []string) error {
-			c, _, err := load(registry, files)
+			k, err := folders.catalog(s.warnings())
+			if err != nil {
+				return err
+			}
+			defer k.close()
+			c, _, err := k.load(files)
 			if err != nil {
 				return err
 			}
@@ -39,13 +45,14 @@ every mistake with its place, and starts nothing. It exits with 2 if there is on
 }
 
 // load reads the files, or the default one.
-func load(registry *bridge.Registry, named []string) (*config.Config, embedded.Settings, error) {
+func (k *catalog) load(named []string) (*config.Config, embedded.Settings, error) {
 	files := named
 	if len(files) == 0 {
 		files = []string{defaultFile}
 	}
 	var servers embedded.Settings
-	l := config.Loader{Registry: registry, Sections: map[string]any{"embedded": &servers}}
+	l := k.loader()
+	l.Sections["embedded"] = &servers
 	c, err := l.Load(files...)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && len(named) == 0:

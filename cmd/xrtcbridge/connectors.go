@@ -12,36 +12,49 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 )
 
-func newConnectors(s std, registry *bridge.Registry) *cobra.Command {
-	return &cobra.Command{
+func newConnectors(s std, folders *pluginFolders) *cobra.Command {
+	var files []string
+	cmd := &cobra.Command{
 		Use:   "connectors [NAME]",
 		Short: "List the connectors, or show the settings and an example of one",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `connectors lists the connectors that are built in, and those of the plugins in
+--plugin-dir and under plugins: in --file. With NAME it shows the settings and an example of one.`,
+		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return registry.Names(), cobra.ShellCompDirectiveNoFileComp
+			return builtin().Names(), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return listConnectors(s.out, registry)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			k, err := folders.catalog(s.warnings())
+			if err != nil {
+				return err
 			}
-			c, ok := registry.Lookup(args[0])
+			defer k.close()
+			if err := k.loadPlugins(cmd.Context(), files); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return listConnectors(s.out, k)
+			}
+			c, ok := k.registry.Lookup(args[0])
 			if !ok {
 				return failure{
 					code: exitUsage,
 					err:  fmt.Errorf("there is no connector %q", args[0]),
-					hint: "there are " + strings.Join(registry.Names(), ", "),
+					hint: "there are " + strings.Join(k.registry.Names(), ", "),
 				}
 			}
 			return showConnector(s.out, c)
 		},
 	}
+	cmd.Flags().StringArrayVar(&files, "file", nil, "a pipeline file whose plugins are shown, too; repeatable")
+	return cmd
 }
 
-func listConnectors(w io.Writer, registry *bridge.Registry) error {
+func listConnectors(w io.Writer, k *catalog) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tKINDS\tWHAT IT IS")
-	for _, name := range registry.Names() {
-		c, _ := registry.Lookup(name)
+	for _, name := range k.registry.Names() {
+		c, _ := k.registry.Lookup(name)
 		var kinds []string
 		if c.Source != nil {
 			kinds = append(kinds, "source")
@@ -52,7 +65,7 @@ func listConnectors(w io.Writer, registry *bridge.Registry) error {
 		if c.Sink != nil {
 			kinds = append(kinds, "sink")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", name, strings.Join(kinds, ", "), c.Summary)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", name, strings.Join(kinds, ", "), c.Summary+k.origin(name))
 	}
 	return t.Flush()
 }

@@ -2,9 +2,6 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-
-	"github.com/xrtcbridge/xrtcbridge/bridge"
-	"github.com/xrtcbridge/xrtcbridge/connectors"
 )
 
 func newRoot(s std) *cobra.Command {
@@ -21,7 +18,9 @@ passes them through steps and delivers them to sinks.`,
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	registry := bridge.NewRegistry(connectors.Builtin()...)
-	root.AddCommand(newRun(s, registry), newCheck(s, registry), newConnectors(s, registry), newServer(s), newPortal(s), newVersion(s), newExpressions())
+	folders := new(pluginFolders)
+	root.AddCommand(newRun(s, folders), newCheck(s, folders), newConnectors(s, folders), newPlugins(s, folders), newNew(s),
+		newServer(s), newPortal(s), newVersion(s), newExpressions())
+	folders.add(root)
 	return root
 }

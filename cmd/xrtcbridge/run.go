@@ -34,7 +34,7 @@ type runFlags struct {
 	limit    time.Duration
 }
 
-func newRun(s std, registry *bridge.Registry) *cobra.Command {
+func newRun(s std, folders *pluginFolders) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "run [FILE...]",
@@ -58,7 +58,7 @@ With --from and --to it runs one pipeline and reads no file. At the end a ledger
 					hint: "stdio reads standard input and writes standard output: --from stdio --to stdio",
 				}
 			}
-			return run(cmd.Context(), s, registry, files, f)
+			return run(cmd.Context(), s, folders, files, f)
 		},
 	}
 	f.log.add(cmd.Flags())
@@ -68,13 +68,18 @@ With --from and --to it runs one pipeline and reads no file. At the end a ledger
 	return cmd
 }
 
-func run(ctx context.Context, s std, registry *bridge.Registry, files []string, f runFlags) error {
-	c, servers, err := f.load(registry, files)
+func run(ctx context.Context, s std, folders *pluginFolders, files []string, f runFlags) error {
+	screen := &screen{to: s.err}
+	log, err := f.log.logger(screen)
 	if err != nil {
 		return err
 	}
-	screen := &screen{to: s.err}
-	log, err := f.log.logger(screen)
+	k, err := folders.catalog(log)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	c, servers, err := f.load(k, files)
 	if err != nil {
 		return err
 	}
@@ -123,14 +128,14 @@ func interrupted(pipelines []*bridge.Pipeline) error {
 
 var errInterrupted = errors.New("stopped before the end of its input")
 
-func (f runFlags) load(registry *bridge.Registry, files []string) (*config.Config, embedded.Settings, error) {
+func (f runFlags) load(k *catalog, files []string) (*config.Config, embedded.Settings, error) {
 	if f.from == "" && f.to == "" {
-		return load(registry, files)
+		return k.load(files)
 	}
 	if len(files) > 0 {
 		return nil, embedded.Settings{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
 	}
-	c, err := config.Loader{Registry: registry}.Inline(f.from, f.to)
+	c, err := k.loader().Inline(f.from, f.to)
 	if err != nil {
 		return nil, embedded.Settings{}, failure{code: exitUsage, err: err, hint: "xrtcbridge connectors NAME shows the settings of a connector"}
 	}
