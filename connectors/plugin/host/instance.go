@@ -142,7 +142,7 @@ const (
 	interruptEvery = 50 * time.Millisecond
 )
 
-// interruptible makes a call that is interrupted when ctx is done or after limit, and returns what it has done by then. One
+// interruptible makes a call that is interrupted when ctx is done or after limit, which errLate tells, and returns what it has done by then. One
 // that goes on means the end of the process.
 func (i *instance) interruptible(ctx context.Context, what string, limit time.Duration, call func(ctx context.Context, number uint64) error) error {
 	number := i.call.Add(1)
@@ -150,13 +150,23 @@ func (i *instance) interruptible(ctx context.Context, what string, limit time.Du
 	defer cancel()
 	interrupt := func() { i.interrupt(rpc, cancel, what, number) }
 	defer context.AfterFunc(ctx, interrupt)()
-	defer time.AfterFunc(limit, interrupt).Stop()
+	var late atomic.Bool
+	defer time.AfterFunc(limit, func() {
+		late.Store(true)
+		interrupt()
+	}).Stop()
 	err := call(rpc, number)
-	if err == nil {
+	switch {
+	case err == nil && late.Load() && ctx.Err() == nil:
+		return errLate
+	case err == nil:
 		return nil
 	}
 	return i.process.outcome(fmt.Errorf("%s: %w", what, plain(err)))
 }
+
+// errLate says that a call was interrupted after its time, and has come back. What it returned is good.
+var errLate = errors.New("it took too long")
 
 // interrupt goes on until the call has returned, which ends rpc. The call may not have arrived yet, hence more than once.
 func (i *instance) interrupt(rpc context.Context, cancel func(), what string, number uint64) {

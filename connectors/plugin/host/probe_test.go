@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -317,13 +318,32 @@ func misbehave(how string) {
 		os.Exit(3)
 	case "mark":
 		_ = os.WriteFile(argument, nil, 0o600)
+	case "host":
+		killedHost(argument)
 	case "child": // leave a process behind
-		cmd := exec.Command("sleep", "300") //nolint:noctx // it is to outlive us
+		cmd := exec.Command("/bin/sleep", "300") //nolint:noctx // it is to outlive us
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err == nil {
 			_ = os.WriteFile(argument, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 		}
 	}
+}
+
+// killedHost runs three plugins, one with a child of its own, prints their pids and waits to be killed.
+func killedHost(dir string) {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	for i, env := range []string{"PROBE=child:" + filepath.Join(dir, "grandchild"), "A=b", "A=c"} {
+		p, err := h.Load(context.Background(), fmt.Sprintf("p%d", i), host.Settings{Path: path, Env: []string{env}})
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(p.PID())
+	}
+	select {}
 }
 
 // named returns a connector of the plugin.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
@@ -45,6 +46,7 @@ type child struct {
 
 	readers sync.WaitGroup
 	kill    sync.Once
+	killed  atomic.Bool
 }
 
 var _ runner.Runner = (*child)(nil)
@@ -153,6 +155,7 @@ func (c *child) fail(line []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.killed.Load(): // we know why
 	case errors.Is(err, bufio.ErrBufferFull):
 		c.problem = fmt.Errorf("its first line on standard output has more than %d bytes, so it is no handshake", maxHandshake)
 	case len(line) == 0:
@@ -185,6 +188,7 @@ func (c *child) Wait(context.Context) error {
 // Kill ends the process and all of its group, at once.
 func (c *child) Kill(context.Context) error {
 	c.kill.Do(func() {
+		c.killed.Store(true)
 		c.killGroup()
 		<-c.exited
 	})

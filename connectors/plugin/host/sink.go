@@ -38,7 +38,8 @@ func (s sink) write(ctx context.Context, batch *pluginpb.Batch, n int) (int, err
 		answer, err = s.process.calls.Write(ctx, &pluginpb.WriteRequest{Instance: s.number, Call: number, Batch: batch})
 		return err
 	})
-	if err != nil {
+	late := errors.Is(err, errLate)
+	if err != nil && !late {
 		return 0, err
 	}
 	s.count(answer.GetDropped())
@@ -49,7 +50,7 @@ func (s sink) write(ctx context.Context, batch *pluginpb.Batch, n int) (int, err
 		return 0, fmt.Errorf("plugin %q says that it wrote %d of %d messages", s.process.name, w, n)
 	case w < n && err == nil:
 		return w, fmt.Errorf("plugin %q wrote %d of %d messages and does not say why", s.process.name, w, n)
-	case w < n && ctx.Err() == nil && errors.Is(err, context.Canceled):
+	case w < n && late && errors.Is(err, context.Canceled):
 		return w, fmt.Errorf("plugin %q wrote %d of %d messages within %s; limits: {call: …} of the plugin gives it more time",
 			s.process.name, w, n, s.process.limits.Call)
 	}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,9 @@ func (s *source) fetch(ctx context.Context) (answer *pluginpb.ReadResponse, err 
 		})
 		return err
 	})
+	if errors.Is(err, errLate) {
+		err = nil
+	}
 	return answer, err
 }
 

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -65,6 +66,9 @@ func (s *step) process1(ctx context.Context, batch *pluginpb.Batch) (answer *plu
 		answer, err = s.process.calls.Process(ctx, &pluginpb.ProcessRequest{Instance: s.number, Call: number, Batch: batch})
 		return err
 	})
+	if errors.Is(err, errLate) {
+		err = nil // it says itself that it was interrupted, or has come to an end
+	}
 	return answer, err
 }
 

@@ -1,0 +1,752 @@
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
+)
+
+// running is a pipeline from a plugin's source to a plugin's sink, which may be the same plugin.
+type running struct {
+	t    *testing.T
+	out  string
+	done chan error
+	stop context.CancelFunc
+	p    *bridge.Pipeline
+}
+
+// run starts the pipeline. The source gives a message each millisecond, and again what was not acknowledged.
+func run(t *testing.T, from, to bridge.Connector) *running {
+	t.Helper()
+	dir := t.TempDir()
+	r := &running{t: t, out: filepath.Join(dir, "out"), done: make(chan error, 1)}
+	registry := bridge.NewRegistry()
+	from.Name, to.Name = "from", "to"
+	for _, c := range []bridge.Connector{from, to} {
+		if err := registry.Add(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Loader{Registry: registry}.Parse("test.yaml", fmt.Appendf(nil,
+		"pipelines: {load: {from: {from: {journal: %q}}, to: {to: {path: %q}}}}", filepath.Join(dir, "journal"), r.out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.p = c.Pipelines[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	r.stop = cancel
+	b := &bridge.Bridge{Pipelines: c.Pipelines, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	go func() { r.done <- b.Run(ctx) }()
+	return r
+}
+
+// numbers returns what has been delivered.
+func (r *running) numbers() []int {
+	text, _ := os.ReadFile(r.out)
+	var all []int
+	for line := range bytes.Lines(text) {
+		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+		if err == nil && bytes.HasSuffix(line, []byte("\n")) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// grow waits until n more messages have been delivered, others than before.
+func (r *running) grow(n int) {
+	r.t.Helper()
+	newest := func() int { return slices.Max(append(r.numbers(), -1)) }
+	have := newest()
+	bridgetest.Eventually(r.t, fmt.Sprintf("%d more messages are delivered", n), func() bool { return newest() >= have+n })
+}
+
+// finish stops the pipeline and checks that each number came, for the first time in order.
+func (r *running) finish(least int) {
+	r.t.Helper()
+	r.stop()
+	if err := <-r.done; err != nil {
+		r.t.Errorf("the bridge ended with %v", err)
+	}
+	next, again := 0, 0
+	for _, n := range r.numbers() {
+		switch {
+		case n == next:
+			next++
+		case n < next:
+			again++
+		default:
+			r.t.Fatalf("message %d came where %d should", n, next)
+		}
+	}
+	if next < least {
+		r.t.Errorf("only %d messages flowed, want %d", next, least)
+	}
+	r.t.Logf("%d messages, %d of them again", next, again)
+}
+
+func kill(t *testing.T, p *host.Plugin, signal syscall.Signal) int {
+	t.Helper()
+	pid := p.PID()
+	if pid == 0 {
+		t.Fatal("the plugin does not run")
+	}
+	if err := syscall.Kill(pid, signal); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestF18PluginKilled(t *testing.T) {
+	for _, which := range []string{"source", "sink", "both"} {
+		t.Run(which, func(t *testing.T) {
+			p := plugintest.Load(t, host.Settings{Limits: host.Limits{Crashes: 100}})
+			from, to := named(t, p, "probe"), named(t, p, "probe")
+			switch which {
+			case "source":
+				to = probe()
+			case "sink":
+				from = probe()
+			}
+			r := run(t, from, to)
+			r.grow(50)
+			var slowest time.Duration
+			for range 5 {
+				kill(t, p, syscall.SIGKILL)
+				start := time.Now()
+				r.grow(50) // beyond what can be on its way
+				slowest = max(slowest, time.Since(start))
+			}
+			t.Logf("flow was back after at most %s", slowest)
+			r.finish(250)
+		})
+	}
+}
+
+// A plugin that ends in whatever way says why; the breaker stops it at last, and names the reason.
+func TestF18BreakerOpens(t *testing.T) {
+	for how, want := range map[string]string{
+		"panic": "the probe panics",
+		"exit":  "ended by itself",
+	} {
+		t.Run(how, func(t *testing.T) {
+			p := plugintest.Load(t, host.Settings{Limits: host.Limits{Crashes: 3}})
+			c := named(t, p, "probe")
+			var err error
+			for n := 1; !bridge.IsPermanent(err); n++ {
+				var source bridge.Source
+				source, err = c.Source.Open(t.Context(), &sourceSettings{Fail: how}, bridgetest.Env(t, "test-from"))
+				if err == nil {
+					_, _, err = source.Read(t.Context())
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Fatalf("read: %v, want %q", err, want)
+					}
+					if err := source.Close(); err != nil {
+						t.Errorf("close: %v", err)
+					}
+				}
+				if n > 10 {
+					t.Fatal("the breaker does not open")
+				}
+			}
+			if !strings.Contains(err.Error(), "crashed 3 times within a minute") || !strings.Contains(err.Error(), want) {
+				t.Errorf("the breaker says %v", err)
+			}
+		})
+	}
+}
+
+// One plugin that crashes all the time costs the other nothing.
+func TestF18OthersGoOn(t *testing.T) {
+	bad := plugintest.Load(t, host.Settings{Limits: host.Limits{Crashes: 1000}})
+	good := plugintest.Load(t, host.Settings{})
+	pid := good.PID()
+	r := run(t, named(t, good, "probe"), named(t, good, "probe"))
+	stop := make(chan struct{})
+	var crashing sync.WaitGroup
+	crashing.Go(func() {
+		c := named(t, bad, "probe")
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			source, err := c.Source.Open(t.Context(), &sourceSettings{Fail: "panic"}, bridgetest.Env(t, "bad-from"))
+			if err == nil {
+				_, _, _ = source.Read(t.Context())
+				_ = source.Close()
+			}
+		}
+	})
+	r.grow(500)
+	close(stop)
+	crashing.Wait()
+	if good.PID() != pid {
+		t.Error("the other plugin was started again")
+	}
+	r.finish(500)
+}
+
+func TestF18StepLosesItsPlugin(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{})
+	crash := filepath.Join(t.TempDir(), "crash")
+	env := bridgetest.Env(t, "test-steps")
+	step, err := named(t, p, "probe").Step.Open(t.Context(), &stepSettings{Crash: crash, Mark: bridge.Text("a{{b")}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := os.WriteFile(crash, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := step.Process(t.Context(), bridge.Batch{message(1, 16, 0), message(2, 16, 0)})
+		if err != nil || len(b) != 2 || b[1].Header["mark"] != "a{{b" {
+			t.Fatalf("got %v, %v", b, err)
+		}
+	}
+}
+
+func TestF19StoppedPlugin(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=child:" + filepath.Join(t.TempDir(), "pid")}})
+	r := run(t, named(t, p, "probe"), probe())
+	r.grow(50)
+	pid := kill(t, p, syscall.SIGSTOP)
+	start := time.Now()
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(pid) })
+	t.Logf("noticed and killed after %s", time.Since(start))
+	r.grow(50)
+	r.finish(100)
+}
+
+// A call that does not come back in its time costs the plugin its life, and says which.
+func TestF19HangingCalls(t *testing.T) {
+	limits := host.Limits{Call: 200 * time.Millisecond}
+	for _, c := range []struct {
+		name, want string
+		hang       func(t *testing.T, c bridge.Connector) error
+	}{
+		{"open", "a call to open did not return within 200ms", func(t *testing.T, c bridge.Connector) error {
+			_, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "open"}, bridgetest.Env(t, "test-from"))
+			return err
+		}},
+		{"write", "a call to write did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
+			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "write"}, bridgetest.Env(t, "test-to"))
+			if err != nil {
+				return err
+			}
+			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
+			return err
+		}},
+		{"write that heeds its context", "wrote 0 of 1 messages within 200ms", func(t *testing.T, c bridge.Connector) error {
+			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "heed"}, bridgetest.Env(t, "test-to"))
+			if err != nil {
+				return err
+			}
+			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
+			return err
+		}},
+		{"read after its context is done", "a call to read did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
+			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(10*time.Millisecond, cancel)
+			_, _, err = source.Read(ctx)
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := plugintest.Load(t, host.Settings{Limits: limits})
+			err := c.hang(t, named(t, p, "probe"))
+			if err == nil || !strings.Contains(err.Error(), c.want) || bridge.IsPermanent(err) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// Close of a source that hangs ends, and so does a Host.
+func TestF19HangingClose(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 200 * time.Millisecond}})
+	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := p.PID()
+	if err := source.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(pid) })
+}
+
+func TestF20Misbehaviour(t *testing.T) {
+	for how, want := range map[string]string{
+		"noise":   `it wrote "hello world " to standard output before the handshake`,
+		"flood":   "its first line on standard output has more than 8192 bytes",
+		"version": "incompatible API version with plugin. Plugin version: 9, Client versions: [1]",
+		"garbage": "connection",
+		"silent":  "timeout while waiting for plugin to start",
+		"exit":    "it ended without the handshake of a plugin",
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			h := host.New(nil)
+			defer h.Close()
+			path, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = h.Load(t.Context(), "bad", host.Settings{
+				Path: path, Env: []string{"PROBE=" + how}, Limits: host.Limits{Start: 2 * time.Second, Call: 2 * time.Second},
+			})
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		})
+	}
+}
+
+// A flood of 100 MB on standard error leaves a bounded log, and the plugin works.
+func TestF20LogFlood(t *testing.T) {
+	var log bytes.Buffer
+	h := host.New(slog.New(slog.NewTextHandler(&log, nil)))
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.Load(t.Context(), "noisy", host.Settings{Path: path, Env: []string{"PROBE=stderr"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"}, bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)}); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(sink.Close(), h.Close()); err != nil {
+		t.Error(err)
+	}
+	if n := bytes.Count(log.Bytes(), []byte("\n")); n > 20_000 || log.Len() > 8<<20 {
+		t.Errorf("the log has %d lines, %d bytes", n, log.Len())
+	}
+	if !strings.Contains(log.String(), "the plugin logs too much") {
+		t.Error("the log does not tell that lines are missing")
+	}
+}
+
+// What a plugin logs has its name and its level, and no line of its own making.
+func TestF20LogIsClean(t *testing.T) {
+	var log bytes.Buffer
+	h := host.New(slog.New(slog.NewTextHandler(&log, nil)))
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.Load(t.Context(), "talker", host.Settings{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"}, bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sink.Close(), h.Close()); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		`level=INFO msg="printed  [31m line" plugin=talker from=stdout`,
+		`level=WARN msg="printed  [31m line" plugin=talker forged="level=ERROR msg=\" x\"" instance=test-to`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log.String())
+		}
+	}
+}
+
+// A plugin cannot make the host take more than was agreed on.
+func TestF20Oversize(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Message: 64 << 10}})
+	c := named(t, p, "probe")
+	source, err := c.Source.Open(t.Context(), &sourceSettings{Huge: true}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "a batch has 257 messages, where 256 are allowed") {
+		t.Errorf("read: %v", err)
+	}
+	_ = source.Close()
+
+	const want = "a message of 70005 bytes on topic \"probe\" is larger than what fits between the bridge and a plugin, 65536 bytes"
+	source, err = c.Source.Open(t.Context(), &sourceSettings{Size: 70_000}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := source.Read(t.Context()); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("read: %v", err)
+	}
+	_ = source.Close()
+
+	out := filepath.Join(t.TempDir(), "out")
+	sink, err := c.Sink.Open(t.Context(), &sinkSettings{Path: out}, bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := bridge.Batch{message(0, 40_000, 0), message(1, 40_000, 2), message(2, 70_000, 0), message(3, 10, 0)}
+	n, err := sink.Write(t.Context(), batch)
+	if n != 2 || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("wrote %d: %v", n, err)
+	}
+	_ = sink.Close()
+}
+
+// Kinds of errors, partial results and counts come through.
+func TestErrorsCrossTheWall(t *testing.T) {
+	plugintest.Both(t, probe(), func(t *testing.T, c bridge.Connector) {
+		for kind, is := range map[string]func(error) bool{
+			"eof":       func(err error) bool { return err == io.EOF }, //nolint:errorlint // as the engine does
+			"permanent": bridge.IsPermanent,
+			"canceled":  func(err error) bool { return errors.Is(err, context.Canceled) },
+			"other":     func(err error) bool { return err != nil && err.Error() == "out of order" },
+		} {
+			source, err := c.Source.Open(t.Context(), &sourceSettings{Fail: kind}, bridgetest.Env(t, "test-from"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := source.Read(t.Context()); !is(err) {
+				t.Errorf("read: %s came as %v", kind, err)
+			}
+			_ = source.Close()
+			dropped := 0
+			env := bridgetest.Env(t, "test-to")
+			env.Dropped = func(n int) { dropped += n }
+			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Fail: kind, After: 2, Drop: 1}, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := sink.Write(t.Context(), bridge.Batch{message(0, 9, 0), message(1, 9, 0), message(2, 9, 0)}); n != 2 || !is(err) || dropped != 1 {
+				t.Errorf("write: %s came as %d, %v, dropped %d", kind, n, err, dropped)
+			}
+			_ = sink.Close()
+		}
+	})
+}
+
+// A Write that is cut short says how far it came, so that nothing comes twice.
+func TestInterruptedWriteIsExact(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{})
+	out := filepath.Join(t.TempDir(), "out")
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Path: out, Slow: 20 * time.Millisecond}, bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch bridge.Batch
+	for i := range 200 {
+		batch = append(batch, message(i, 8, 0))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for deadline := time.Now().Add(bridgetest.Timeout); time.Now().Before(deadline); {
+			if text, _ := os.ReadFile(out); bytes.Count(text, []byte("\n")) >= 5 {
+				return
+			}
+		}
+	}()
+	n, err := sink.Write(ctx, batch)
+	text, _ := os.ReadFile(out)
+	if lines := bytes.Count(text, []byte("\n")); n != lines || n < 5 || n == 200 || !errors.Is(err, context.Canceled) {
+		t.Errorf("wrote %d, %v; %d lines are there", n, err, lines)
+	}
+	_ = sink.Close()
+}
+
+// F21: plugins and what they started end with a host that is killed, and what is left of it is cleared away.
+func TestF21HostKilled(t *testing.T) {
+	dir := t.TempDir()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		cmd := exec.CommandContext(t.Context(), path)
+		cmd.Env = append(os.Environ(), "PROBE=host:"+dir, "TMPDIR="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stderr = t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var pids []int
+		for range 3 {
+			var pid int
+			if _, err := fmt.Fscan(out, &pid); err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+		grandchild, _ := strconv.Atoi(read(filepath.Join(dir, "grandchild")))
+		if grandchild == 0 || !exists(grandchild) {
+			t.Fatal("there is no grandchild")
+		}
+		if round == 1 { // one that is stopped must end, too
+			_ = syscall.Kill(pids[0], syscall.SIGSTOP)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		start := time.Now()
+		for _, pid := range append(pids, grandchild) {
+			bridgetest.Eventually(t, "the processes are gone", func() bool { return !exists(pid) })
+		}
+		t.Logf("all were gone after %s", time.Since(start))
+	}
+	t.Setenv("TMPDIR", dir)
+	if left, _ := filepath.Glob(filepath.Join(dir, "xrtcb-*")); len(left) == 0 {
+		t.Error("a killed host leaves no folder, so there is nothing to try")
+	}
+	h := host.New(nil)
+	if _, err := h.Load(t.Context(), "test", host.Settings{Path: path}); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "xrtcb-*")); len(left) != 1 {
+		t.Errorf("after the next start there are %v", left)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "xrtcb-*")); len(left) != 0 {
+		t.Errorf("after Close there are %v", left)
+	}
+}
+
+// exists reports whether a process is there and is no zombie.
+func exists(pid int) bool {
+	stat := read(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(stat, ") ")
+	return stat != "" && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+}
+
+// S20: a plugin gets what is listed for it, and nothing else.
+func TestS20WhatAPluginGets(t *testing.T) {
+	t.Setenv("CANARY", "secret")
+	t.Setenv("PASSED", "on")
+	inherited, err := os.Open("probe_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inherited.Close()
+	p := plugintest.Load(t, host.Settings{Env: []string{"PASSED", "SET=x", "UNSET"}, Limits: host.Limits{Files: 100}})
+	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Report: true}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, _, err := source.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = source.Close()
+	report := string(batch[0].Payload)
+	var env []string
+	for line := range strings.Lines(report) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "env "); ok {
+			env = append(env, name)
+		}
+	}
+	slices.Sort(env)
+	want := []string{
+		"PASSED", "PLUGIN_CLIENT_CERT", "PLUGIN_MAX_PORT", "PLUGIN_MIN_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR",
+		"SET", "XRTCBRIDGE_PLUGIN", "XRTCBRIDGE_PLUGIN_LIMIT",
+	}
+	if !slices.Equal(env, want) {
+		t.Errorf("its environment is %v, want %v", env, want)
+	}
+	for _, line := range []string{"stdin 0 EOF", "parent " + strconv.Itoa(os.Getpid()), "group true", "NoNewPrivs: 1", "Umask: 0077", "Max open files 100 100 files"} {
+		if !strings.Contains(report, line+"\n") {
+			t.Errorf("the report lacks %q", line)
+		}
+	}
+	if strings.Contains(report, "probe_test.go") {
+		t.Error("it inherited a file")
+	}
+	if t.Failed() {
+		t.Log(report)
+	}
+	// Nobody else has the umask.
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o044 == 0 {
+		t.Errorf("the umask of this process changed: %v, %v", info.Mode(), err)
+	}
+}
+
+// S19: a program is started only if others cannot exchange it, and if it has the checksum.
+func TestS19Program(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := filepath.Join(t.TempDir(), "marker")
+	for _, c := range []struct {
+		name, want string
+		spoil      func(t *testing.T, path string, s *host.Settings)
+	}{
+		{"good", "", func(_ *testing.T, _ string, _ *host.Settings) {}},
+		{"symbolic link", "", func(t *testing.T, path string, s *host.Settings) {
+			s.Path = filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(path, s.Path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"one byte changed", "does not have the checksum", func(t *testing.T, path string, _ *host.Settings) {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteAt([]byte{'x'}, int64(len(program)/2)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"missing", "no such file", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Remove(path) }},
+		{"folder", "is not a file", func(_ *testing.T, path string, s *host.Settings) { s.Path = filepath.Dir(path) }},
+		{"not executable", "is not executable: chmod u+x it", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) }},
+		{"writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) }},
+		{"folder writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) }},
+		{"no program", "neither a program for this machine nor a script", func(_ *testing.T, path string, s *host.Settings) {
+			_ = os.WriteFile(path, []byte("\x7fhello"), 0o700)
+			s.SHA256 = ""
+		}},
+		{"no interpreter", "is the interpreter in its first line there?", func(_ *testing.T, path string, s *host.Settings) {
+			_ = os.WriteFile(path, []byte("#!/nowhere\n"), 0o700)
+			s.SHA256 = ""
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "folder", "program")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, program, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			sum, err := host.Sum(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := host.Settings{Path: path, SHA256: sum, Env: []string{"PROBE=mark:" + marker}}
+			c.spoil(t, path, &s)
+			h := host.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
+			_, err = h.Load(t.Context(), "test", s)
+			if c.want == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+			if started := os.Remove(marker) == nil; started != (c.want == "") {
+				t.Errorf("was it executed? %t", started)
+			}
+		})
+	}
+}
+
+// F20: a program that is swapped again and again is never executed, unless it is the right one.
+func TestF20SwapRace(t *testing.T) {
+	dir := t.TempDir()
+	marker := filepath.Join(dir, "marker")
+	good, bad, path := filepath.Join(dir, "good"), filepath.Join(dir, "bad"), filepath.Join(dir, "program")
+	for name, text := range map[string]string{good: "#!/bin/sh\nexit 0\n", bad: "#!/bin/sh\ntouch " + marker + "\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, err := host.Sum(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			from := good
+			if i%2 == 0 {
+				from = bad
+			}
+			_ = os.Remove(path + ".new")
+			_ = os.Link(from, path+".new")
+			_ = os.Rename(path+".new", path)
+			_ = os.Remove(path + ".new") // a rename between names of one file does nothing
+		}
+	})
+	refused := 0
+	for range 100 {
+		h := host.New(nil)
+		if _, err := h.Load(t.Context(), "test", host.Settings{Path: path, SHA256: sum}); err != nil && strings.Contains(err.Error(), "checksum") {
+			refused++
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	swapping.Wait()
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("the wrong program was executed")
+	}
+	t.Logf("refused %d of 100", refused)
+}
+
+// Names cannot lead out of a folder.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	h := host.New(nil, dir)
+	for _, name := range []string{"", "../x", "a/b", "A", "-a", "a b", "a\x00", "ä", strings.Repeat("a", 65), ".."} {
+		if _, err := h.Find(name); !errors.Is(err, host.ErrNotFound) {
+			t.Errorf("find %q: %v", name, err)
+		}
+		if _, err := h.Load(t.Context(), name, host.Settings{Path: "/bin/true"}); err == nil {
+			t.Errorf("load %q: no error", name)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "xrtcbridge-clock"), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := h.Find("clock"); err != nil || filepath.Base(s.Path) != "xrtcbridge-clock" || !slices.Equal(h.Found(), []string{"clock"}) {
+		t.Errorf("got %v, %v, %v", s, err, h.Found())
+	}
+}
