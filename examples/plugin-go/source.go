@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// SourceSettings are the settings of a source in YAML.
+type SourceSettings struct {
+	Path     string        `yaml:"path,required"`  // of the database file, which must be there
+	Table    string        `yaml:"table,required"` // rows are read in the order of their rowid
+	Topic    string        `yaml:"topic"`          // of the messages; the name of the table unless set
+	Interval time.Duration `yaml:"interval"`       // between looks for new rows
+}
+
+var defaultSource = SourceSettings{Interval: time.Second}
+
+// Validate checks what the types do not say.
+func (s SourceSettings) Validate() error {
+	if s.Interval <= 0 {
+		return &bridge.KeyError{Key: "interval", Err: errors.New("must be more than nothing")}
+	}
+	return nil
+}
+
+type source struct {
+	settings *SourceSettings
+	env      bridge.Env
+	db       *sql.DB
+	query    string
+	last     int64 // rowid of the last row read
+
+	closed chan struct{}
+	once   sync.Once
+}
+
+func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
+	saved, err := env.Checkpoint.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{
+		settings: s, env: env, closed: make(chan struct{}),
+		query: "SELECT rowid AS rowid_, * FROM " + quote(s.Table) + " WHERE rowid > ? ORDER BY rowid LIMIT ?",
+	}
+	if saved != nil {
+		if src.last, err = strconv.ParseInt(string(saved), 10, 64); err != nil {
+			return nil, bridge.Permanent(fmt.Errorf("read checkpoint: %w", err))
+		}
+	}
+	src.db, err = open(ctx, s.Path)
+	return src, err
+}
+
+// Read returns the rows that are new, as JSON objects, and looks again after the interval while there is none.
+func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	for {
+		batch, err := s.rows(ctx)
+		if err != nil || len(batch) > 0 {
+			last := s.last
+			return batch, func(ctx context.Context, err error) error { return s.ack(ctx, last, err) }, err
+		}
+		select {
+		case <-time.After(s.settings.Interval):
+		case <-s.closed:
+			return nil, nil, errors.New("the source is closed")
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// ack saves how far the rows have been delivered. An instance that follows begins there.
+func (s *source) ack(ctx context.Context, last int64, err error) error {
+	if err != nil {
+		return nil
+	}
+	return s.env.Checkpoint.Save(ctx, []byte(strconv.FormatInt(last, 10)))
+}
+
+func (s *source) rows(ctx context.Context) (batch bridge.Batch, err error) {
+	rows, err := s.db.QueryContext(ctx, s.query, s.last, s.env.MaxBatch)
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+	}
+	topic := s.settings.Topic
+	if topic == "" {
+		topic = s.settings.Table
+	}
+	last := s.last
+	for rows.Next() {
+		values, to := make([]any, len(names)), make([]any, len(names))
+		for i := range values {
+			to[i] = &values[i]
+		}
+		if err := rows.Scan(to...); err != nil {
+			return nil, fmt.Errorf("read row: %w", err)
+		}
+		last = values[0].(int64)
+		row := make(map[string]any, len(names)-1)
+		for i, name := range names[1:] {
+			row[name] = values[i+1]
+		}
+		payload, err := json.Marshal(row)
+		if err != nil {
+			return nil, fmt.Errorf("write row %d as JSON: %w", last, err)
+		}
+		batch = append(batch, bridge.Message{
+			ID: s.settings.Table + ":" + strconv.FormatInt(last, 10), Topic: topic, Payload: payload, Time: time.Now(),
+		})
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+	}
+	s.last = last
+	return batch, nil
+}
+
+func (s *source) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.db.Close()
+}
