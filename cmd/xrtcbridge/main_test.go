@@ -1,30 +1,91 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin"
 )
 
 // The test binary is the command, too: scripts and tests find it in PATH as
 // xrtcbridge, and can kill it for real.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"xrtcbridge": main})
+	testscript.Main(m, map[string]func(){
+		"xrtcbridge":       main,
+		"xrtcbridge-count": func() { plugin.Serve(counting()) },
+	})
 }
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/script",
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			path, err := exec.LookPath("xrtcbridge-count")
+			e.Setenv("PLUGINS", filepath.Dir(path))
+			return err
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "freeport": freePort, "waitport": waitPort},
 	})
 }
+
+// counting is the connector of the plugin that scripts use: a source that counts, and a sink that logs.
+func counting() bridge.Connector {
+	type sourceSettings struct {
+		To   int    `yaml:"to,required" min:"1"`
+		Word string `yaml:"word"`
+	}
+	type sinkSettings struct{}
+	return bridge.Connector{
+		Name: "count", Summary: "counts", Example: "pipelines:\n  example: {from: {count: {to: 3}}, to: count}\n",
+		Source: bridge.NewOpener(sourceSettings{Word: "number"}, func(_ context.Context, s *sourceSettings, _ bridge.Env) (bridge.Source, error) {
+			if s.Word == "fail" {
+				return nil, bridge.Permanent(errors.New("no such word"))
+			}
+			batch := make(bridge.Batch, s.To)
+			for i := range batch {
+				batch[i].Payload = fmt.Appendf(nil, "%s %d", s.Word, i+1)
+			}
+			return &countingSource{batch: batch}, nil
+		}),
+		Sink: bridge.NewOpener(sinkSettings{}, func(_ context.Context, _ *sinkSettings, env bridge.Env) (bridge.Sink, error) {
+			return countingSink{env.Logger}, nil
+		}),
+	}
+}
+
+type countingSource struct{ batch bridge.Batch }
+
+func (s *countingSource) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
+	b := s.batch
+	s.batch = nil
+	return b, func(context.Context, error) error { return nil }, io.EOF
+}
+
+func (*countingSource) Close() error { return nil }
+
+type countingSink struct{ log *slog.Logger }
+
+func (s countingSink) Write(_ context.Context, b bridge.Batch) (int, error) {
+	for _, m := range b {
+		s.log.Warn("got " + string(m.Payload))
+	}
+	return len(b), nil
+}
+
+func (countingSink) Close() error { return nil }
 
 // exits CODE COMMAND [ARG...] runs the command and checks its exit code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {

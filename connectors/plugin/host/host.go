@@ -47,7 +47,8 @@ var ErrNotFound = errors.New("there is no such plugin")
 
 const programPrefix = "xrtcbridge-"
 
-// Find returns settings for the plugin of that name in one of the folders, or [ErrNotFound].
+// Find returns settings for the plugin of that name in one of the folders, or [ErrNotFound]. Of the environment it
+// gets PATH, which scripts need to find their interpreter.
 func (h *Host) Find(name string) (Settings, error) {
 	if err := CheckName(name); err != nil {
 		return Settings{}, fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -56,7 +57,7 @@ func (h *Host) Find(name string) (Settings, error) {
 		for _, suffix := range programSuffixes {
 			path := filepath.Join(folder, programPrefix+name+suffix)
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-				return Settings{Path: path}, nil
+				return Settings{Path: path, Env: []string{"PATH"}}, nil
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,7 +169,10 @@ func (p *Plugin) prepare() (string, error) {
 		return "", err
 	}
 	if p.settings.SHA256 != "" {
-		private := filepath.Join(p.folder, p.Name+filepath.Ext(path))
+		private := filepath.Join(p.folder, p.Name, filepath.Base(path)) // it may look at its name
+		if err := os.MkdirAll(filepath.Dir(private), 0o700); err != nil {
+			return "", fmt.Errorf("copy plugin: %w", err)
+		}
 		if err := copyLocked(path, private, p.settings.SHA256); err != nil {
 			return "", err
 		}

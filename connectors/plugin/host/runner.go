@@ -94,10 +94,6 @@ func (c *child) Start(context.Context) error {
 		c.closePipes()
 		return explainStart(c.program, err)
 	}
-	handshake, to := io.Pipe()
-	c.handshake = handshake
-	c.readers.Go(func() { c.readStdout(to) })
-	c.readers.Go(func() { c.log.copy("stderr", c.stderr) })
 	return nil
 }
 
@@ -107,11 +103,16 @@ func (c *child) spawn(build func() *exec.Cmd) error {
 	started := make(chan error, 1)
 	go func() {
 		cmd, err := startTied(build, c.limits)
-		c.cmd = cmd
-		started <- err
 		if err != nil {
+			started <- err
 			return
 		}
+		c.cmd = cmd
+		handshake, to := io.Pipe()
+		c.handshake = handshake
+		c.readers.Go(func() { c.readStdout(to) })
+		c.readers.Go(func() { c.log.copy("stderr", c.stderr) })
+		started <- nil
 		c.status = cmd.Wait()
 		c.killGroup() // what it has left behind
 		// Somebody who left the group may hold the other ends.

@@ -6,7 +6,9 @@
 //   1|1|unix|SOCKET|grpc|CERTIFICATE
 //
 // and gRPC over that socket with TLS on both sides. The second number is the version of this
-// contract. The SDKs do all that; who writes one reads connectors/plugin/doc.go.
+// contract. In the environment XRTCBRIDGE_PLUGIN_LIMIT is the most bytes that a batch may have (16 MiB without it); a message
+// of gRPC may have 64 KiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
+// The SDKs do all that; who writes one reads connectors/plugin/doc.go.
 //
 // How it may evolve:
 //   - Fields and calls are added, never changed in meaning, renumbered or removed; the number and name of a
@@ -372,10 +374,11 @@ func (x *ConnectorInfo) GetStep() *RoleInfo {
 type RoleInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// JSON Schema of the settings, an object. The bridge understands: type (string, boolean, integer,
-	// number, array, object), properties, required, default, enum (of strings), items, additionalProperties (a schema), description,
-	// and format for strings: duration ("10s"), size ("64KiB"), uri, password (never shown), template (Go SDK only) and
+	// number, array, object), properties, required, default, enum (of strings), items, additionalProperties (a schema),
+	// minimum, maximum, and format for strings: duration ("10s"), size ("64KiB"), uri, password (never shown), template (Go SDK only) and
 	// condition (Go SDK only). "x-short": true marks the property that a lone value stands for, "x-own": true one that must differ
-	// between instances.
+	// between instances, "x-optional": true one that may be absent though it has no default; "x-kind" names an integer's Go type. What only describes
+	// (description, title, examples, …) is ignored. Any other keyword is an error, since it would not be heeded.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// How sure delivery is, in a sentence, for people.
 	Delivery      string `protobuf:"bytes,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
@@ -431,7 +434,7 @@ type CheckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connector     string                 `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
 	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=xrtcbridge.connector.v1.Role" json:"role,omitempty"`
-	Settings      string                 `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"` // a JSON object, complete with defaults
+	Settings      string                 `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"` // a JSON object, complete with defaults, in whose values (not keys) every ${ is written $${
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,7 +594,7 @@ type OpenRequest struct {
 	Pipeline      string                 `protobuf:"bytes,4,opt,name=pipeline,proto3" json:"pipeline,omitempty"`                  // name
 	Instance      string                 `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`                  // name of the place in the pipeline, the same after each restart
 	MaxBatch      uint32                 `protobuf:"varint,6,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"` // the most messages that a Read may return; at least 1
-	MaxBytes      uint64                 `protobuf:"varint,7,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // the most bytes of a request or answer, all told
+	MaxBytes      uint64                 `protobuf:"varint,7,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // the most bytes of a batch, as in XRTCBRIDGE_PLUGIN_LIMIT
 	Checkpoint    []byte                 `protobuf:"bytes,8,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`              // what the source in this place saved last; empty if nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -688,7 +691,7 @@ type OpenResponse struct {
 	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
 	Instance      uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`              // for the other calls
 	NeedsId       bool                   `protobuf:"varint,3,opt,name=needs_id,json=needsId,proto3" json:"needs_id,omitempty"` // a sink that wants every message to have an id
-	Checkpoints   bool                   `protobuf:"varint,4,opt,name=checkpoints,proto3" json:"checkpoints,omitempty"`        // a source that saves checkpoints
+	Checkpoints   bool                   `protobuf:"varint,4,opt,name=checkpoints,proto3" json:"checkpoints,omitempty"`        // a source that saves checkpoints; the bridge always has somewhere to keep them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,7 +767,7 @@ type Batch struct {
 	HeaderNames      []uint32               `protobuf:"varint,6,rep,packed,name=header_names,json=headerNames,proto3" json:"header_names,omitempty"`                  // index in names of each header, message by message
 	HeaderValues     []byte                 `protobuf:"bytes,7,opt,name=header_values,json=headerValues,proto3" json:"header_values,omitempty"`                       // one after another
 	HeaderValueSizes []uint32               `protobuf:"varint,8,rep,packed,name=header_value_sizes,json=headerValueSizes,proto3" json:"header_value_sizes,omitempty"` // of each header
-	Times            []int64                `protobuf:"zigzag64,9,rep,packed,name=times,proto3" json:"times,omitempty"`                                               // of each message, nanoseconds since 1970 less those of the message before; empty: unknown
+	Times            []int64                `protobuf:"zigzag64,9,rep,packed,name=times,proto3" json:"times,omitempty"`                                               // of each message, nanoseconds since 1970 less those of the message before; a time of 0 (and empty) is unknown
 	Ids              []byte                 `protobuf:"bytes,10,opt,name=ids,proto3" json:"ids,omitempty"`                                                            // one after another
 	IdSizes          []uint32               `protobuf:"varint,11,rep,packed,name=id_sizes,json=idSizes,proto3" json:"id_sizes,omitempty"`                             // of each message; empty: no message has one
 	unknownFields    protoimpl.UnknownFields

@@ -6,7 +6,9 @@
 //   1|1|unix|SOCKET|grpc|CERTIFICATE
 //
 // and gRPC over that socket with TLS on both sides. The second number is the version of this
-// contract. The SDKs do all that; who writes one reads connectors/plugin/doc.go.
+// contract. In the environment XRTCBRIDGE_PLUGIN_LIMIT is the most bytes that a batch may have (16 MiB without it); a message
+// of gRPC may have 64 KiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
+// The SDKs do all that; who writes one reads connectors/plugin/doc.go.
 //
 // How it may evolve:
 //   - Fields and calls are added, never changed in meaning, renumbered or removed; the number and name of a
@@ -57,6 +59,8 @@ const (
 // Connector is one process with any number of connectors, and any number of open instances of
 // each. Calls may come at once, from several instances and for one instance; the comments say which.
 //
+// An unknown connector, role or instance is the gRPC status INVALID_ARGUMENT or NOT_FOUND, or an Error that says so.
+//
 // Every call has a deadline. A call that does not return by then is cancelled; a process with a call that
 // does not return even so, or that misses Health twice, is killed.
 type ConnectorClient interface {
@@ -83,7 +87,8 @@ type ConnectorClient interface {
 	// Interrupt asks that a Read, Write or Process returns soon with what it has done so far, losing nothing by
 	// that. An unknown call is no error: the bridge repeats Interrupt until the call has returned.
 	Interrupt(ctx context.Context, in *InterruptRequest, opts ...grpc.CallOption) (*InterruptResponse, error)
-	// Close frees an instance and ends the calls that it has under way. An unknown instance is no error.
+	// Close frees an instance and ends the calls that it has under way. An unknown instance is no error. A batch that was
+	// read and not fetched is settled with an error; one that was fetched and not acked is not settled any more, and so comes again.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error)
 	// Health answers at once, whatever else is under way.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
@@ -214,6 +219,8 @@ func (c *connectorClient) Health(ctx context.Context, in *HealthRequest, opts ..
 // Connector is one process with any number of connectors, and any number of open instances of
 // each. Calls may come at once, from several instances and for one instance; the comments say which.
 //
+// An unknown connector, role or instance is the gRPC status INVALID_ARGUMENT or NOT_FOUND, or an Error that says so.
+//
 // Every call has a deadline. A call that does not return by then is cancelled; a process with a call that
 // does not return even so, or that misses Health twice, is killed.
 type ConnectorServer interface {
@@ -240,7 +247,8 @@ type ConnectorServer interface {
 	// Interrupt asks that a Read, Write or Process returns soon with what it has done so far, losing nothing by
 	// that. An unknown call is no error: the bridge repeats Interrupt until the call has returned.
 	Interrupt(context.Context, *InterruptRequest) (*InterruptResponse, error)
-	// Close frees an instance and ends the calls that it has under way. An unknown instance is no error.
+	// Close frees an instance and ends the calls that it has under way. An unknown instance is no error. A batch that was
+	// read and not fetched is settled with an error; one that was fetched and not acked is not settled any more, and so comes again.
 	Close(context.Context, *CloseRequest) (*CloseResponse, error)
 	// Health answers at once, whatever else is under way.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)

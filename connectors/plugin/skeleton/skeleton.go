@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed all:go
+//go:embed all:go all:node
 var files embed.FS
 
 // Language is what a skeleton is written in.
@@ -27,6 +27,7 @@ type Language struct {
 func Languages() []Language {
 	return []Language{
 		{"go", "./build.sh", "Go"},
+		{"node", "npm install && npm run build", "Node.js 20 or later with npm"},
 	}
 }
 

@@ -3,11 +3,13 @@
 import { rmSync, mkdtempSync, readFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { inspect } from "node:util";
 import grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import selfsigned from "selfsigned";
 
-/* global CONNECTOR_PROTO */ // set by build.mjs, so that the program is one file
+/* global CONNECTOR_PROTO, PLUGIN_VERSION */ // set by build.mjs, so that the program is one file
+const version = typeof PLUGIN_VERSION === "string" ? PLUGIN_VERSION : "";
 const contract = typeof CONNECTOR_PROTO === "string" ? CONNECTOR_PROTO : readFileSync(new URL("connector.proto", import.meta.url), "utf8");
 
 /** @typedef {{payload?: Buffer|string, topic?: string, headers?: Record<string, string>, time?: Date|null, id?: string}} Message
@@ -18,7 +20,7 @@ const contract = typeof CONNECTOR_PROTO === "string" ? CONNECTOR_PROTO : readFil
 
 /** @typedef {Record<"debug"|"info"|"warn"|"error", (message: string, more?: object) => void>} Log */
 
-/** @typedef {{name: string, summary?: string, example?: string, version?: string, source?: typeof Source, sink?: typeof Sink, step?: typeof Step}} Connector
+/** @typedef {{name: string, summary?: string, example?: string, source?: typeof Source, sink?: typeof Sink, step?: typeof Step}} Connector
  *  name is the type in YAML, example a commented YAML document with every setting. */
 
 /** Permanent is an error that trying again does not mend. delivered is how many messages of a write went before. */
@@ -77,7 +79,8 @@ export class Step extends Instance {
   async process(signal, messages) { throw new Error("process is not written yet"); }
 }
 
-/** Returns an instance that is not open yet, as the bridge would have it: for tests. @template T @param {new () => T} Class @returns {T} */
+/** Returns an instance that is not open yet, as the bridge would have it: for tests.
+ *  @template {Instance} T @param {{new (): T, settings: any}} Class @returns {T} */
 export function make(Class, settings = {}, env = {}) {
   const it = new Class();
   const defaults = Object.entries(Class.settings.properties ?? {}).filter(([, p]) => p.default !== undefined);
@@ -110,12 +113,12 @@ function bytes(value, what) {
   if (typeof value === "string") return Buffer.from(value);
   if (value instanceof Uint8Array) return value;
   if (value === undefined || value === null) return none;
-  throw new TypeError(`${what} of a message must be a text or a Buffer, and is a ${typeof value}`);
+  throw new TypeError(`${what} must be a text or a Buffer, and is a ${typeof value}`);
 }
 
 // 64-bit numbers on the wire, which are in two halves where a number would not be exact.
 const long = (n) => ({ low: Number(BigInt.asIntN(32, n)), high: Number(BigInt.asIntN(32, n >> 32n)) });
-const big = ({ low, high }) => (BigInt(high) << 32n) | BigInt(low >>> 0);
+const big = (n) => (typeof n === "number" ? BigInt(n) : (BigInt(n.high) << 32n) | BigInt(n.low >>> 0));
 
 /** Returns the nanoseconds from one time in milliseconds to another. */
 function nanoseconds(from, to) {
@@ -136,9 +139,9 @@ export function pack(messages, limit = Infinity, most = Infinity) {
   };
   const nameCost = (text) => (names.has(text) ? 0 : 6 + Buffer.byteLength(text));
   for (const m of messages) {
-    const payload = bytes(m.payload, "the payload"), id = bytes(m.id, "the id"), topic = m.topic ?? "";
+    const payload = bytes(m.payload, "the payload of a message"), id = bytes(m.id, "the id of a message"), topic = m.topic ?? "";
     if (typeof topic !== "string") throw new TypeError(`the topic of a message must be a text, and is a ${typeof topic}`);
-    const headers = m.headers ? Object.entries(m.headers).map(([key, value]) => [key, bytes(value, `header ${key}`)]) : [];
+    const headers = m.headers ? Object.entries(m.headers).map(([key, value]) => [key, bytes(value, `header ${key} of a message`)]) : [];
     total += 30 + payload.length + id.length + nameCost(topic);
     for (const [key, value] of headers) total += 10 + value.length + nameCost(key);
     if (total > limit || payloads.length >= most) break;
@@ -181,7 +184,7 @@ export function unpack(b) {
   const name = (i) => names[i] ?? wrong(`there is no name ${i}`);
   const cutter = (column, at = 0) => (size) => {
     if (at + size > b[column].length) wrong(`${column} ends too early`);
-    return b[column].subarray(at, (at += size));
+    return size ? b[column].subarray(at, (at += size)) : none; // an empty column is no Buffer
   };
   const payload = cutter("payloads"), value = cutter("header_values"), id = cutter("ids");
   let header = 0, at = 0n;
@@ -193,7 +196,7 @@ export function unpack(b) {
     for (; header < end; header++) headers.push([name(b.header_names[header]), value(b.header_value_sizes[header]).toString()]);
     if (headers.length) m.headers = Object.fromEntries(headers);
     if (b.times.length) at = BigInt.asIntN(64, at + big(b.times[i]));
-    if (at !== 0n) m.time = new Date(Number((at - BigInt.asUintN(64, at % 1000000n + 1000000n) % 1000000n) / 1000000n));
+    if (at !== 0n) m.time = new Date(Number((at - (at < 0n ? 999999n : 0n)) / 1000000n));
     if (b.id_sizes.length) m.id = id(b.id_sizes[i]).toString();
     return m;
   });
@@ -208,14 +211,19 @@ function tooLarge(m, limit) {
 // Errors: see Error in connector.proto.
 
 const kinds = { OTHER: 0, EOF: 1, PERMANENT: 2, CANCELED: 3 };
-const canceled = (text) => Object.assign(new Error(text), { name: "AbortError" });
+class Canceled extends Error {}
+
+/** Makes of an error that a signal caused one that says so. */
+function because(signal, e) {
+  return signal.aborted && e?.name === "AbortError" ? Object.assign(new Canceled(e.message), { delivered: e.delivered }) : e;
+}
 
 /** Makes of whatever was thrown what the bridge is told. */
 function toWire(e, log) {
   let kind = kinds.OTHER;
   if (e instanceof EndOfInput) kind = kinds.EOF;
   else if (e instanceof Permanent) kind = kinds.PERMANENT;
-  else if (e?.name === "AbortError") kind = kinds.CANCELED;
+  else if (e instanceof Canceled) kind = kinds.CANCELED;
   else if (e?.stack) log.debug(`stack of an error: ${e.message}`, { stack: e.stack });
   const reason = e?.cause?.message || e?.cause?.code;
   return { kind, text: text(`${e?.message || e}${reason ? `: ${reason}` : ""}`) };
@@ -224,7 +232,7 @@ function toWire(e, log) {
 /** Returns what the bridge told as an error, or null. */
 function fromWire(e) {
   if (!e) return null;
-  return e.kind === kinds.PERMANENT ? new Permanent(e.text) : e.kind === kinds.CANCELED ? canceled(e.text) : new Error(e.text);
+  return e.kind === kinds.PERMANENT ? new Permanent(e.text) : e.kind === kinds.CANCELED ? new Canceled(e.text) : new Error(e.text);
 }
 
 /** A text that the bridge can read. */
@@ -297,6 +305,8 @@ class Opened {
     this.calls.set(String(number), abort);
     try {
       return await f(abort.signal);
+    } catch (e) {
+      throw because(abort.signal, e);
     } finally {
       this.calls.delete(String(number));
     }
@@ -316,10 +326,10 @@ class Opened {
       });
     }
     if (rpc.cancelled) throw new Status(grpc.status.CANCELLED, "nobody waits for the answer");
-    if (this.closing) return this.answer({ error: canceled("the instance was closed") });
+    if (this.closing) return this.answer({ error: new Canceled("the instance was closed") });
     if (interrupted && this.reading) {
       this.told = true;
-      return this.answer({ error: canceled("the read was interrupted") });
+      return this.answer({ error: new Canceled("the read was interrupted") });
     }
     const [bytes_done, bytes_total] = this.it.progress();
     return this.answer({ ...(await this.take()), bytes_done, bytes_total });
@@ -329,9 +339,12 @@ class Opened {
     this.stop = new AbortController();
     this.told = false;
     try {
-      this.rest = (await this.it.read(this.stop.signal)) ?? [];
+      const messages = (await this.it.read(this.stop.signal)) ?? [];
+      if (!Array.isArray(messages)) throw new TypeError("read must return a list of messages");
+      this.rest = messages;
     } catch (e) {
-      if (!this.told || e?.name !== "AbortError") this.failed = e;
+      const error = because(this.stop.signal, e) ?? new Error("read threw nothing");
+      if (!this.told || !(error instanceof Canceled)) this.failed = error;
     }
     this.reading = null;
     if (this.closing) await this.refuse(unfetched());
@@ -370,7 +383,7 @@ class Opened {
   save(checkpoint) {
     const done = this.saving.then(() => new Promise((resolve, reject) => {
       if (this.closed) return reject(new Error("save checkpoint: the instance is closed"));
-      this.unsaved = { number: ++this.checkpoints, checkpoint: bytes(checkpoint, "the checkpoint"), resolve, reject };
+      this.unsaved = { number: ++this.checkpoints, checkpoint: Buffer.from(bytes(checkpoint, "a checkpoint")), resolve, reject };
       this.wake();
     }));
     this.saving = done.catch(() => {});
@@ -391,7 +404,8 @@ class Opened {
     const n = (await this.it.write(signal, messages)) ?? messages.length, of = `${n} of ${messages.length} messages`;
     if (!Number.isInteger(n) || n < 0 || n > messages.length) throw new Error(`the sink says that it delivered ${of}`);
     if (n === messages.length) return { written: n };
-    return { written: n, error: signal.aborted ? canceled(`the write was interrupted after ${of}`) : new Error(`the sink delivered ${of} and does not say why`) };
+    const error = signal.aborted ? new Canceled(`the write was interrupted after ${of}`) : new Error(`the sink delivered ${of} and does not say why`);
+    return { written: n, error };
   }
 
   close() {
@@ -453,7 +467,7 @@ function calls(connectors, limit) {
 
   return {
     Describe: () => ({
-      version: text(connectors.find((c) => c.version)?.version),
+      version,
       connectors: connectors.map((c) => ({
         name: text(c.name), summary: text(c.summary), example: text(c.example),
         source: describe(c.source), sink: describe(c.sink), step: describe(c.step),
@@ -510,7 +524,8 @@ function calls(connectors, limit) {
       return i.interruptible(rpc, r.call, async (signal) => {
         const result = (await i.it.process(signal, batch)) ?? [], { batch: packed, n } = pack(result, i.limit);
         if (n < result.length) {
-          throw new Permanent(`the step made more of a batch than the ${i.limit} bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower`);
+          throw new Permanent(`the step made more of a batch than the ${i.limit} bytes that fit between the bridge and a plugin: ` +
+            "set max_batch of the pipeline lower");
         }
         return { batch: packed };
       }).catch((error) => ({ error })).then((fields) => i.answer(fields));
@@ -546,18 +561,18 @@ function definition(name) {
   return Object.fromEntries(entries);
 }
 
-/** Services of go-plugin whose messages have nothing to tell: a call and the bytes of its answer. */
-function constant(path, bytes) {
-  const same = (b) => b;
-  return { [path]: { path, requestStream: false, responseStream: false, requestSerialize: same, requestDeserialize: same,
-    responseSerialize: () => Buffer.from(bytes), responseDeserialize: same } };
-}
-
 const unary = (f) => (rpc, done) => {
   (async () => f(rpc.request, rpc))().then((answer) => done(null, answer), (e) => {
     done({ code: e instanceof Status ? e.code : grpc.status.INTERNAL, details: text(e?.message ?? e) });
   });
 };
+
+/** Adds a call of another service. f returns the bytes of the answer. */
+function addCall(server, path, f) {
+  const [requestSerialize, requestDeserialize, responseSerialize, responseDeserialize] = Array(4).fill((b) => b);
+  const call = { path, requestStream: false, responseStream: false, requestSerialize, requestDeserialize, responseSerialize, responseDeserialize };
+  server.addService({ call }, { call: unary(f) });
+}
 
 /** Writes lines that the bridge puts into its log. */
 function logger(context) {
@@ -565,14 +580,15 @@ function logger(context) {
     if (v instanceof Error) v = v.message;
     return typeof v === "string" ? v.slice(0, 4096) : typeof v === "bigint" ? String(v) : v;
   };
+  const line = (level, msg, more) => JSON.stringify({ ...more, ...context, time: new Date(), level, msg: String(msg) }, value);
   const at = (level) => (msg, more = {}) => {
-    let line = { ...more, ...context, time: new Date(), level, msg: String(msg) };
+    let text;
     try {
-      line = JSON.stringify(line, value);
+      text = line(level, msg, more);
     } catch {
-      line = JSON.stringify({ ...context, time: new Date(), level, msg: String(msg) }, value); // more was circular
+      text = line(level, msg, { more: inspect(more) }); // a circle, for example
     }
-    process.stderr.write(`${line}\n`);
+    process.stderr.write(`${text}\n`);
   };
   return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR") };
 }
@@ -615,12 +631,15 @@ async function certificate() {
 /** Serves connectors to the bridge that started this process, and ends with it. @param {...Connector} connectors */
 export async function serve(...connectors) {
   const program = basename(process.argv[1] ?? "this program"), { env } = process;
-  if (!started) fail(`${program} is a plugin of xrtcbridge, which starts it: name its path under plugins: in the YAML, or try\n  xrtcbridge plugins check ${program}`);
+  if (!started) {
+    fail(`${program} is a plugin of xrtcbridge, which starts it: name its path under plugins: in the YAML, or try\n` +
+      `  xrtcbridge plugins check ${program}`);
+  }
   if (!env.PLUGIN_CLIENT_CERT) fail("the bridge must use AutoMTLS: PLUGIN_CLIENT_CERT is missing");
   if (!(env.PLUGIN_PROTOCOL_VERSIONS ?? "1").split(",").includes("1")) {
     fail(`this plugin speaks version 1 of the contract and the bridge ${env.PLUGIN_PROTOCOL_VERSIONS}: one of them is too old`);
   }
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {}); // they are for the bridge, which ends this process when it has drained
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {}); // for the bridge, which ends this process once it has drained
   for (const event of ["end", "error", "close"]) process.stdin.on(event, () => process.exit(0)); // the bridge holds the other end
   process.stdin.resume();
   process.stderr.on("error", () => {});
@@ -629,15 +648,19 @@ export async function serve(...connectors) {
   const server = new grpc.Server({ "grpc.max_receive_message_length": most, "grpc.max_send_message_length": most });
   const methods = Object.entries(calls(connectors, limit)).map(([name, f]) => [name, unary(f)]);
   server.addService(definition("xrtcbridge.connector.v1.Connector"), Object.fromEntries(methods));
-  server.addService(constant("/plugin.GRPCController/Shutdown", []), { "/plugin.GRPCController/Shutdown": unary(() => setTimeout(() => process.exit(0), 20)) });
-  server.addService(constant("/grpc.health.v1.Health/Check", [8, 1]), { "/grpc.health.v1.Health/Check": unary(() => ({})) });
+  addCall(server, "/grpc.health.v1.Health/Check", () => Buffer.from([8, 1])); // SERVING
+  addCall(server, "/plugin.GRPCController/Shutdown", () => {
+    setTimeout(() => process.exit(0), 20);
+    return none;
+  });
 
   const socket = join(env.PLUGIN_UNIX_SOCKET_DIR || mkdtempSync(join(tmpdir(), "plugin")), `p${process.pid}`);
   if (Buffer.byteLength(socket) > 103) fail(`the path of the socket is too long for a socket: ${socket}`);
   rmSync(socket, { force: true });
   process.on("exit", () => rmSync(socket, { force: true }));
   const { cert, private: key } = await certificate();
-  const credentials = grpc.ServerCredentials.createSsl(Buffer.from(env.PLUGIN_CLIENT_CERT), [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }], true);
+  const pair = { private_key: Buffer.from(key), cert_chain: Buffer.from(cert) };
+  const credentials = grpc.ServerCredentials.createSsl(Buffer.from(env.PLUGIN_CLIENT_CERT), [pair], true);
   server.bindAsync(`unix:${socket}`, credentials, (e) => {
     if (e) fail(`listen on ${socket}: ${e.message}`);
     const der = cert.replace(/-----[^-]+-----|\s/g, "").replace(/=+$/, "");
