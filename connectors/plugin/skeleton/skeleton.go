@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed all:go all:node
+//go:embed all:go all:python all:node
 var files embed.FS
 
 // Language is what a skeleton is written in.
@@ -27,6 +27,7 @@ type Language struct {
 func Languages() []Language {
 	return []Language{
 		{"go", "./build.sh", "Go"},
+		{"python", "./build.sh", "python3 with grpcio, protobuf and cryptography (Debian: python3-grpcio python3-protobuf python3-cryptography)"},
 		{"node", "npm install && npm run build", "Node.js 20 or later with npm"},
 	}
 }

@@ -1,0 +1,138 @@
+"""sensor and csv: readings as a sensor's driver would give them, and a CSV file that has every message once it is confirmed."""
+
+import csv
+import io
+import json
+import math
+import os
+import random
+from datetime import datetime, timezone
+
+from xrtcbridge_plugin import Connector, Interrupted, Message, Permanent, SettingError, Sink, Source, duration
+
+SENSOR_EXAMPLE = """\
+pipelines:
+  readings:
+    from:
+      sensor:
+        name: kitchen       # part of the topic sensors/NAME/temp
+        interval: 1s        # between readings
+        count: 0            # readings, then the input is finished; 0: no end
+    to: stdio
+"""
+
+CSV_EXAMPLE = """\
+pipelines:
+  table:
+    from: stdio
+    to:
+      csv:
+        path: readings.csv
+        columns: [n, celsius]   # fields of the JSON payload, and topic, time, id
+"""
+
+
+class Sensor(Source):
+    """A temperature sensor, simulated. After a restart of the plugin it goes on where it was."""
+
+    checkpoints = True
+    delivery = "at least once: what was not confirmed is read again"
+    settings_schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "x-short": True, "default": "sensor", "description": "part of the topic sensors/NAME/temp"},
+            "interval": {"type": "string", "format": "duration", "default": "1s", "description": "between readings"},
+            "count": {"type": "integer", "minimum": 0, "default": 0, "description": "readings, then the input is finished; 0: no end"},
+        },
+    }
+
+    @classmethod
+    def check(cls, settings):
+        if duration(settings["interval"]) <= 0:
+            raise SettingError("interval", "must be more than nothing")
+        if "/" in settings["name"] or "+" in settings["name"] or "#" in settings["name"]:
+            raise SettingError("name", "is one level of a topic, without / + and #")
+
+    def open(self):
+        self.interval = duration(self.settings["interval"])
+        self.n = int(self.env.checkpoint or 0)
+        self.acked = self.n
+
+    def read(self, ctx):
+        if self.n == self.settings["count"] > 0:
+            raise EOFError
+        if ctx.wait(self.interval):
+            raise Interrupted
+        self.n += 1
+        celsius = round(20 + 5 * math.sin(self.n / 10) + random.uniform(-0.2, 0.2), 2)
+        payload = json.dumps({"n": self.n, "celsius": celsius}).encode()
+        topic = f"sensors/{self.settings['name']}/temp"
+        return [Message(payload, topic, {"unit": "celsius"}, datetime.now(timezone.utc), f"{self.settings['name']}-{self.n}")]
+
+    def ack(self, messages, error):
+        if error is None:
+            self.acked += len(messages)
+            self.save(str(self.acked).encode())
+
+
+class CSV(Sink):
+    """A CSV file. It is synced to disk before a batch counts as delivered."""
+
+    delivery = "on disk when confirmed; a batch that comes again is there twice"
+    settings_schema = {
+        "type": "object",
+        "properties": {
+            "path": {"type": "string", "x-short": True, "description": "of the file, which is appended to"},
+            "columns": {"type": "array", "items": {"type": "string"}, "default": ["topic", "payload"],
+                        "description": "fields of the JSON payload, and topic, payload, time, id"},
+        },
+        "required": ["path"],
+    }
+
+    def open(self):
+        self.file = open(self.settings["path"], "a", newline="", encoding="utf-8")
+        if self.file.tell() == 0:
+            csv.writer(self.file).writerow(self.settings["columns"])
+            self._sync()
+
+    def _sync(self):
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def write(self, ctx, messages):
+        text = io.StringIO()
+        rows, wrong = csv.writer(text), None
+        for i, m in enumerate(messages):
+            try:
+                rows.writerow(self._row(m))
+            except ValueError as e:
+                wrong = Permanent(f"the payload is not a JSON object: {e}", delivered=i)
+                break
+        self.file.write(text.getvalue())
+        self._sync()
+        if wrong:
+            raise wrong
+
+    def _row(self, m):
+        own = {"topic": m.topic, "payload": m.payload.decode(errors="replace"), "time": m.time and m.time.isoformat(), "id": m.id}
+        fields = None
+        row = []
+        for column in self.settings["columns"]:
+            if column in own:
+                row.append(own[column])
+                continue
+            if fields is None:
+                fields = json.loads(m.payload)
+                if not isinstance(fields, dict):
+                    raise ValueError(f"it is {type(fields).__name__}")
+            row.append(fields.get(column, ""))
+        return row
+
+    def close(self):
+        self.file.close()
+
+
+CONNECTORS = (
+    Connector("sensor", "readings of a simulated temperature sensor", SENSOR_EXAMPLE, source=Sensor),
+    Connector("csv", "a CSV file", CSV_EXAMPLE, sink=CSV),
+)

@@ -1,0 +1,707 @@
+"""What a connector plugin of xrtcbridge in Python needs: classes to extend, and serve, which speaks with the bridge.
+
+Keep this file and connector_pb2.py, made of the contract by `protoc --python_out=. connector.proto`, beside your
+own; newer ones may replace them. They need grpcio, protobuf and cryptography.
+"""
+
+import base64
+import copy
+import datetime
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple, Type
+
+import grpc
+
+import connector_pb2 as pb
+
+COOKIE = ("XRTCBRIDGE_PLUGIN", "5d0fd9d2e5a04e0c8c9a6a2f3c7b1e90")
+VERSION = "1"  # of the contract
+OVERHEAD = 64 << 10  # what a gRPC message may have beyond the limit of a batch
+THREADS = 256  # calls at once; each source that waits for a message takes two
+
+
+@dataclass
+class Message:
+    payload: bytes = b""
+    topic: str = ""
+    headers: Dict[str, str] = field(default_factory=dict)
+    time: Optional[datetime.datetime] = None  # with a time zone; None is unknown
+    id: str = ""
+
+
+class Permanent(Exception):
+    """An error that trying again does not mend. delivered is how many messages of a write went before."""
+
+    def __init__(self, text, delivered=0):
+        super().__init__(text)
+        self.delivered = delivered
+
+
+class Interrupted(Exception):
+    """What read and write may raise when ctx.interrupted; delivered as in Permanent."""
+
+    def __init__(self, delivered=0):
+        super().__init__("the call was interrupted")
+        self.delivered = delivered
+
+
+class SettingError(Exception):
+    """Says what is wrong with the setting key, and what to do."""
+
+    def __init__(self, key, text):
+        super().__init__(text)
+        self.key = key
+
+
+class Context:
+    """Tells a call that it should return soon with what it has done so far."""
+
+    def __init__(self):
+        self._event = threading.Event()
+
+    @property
+    def interrupted(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits, at most that long, and returns whether the call is interrupted."""
+        return self._event.wait(seconds)
+
+
+@dataclass
+class Env:
+    pipeline: str = ""
+    instance: str = ""  # name of the place in the pipeline, the same after each restart
+    max_batch: int = 1024  # the most messages that read may return
+    checkpoint: bytes = b""  # what save kept last
+
+
+class Instance:
+    """What source, sink and step have in common. An instance is opened once; after an error the bridge opens another."""
+
+    settings_schema: Dict[str, Any] = {"type": "object"}  # JSON Schema; connector.proto says what is understood
+    delivery = ""  # how sure delivery is, in a sentence, for people
+    settings: Dict[str, Any]
+    env: Env
+    log: logging.LoggerAdapter
+
+    @classmethod
+    def check(cls, settings: Dict[str, Any]) -> None:
+        """Raises SettingError if something is wrong with settings, beyond what the schema says."""
+
+    def open(self) -> None:
+        """Connects. If it raises, close is not called."""
+
+    def close(self) -> None:
+        """Frees everything."""
+
+    def dropped(self, n: int) -> None:
+        """Counts messages that were left out as configured, or are known to be lost."""
+        with self._lock:
+            self._dropped += n
+
+    def __init__(self, settings: Optional[Dict[str, Any]] = None, env: Optional[Env] = None):
+        """For tests: an instance with default settings but for those given, not open yet."""
+        properties = self.settings_schema.get("properties", {})
+        defaults = {k: copy.deepcopy(p["default"]) for k, p in properties.items() if "default" in p}
+        self.settings = {**defaults, **(settings or {})}
+        self.env = env or Env()
+        self.log = logging.LoggerAdapter(
+            logging.getLogger(type(self).__name__), {"pipeline": self.env.pipeline, "instance": self.env.instance}
+        )
+        self._lock = threading.Lock()
+        self._dropped = 0
+
+
+class Source(Instance):
+    checkpoints = False  # whether it uses save
+
+    def read(self, ctx: Context) -> List[Message]:
+        """Returns the messages that are there now, and waits while there is none: by ctx.wait, or in pieces of less than a
+        second. Raises EOFError when finished. Is never called twice at once."""
+        raise NotImplementedError
+
+    def ack(self, messages: List[Message], error: Optional[Exception]) -> None:
+        """Is told once, in order, of all messages that read returned: delivered if error is None."""
+
+    def save(self, checkpoint: bytes) -> None:
+        """Keeps a checkpoint, and returns when it is safe. The next open finds it in env.checkpoint."""
+        self._saver.save(checkpoint)
+
+    def progress(self) -> Tuple[int, int]:
+        """How much of the input has been read, and of how much, in bytes. 0 is unknown."""
+        return 0, 0
+
+
+class Sink(Instance):
+    needs_id = False  # whether every message must have an id
+
+    def write(self, ctx: Context, messages: List[Message]) -> Optional[int]:
+        """Delivers the messages and returns when that is certain. If not all are delivered it raises why, with an attribute
+        delivered on the error: how many at the front are."""
+        raise NotImplementedError
+
+
+class Step(Instance):
+    def process(self, ctx: Context, messages: List[Message]) -> List[Message]:
+        """Returns what becomes of the messages."""
+        raise NotImplementedError
+
+
+@dataclass
+class Connector:
+    name: str  # the type in YAML: a lower-case letter, then letters, digits, - and _
+    summary: str = ""
+    example: str = ""  # a commented YAML document with every setting
+    source: Optional[Type[Source]] = None
+    sink: Optional[Type[Sink]] = None
+    step: Optional[Type[Step]] = None
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration like "10s" or "1h30m"."""
+    if not re.fullmatch(r"0|(\d+(\.\d*)?(h|ms|m|s|us|µs|ns))+", text):
+        raise ValueError(f'"{text}" is not a duration, which looks like 10s or 1h30m')
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(h|ms|m|s|us|µs|ns)", text))
+
+
+def size(text: str) -> int:
+    """Bytes of a size like "512", "64KiB" or "100MB"."""
+    m = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(?:([kmgt])(i?))?b?\s*", text.lower())
+    if not m:
+        raise ValueError(f'"{text}" is not a size, which looks like 512, 64KiB or 100MB')
+    n, unit, binary = m.groups()
+    return int(float(n) * (1024 if binary else 1000) ** (" kmgt".index(unit) if unit else 0))
+
+
+# Batches: see Batch in connector.proto.
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _nanoseconds(time: Optional[datetime.datetime]) -> int:
+    if time is None:
+        return 0
+    d = time - _EPOCH
+    return (d.days * 86400 + d.seconds) * 1_000_000_000 + d.microseconds * 1000
+
+
+def pack(messages: List[Message], limit: float = float("inf")) -> Tuple[Any, int]:
+    """Packs the messages at the front that take at most limit bytes; returns the Batch and how many they are."""
+    names: Dict[bytes, int] = {}
+    payloads, topics, counts, header_names, values, times, ids = [], [], [], [], [], [], []
+    total = 0
+    for m in messages:
+        topic, id_, headers = _bytes(m.topic), _bytes(m.id), [(_bytes(k), _bytes(v)) for k, v in m.headers.items()]
+        total += 30 + len(m.payload) + len(id_) + (0 if topic in names else 6 + len(topic))
+        total += sum(16 + len(k) + len(v) for k, v in headers)
+        if total > limit:
+            break
+        payloads.append(m.payload)
+        topics.append(names.setdefault(topic, len(names)))
+        ids.append(id_)
+        counts.append(len(headers))
+        for k, v in headers:
+            header_names.append(names.setdefault(k, len(names)))
+            values.append(v)
+        times.append(_nanoseconds(m.time))
+    b = pb.Batch(payloads=b"".join(payloads), payload_sizes=[len(p) for p in payloads])
+    if any(len(name) for name in names):
+        b.names.extend(names)
+        b.topics.extend(topics)
+    if header_names:
+        b.header_counts.extend(counts)
+        b.header_names.extend(header_names)
+        b.header_values = b"".join(values)
+        b.header_value_sizes.extend(len(v) for v in values)
+    if any(times):
+        b.times.extend(t - before for t, before in zip(times, [0] + times))
+    if any(ids):
+        b.ids = b"".join(ids)
+        b.id_sizes.extend(len(i) for i in ids)
+    return b, len(payloads)
+
+
+def _cut(data: bytes, sizes, what: str) -> List[bytes]:
+    pieces, at = [], 0
+    for n in sizes:
+        pieces.append(data[at : at + n])
+        at += n
+    if at > len(data):
+        raise ValueError(f"unpack batch: {what} end too early")
+    return pieces
+
+
+def unpack(b) -> List[Message]:
+    """Unpacks a Batch. ValueError says that it was not packed as it must be."""
+    n = len(b.payload_sizes)
+    for what in ("topics", "header_counts", "times", "id_sizes"):
+        if len(getattr(b, what)) not in (0, n):
+            raise ValueError(f"unpack batch: {what} has {len(getattr(b, what))} entries for {n} messages")
+    if len(b.header_names) != len(b.header_value_sizes) or sum(b.header_counts) > len(b.header_names):
+        raise ValueError("unpack batch: headers end too early")
+    messages = [Message(payload) for payload in _cut(b.payloads, b.payload_sizes, "payloads")]
+    names = [_text(name) for name in b.names]
+    values = _cut(b.header_values, b.header_value_sizes, "header values")
+    try:
+        for m, topic in zip(messages, b.topics):
+            m.topic = names[topic]
+        h = 0
+        for m, count in zip(messages, b.header_counts):
+            m.headers = {names[b.header_names[i]]: _text(values[i]) for i in range(h, h + count)}
+            h += count
+    except IndexError:
+        raise ValueError("unpack batch: there is no such name") from None
+    at = 0
+    for m, delta in zip(messages, b.times):
+        at += delta
+        m.time = _EPOCH + datetime.timedelta(microseconds=at // 1000) if at else None
+    for m, id_ in zip(messages, _cut(b.ids, b.id_sizes, "ids")):
+        m.id = _text(id_)
+    return messages
+
+
+def _error(e: BaseException):
+    """The Error that an exception becomes."""
+    if isinstance(e, EOFError):
+        return pb.Error(kind=pb.Error.EOF, text=str(e) or "EOF")
+    if isinstance(e, Permanent):
+        return pb.Error(kind=pb.Error.PERMANENT, text=str(e))
+    if isinstance(e, Interrupted):
+        return pb.Error(kind=pb.Error.CANCELED, text=str(e))
+    logging.error("%s: %s", type(e).__name__, "".join(traceback.format_exception(e)))
+    return pb.Error(text=str(e) or type(e).__name__)
+
+
+class _Saver:
+    """Hands checkpoints to NextCheckpoint, and waits until they are kept."""
+
+    def __init__(self):
+        self.cond = threading.Condition()
+        self.turn = threading.Lock()
+        self.number, self.data, self.settled, self.outcome, self.closed = 0, b"", 0, "", False
+
+    def save(self, data: bytes) -> None:
+        with self.turn, self.cond:
+            self.number += 1
+            self.data = bytes(data)
+            self.cond.notify_all()
+            while self.settled != self.number:
+                if self.closed:
+                    raise RuntimeError("save checkpoint: the instance is closed")
+                self.cond.wait()
+            if self.outcome:
+                raise RuntimeError(f"save checkpoint: {self.outcome}")
+
+    def next(self, request):
+        with self.cond:
+            if request.kept == self.number and self.settled != self.number:
+                self.settled, self.outcome = self.number, request.error.text if request.HasField("error") else ""
+                self.cond.notify_all()
+            self.cond.wait_for(lambda: self.closed or self.settled != self.number, request.wait_ms / 1000)
+            if self.settled != self.number:
+                return pb.NextCheckpointResponse(number=self.number, checkpoint=self.data)
+            return pb.NextCheckpointResponse()
+
+    def close(self) -> None:
+        with self.cond:
+            self.closed = True
+            self.cond.notify_all()
+
+
+class _Open:
+    """An open instance with what the calls need."""
+
+    def __init__(self, it: Instance, limit: int):
+        self.it, self.limit = it, limit
+        self.calls: Dict[int, Context] = {}
+        self.acks: Dict[int, List[Message]] = {}
+        self.last = 0
+        self.reading: Optional[futures.Future] = None  # the read under way
+        self.reading_ctx = Context()
+        self.rest: List[Message] = []  # read and not fetched
+        self.after: Optional[BaseException] = None  # raised by read after rest
+        self.read_lock = threading.Lock()
+
+    def dropped(self) -> int:
+        with self.it._lock:
+            n, self.it._dropped = self.it._dropped, 0
+            return n
+
+
+class _Servicer:
+    """Answers the calls of the bridge."""
+
+    def __init__(self, connectors: Tuple[Connector, ...], version: str, limit: int):
+        self.connectors = {c.name: c for c in connectors}
+        self.version, self.limit = version, limit
+        self.open: Dict[int, _Open] = {}
+        self.last = 0
+        self.lock = threading.Lock()
+        self.readers = futures.ThreadPoolExecutor(THREADS)
+
+    def _class(self, request) -> Type[Instance]:
+        c = self.connectors.get(request.connector)
+        cls = c and {pb.SOURCE: c.source, pb.SINK: c.sink, pb.STEP: c.step}.get(request.role)
+        if not cls:
+            raise LookupError(f'this plugin has no connector "{request.connector}" for role {request.role}')
+        return cls
+
+    def _instance(self, number: int) -> _Open:
+        with self.lock:
+            if number not in self.open:
+                raise LookupError(f"there is no open instance {number}")
+            return self.open[number]
+
+    def Describe(self, request, context):
+        def role(cls):
+            return cls and pb.RoleInfo(schema=json.dumps(cls.settings_schema), delivery=cls.delivery)
+
+        return pb.DescribeResponse(
+            version=self.version,
+            connectors=[
+                pb.ConnectorInfo(name=c.name, summary=c.summary, example=c.example,
+                                 source=role(c.source), sink=role(c.sink), step=role(c.step))
+                for c in self.connectors.values()
+            ],
+        )
+
+    def Check(self, request, context):
+        try:
+            self._class(request).check(_settings(request.settings))
+        except SettingError as e:
+            return pb.CheckResponse(problems=[pb.Problem(key=e.key, text=str(e))])
+        except ValueError as e:
+            return pb.CheckResponse(problems=[pb.Problem(text=str(e))])
+        return pb.CheckResponse()
+
+    def Open(self, request, context):
+        cls = self._class(request)
+        env = Env(request.pipeline, request.instance, max(1, request.max_batch), request.checkpoint)
+        it = cls(_settings(request.settings), env)
+        if isinstance(it, Source):
+            it._saver = _Saver()
+        try:
+            it.open()
+        except Exception as e:
+            return pb.OpenResponse(error=_error(e))
+        with self.lock:
+            self.last += 1
+            self.open[self.last] = _Open(it, min(self.limit, request.max_bytes or self.limit))
+            return pb.OpenResponse(instance=self.last, needs_id=getattr(it, "needs_id", False),
+                                   checkpoints=getattr(it, "checkpoints", False))
+
+    def Read(self, request, context):
+        o = self._instance(request.instance)
+        with o.read_lock:
+            if not o.rest and o.after is None:
+                self._fetch(o, request, context)
+            answer = pb.ReadResponse()
+            if o.rest:
+                batch, n = pack(o.rest[: o.it.env.max_batch], o.limit)
+                if n:
+                    with self.lock:
+                        o.last += 1
+                        o.acks[o.last] = o.rest[:n]
+                        answer.batch.CopyFrom(batch)
+                        answer.batch_id = o.last
+                    o.rest = o.rest[n:]
+                else:
+                    m = o.rest[0]
+                    o.after = Permanent(f'a message of {len(m.payload)} bytes on topic "{m.topic}" is larger than what fits '
+                                        f"between the bridge and a plugin, {o.limit} bytes")
+                    o.it.ack(o.rest, o.after)
+                    o.rest = []
+            if not o.rest and o.after is not None:
+                answer.error.CopyFrom(_error(o.after))
+                o.after = None
+            answer.dropped = o.dropped()
+            answer.bytes_done, answer.bytes_total = o.it.progress()
+            return answer
+
+    def _fetch(self, o: _Open, request, context) -> None:
+        """Waits for what read returns, at most as long as the bridge wants; what comes later waits for the next call."""
+        if o.reading is None:
+            o.reading_ctx = Context()
+            o.reading = self.readers.submit(o.it.read, o.reading_ctx)
+        o.calls[request.call] = o.reading_ctx
+        try:
+            o.rest = list(o.reading.result(request.wait_ms / 1000) or [])
+        except futures.TimeoutError as e:
+            if not o.reading.done():
+                return
+            o.after = e  # of the author's own
+        except Exception as e:
+            o.after = e
+        finally:
+            o.calls.pop(request.call, None)
+        o.reading = None
+
+    def Ack(self, request, context):
+        o = self._instance(request.instance)
+        with self.lock:
+            messages = o.acks.pop(request.batch_id, None)
+        if messages is None:
+            return pb.AckResponse(error=pb.Error(text=f"batch {request.batch_id} is not waiting for an ack"))
+        try:
+            o.it.ack(messages, RuntimeError(request.error.text) if request.HasField("error") else None)
+        except Exception as e:
+            return pb.AckResponse(error=_error(e), dropped=o.dropped())
+        return pb.AckResponse(dropped=o.dropped())
+
+    def NextCheckpoint(self, request, context):
+        return self._instance(request.instance).it._saver.next(request)
+
+    def _call(self, o: _Open, request, do):
+        """Calls do with a context that Interrupt ends."""
+        messages, ctx = unpack(request.batch), Context()
+        o.calls[request.call] = ctx
+        try:
+            return do(ctx, messages)
+        finally:
+            o.calls.pop(request.call, None)
+
+    def Write(self, request, context):
+        o = self._instance(request.instance)
+        n = len(request.batch.payload_sizes)
+        try:
+            written = self._call(o, request, o.it.write)
+            return pb.WriteResponse(written=n if written is None else written, dropped=o.dropped())
+        except Exception as e:
+            return pb.WriteResponse(written=getattr(e, "delivered", 0), error=_error(e), dropped=o.dropped())
+
+    def Process(self, request, context):
+        o = self._instance(request.instance)
+        try:
+            messages = list(self._call(o, request, o.it.process))
+            batch, n = pack(messages, o.limit)
+            if n < len(messages):
+                raise Permanent(f"the step made more of a batch than {o.limit} bytes: set max_batch of the pipeline lower")
+            return pb.ProcessResponse(batch=batch)
+        except Exception as e:
+            return pb.ProcessResponse(error=_error(e))
+
+    def Interrupt(self, request, context):
+        with self.lock:
+            o = self.open.get(request.instance)
+        ctx = o and o.calls.get(request.call)
+        if ctx:
+            ctx._event.set()
+        return pb.InterruptResponse()
+
+    def Close(self, request, context):
+        try:
+            o = self._instance(request.instance)
+        except LookupError:
+            return pb.CloseResponse()
+        o.reading_ctx._event.set()
+        for ctx in list(o.calls.values()):
+            ctx._event.set()
+        answer = pb.CloseResponse()
+        try:
+            if isinstance(o.it, Source):
+                self._refuse(o)
+            o.it.close()
+        except Exception as e:
+            answer.error.CopyFrom(_error(e))
+        if isinstance(o.it, Source):
+            o.it._saver.close()
+        with self.lock:
+            self.open.pop(request.instance, None)
+        answer.dropped = o.dropped()
+        return answer
+
+    def _refuse(self, o: _Open) -> None:
+        """Settles what was read and not fetched."""
+        with o.read_lock:
+            if o.reading is not None:
+                try:
+                    o.rest = list(o.reading.result(1) or [])
+                except Exception:  # it was interrupted, or close ends it
+                    pass
+                o.reading = None
+            if o.rest:
+                o.it.ack(o.rest, RuntimeError("the instance was closed before the batch was fetched"))
+                o.rest = []
+
+    def Health(self, request, context):
+        return pb.HealthResponse()
+
+
+def _settings(document: str) -> Dict[str, Any]:
+    """The settings in a document of the bridge, in which ${ is written $${."""
+
+    def plain(value):
+        if isinstance(value, str):
+            return value.replace("$${", "${")
+        if isinstance(value, list):
+            return [plain(v) for v in value]
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return value
+
+    return plain(json.loads(document or "{}"))
+
+
+class _JSONLines(logging.Formatter):
+    """Log records as the bridge reads them."""
+
+    def format(self, record):
+        level = {"WARNING": "WARN", "CRITICAL": "ERROR"}.get(record.levelname, record.levelname)
+        line = {"time": datetime.datetime.now(datetime.timezone.utc).isoformat(), "level": level,
+                "msg": record.getMessage(), "logger": record.name}
+        for key in ("pipeline", "instance"):
+            if getattr(record, key, ""):
+                line[key] = getattr(record, key)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Printed:
+    """Standard output after the handshake: a print must not hurt, and goes to the log."""
+
+    def __init__(self):
+        self.part = ""
+
+    def write(self, text):
+        *lines, self.part = (self.part + text).split("\n")
+        for line in lines:
+            logging.getLogger("print").info(line)
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+def _exit(*_):
+    """Ends this process and what it has started, if that is in a group of its own, as the bridge sees to."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def _exit_with_host(fd: int) -> None:
+    while os.read(fd, 4096):
+        pass
+    _exit()
+
+
+def _certificate() -> Tuple[bytes, bytes, bytes]:
+    """A new certificate for this process: its key and itself in PEM, and itself in DER."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+                           "crl_sign", "encipher_only", "decipher_only"), False)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1)).not_valid_after(now + datetime.timedelta(days=3650))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return (key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+            certificate.public_bytes(pem), certificate.public_bytes(serialization.Encoding.DER))
+
+
+def _guard(method):
+    """Makes gRPC statuses of the exceptions for calls that make no sense."""
+
+    def call(request, context):
+        try:
+            return method(request, context)
+        except LookupError as e:
+            context.abort(grpc.StatusCode.NOT_FOUND, str(e))
+        except (ValueError, AttributeError) as e:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(e))
+
+    return call
+
+
+def serve(*connectors: Connector, version: str = "") -> None:
+    """Serves the connectors to the bridge that started this process, and exits with it. Call it first and last in your main program."""
+    program = sys.argv[0]
+    if os.environ.get(COOKIE[0]) != COOKIE[1]:
+        sys.exit(f"{program} is a plugin of xrtcbridge, which starts it: name its path under plugins: in the YAML, or try\n"
+                 f"  xrtcbridge plugins check {program}")
+    if VERSION not in os.environ.get("PLUGIN_PROTOCOL_VERSIONS", VERSION).split(","):
+        sys.exit(f"{program} speaks version {VERSION} of the plugin contract, and the bridge does not: get a newer helper for it")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bridge gets them too, and ends us when all is delivered
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, _exit)  # the kernel's, when the bridge is gone
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JSONLines())
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
+    threading.Thread(target=_exit_with_host, args=(os.dup(0),), daemon=True).start()
+    sys.stdin = open(os.devnull)
+
+    limit = int(os.environ.get("XRTCBRIDGE_PLUGIN_LIMIT") or 16 << 20)
+    most = limit + OVERHEAD
+    server = grpc.server(futures.ThreadPoolExecutor(THREADS), options=[
+        ("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", most)])
+    servicer = _Servicer(connectors, version, limit)
+    handlers = {}
+    for name, method in pb.DESCRIPTOR.services_by_name["Connector"].methods_by_name.items():
+        handlers[name] = grpc.unary_unary_rpc_method_handler(
+            _guard(getattr(servicer, name)),
+            request_deserializer=getattr(pb, method.input_type.name).FromString,
+            response_serializer=lambda m: m.SerializeToString())
+    stopped = threading.Event()
+
+    def shutdown(request, context):
+        stopped.set()
+        return b""
+
+    def raw(method):
+        return grpc.unary_unary_rpc_method_handler(method)
+
+    server.add_generic_rpc_handlers((
+        grpc.method_handlers_generic_handler("xrtcbridge.connector.v1.Connector", handlers),
+        # What go-plugin itself asks for: to stop, and whether the plugin is well (status 1).
+        grpc.method_handlers_generic_handler("plugin.GRPCController", {"Shutdown": raw(shutdown)}),
+        grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": raw(lambda request, context: b"\x08\x01")}),
+    ))
+    path = os.path.join(tempfile.mkdtemp(prefix="p", dir=os.environ.get("PLUGIN_UNIX_SOCKET_DIR")), "s")
+    key, pem, der = _certificate()
+    client = os.environ.get("PLUGIN_CLIENT_CERT")
+    if not client:
+        sys.exit(f"{program}: the bridge sent no certificate")
+    server.add_secure_port("unix:" + path, grpc.ssl_server_credentials([(key, pem)], client.encode(), True))
+    server.start()
+    certificate = base64.b64encode(der).decode().rstrip("=")
+    sys.stdout.write(f"1|{VERSION}|unix|{path}|grpc|{certificate}\n")
+    sys.stdout.flush()
+    sys.stdout = _Printed()
+    stopped.wait()
+    server.stop(0.2).wait()
+    _exit()
