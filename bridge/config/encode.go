@@ -183,7 +183,7 @@ func (e *encoder) text(s string) {
 		case r == '\n':
 			e.WriteString(`\n`)
 		case r < 0x20, r >= 0x7f && r < 0xa0, r == 0x2028, r == 0x2029, r == 0xfeff, r == 0xfffe, r == 0xffff:
-			fmt.Fprintf(e, `\u%04x`, r)
+			_, _ = fmt.Fprintf(e, `\u%04x`, r)
 		default:
 			e.WriteRune(r)
 		}

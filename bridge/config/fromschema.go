@@ -223,7 +223,8 @@ func (r *schemaReader) property(path, name string, value any, required bool) (f 
 		}
 		tag += ",own"
 	}
-	full := fmt.Sprintf(`yaml:"%s"`, tag)
+	var full strings.Builder
+	fmt.Fprintf(&full, `yaml:"%s"`, tag)
 	inner := o // the enum of a list or map is that of its entries
 	for inner.values["enum"] == nil {
 		next, ok := inner.values["items"].(*object)
@@ -244,7 +245,7 @@ func (r *schemaReader) property(path, name string, value any, required bool) (f 
 		}
 	}
 	if len(enum) > 0 {
-		full += fmt.Sprintf(` enum:"%s"`, strings.Join(enum, "|"))
+		fmt.Fprintf(&full, ` enum:"%s"`, strings.Join(enum, "|"))
 	}
 	for keyword, name := range map[string]string{"minimum": "min", "maximum": "max"} {
 		n, ok := o.values[keyword].(json.Number)
@@ -252,10 +253,10 @@ func (r *schemaReader) property(path, name string, value any, required bool) (f 
 			return f, nil, fmt.Errorf("%s: %s is a number, for numbers", path, keyword)
 		}
 		if x, err := n.Float64(); ok && err == nil {
-			full += fmt.Sprintf(` %s:"%s"`, name, strconv.FormatFloat(x, 'f', -1, 64))
+			fmt.Fprintf(&full, ` %s:"%s"`, name, strconv.FormatFloat(x, 'f', -1, 64))
 		}
 	}
-	f.Tag = reflect.StructTag(full)
+	f.Tag = reflect.StructTag(full.String())
 	if o.values["default"] != nil {
 		def, err := r.fallback(path, f, o.values["default"])
 		return f, def, err

@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strconv"
 	"time"
@@ -129,7 +128,7 @@ func (e *encoder) typed(f *field, v reflect.Value) error {
 		e.Write(text[1 : len(text)-1]) // without its braces
 	default:
 		e.WriteString(`"type":"integer"`)
-		fmt.Fprintf(e, `,"x-kind":%q`, t.Kind().String())
+		e.WriteString(`,"x-kind":"` + t.Kind().String() + `"`)
 		e.bounds(f)
 	}
 	return nil

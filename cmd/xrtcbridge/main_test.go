@@ -80,7 +80,7 @@ type countingSink struct{ log *slog.Logger }
 
 func (s countingSink) Write(_ context.Context, b bridge.Batch) (int, error) {
 	for _, m := range b {
-		s.log.Warn("got " + string(m.Payload))
+		s.log.Warn("got", "payload", string(m.Payload))
 	}
 	return len(b), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,7 +70,12 @@ func writePlugin(s std, dir string, l skeleton.Language, module string) error {
 			return failure{code: exitUsage, err: err}
 		}
 		if p.Module == "" {
-			p.Version = released()
+			if p.Version = released(); p.Version == "" {
+				return failure{
+					code: exitUsage, err: errors.New("this xrtcbridge was not built from a released version, so a plugin in Go cannot name one"),
+					hint: "work in a folder within its source, or say where that is: --module FOLDER",
+				}
+			}
 		}
 	}
 	if err := skeleton.Write(dir, p); err != nil {
@@ -123,7 +129,7 @@ func isSource(dir string) bool {
 // released returns the version that this program was built from, empty if it was not built from a released one.
 func released() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || !strings.HasPrefix(info.Main.Version, "v") || strings.Contains(info.Main.Version, "+dirty") {
+	if !ok || !strings.HasPrefix(info.Main.Version, "v") || strings.HasPrefix(info.Main.Version, "v0.0.0-") || strings.Contains(info.Main.Version, "+") {
 		return ""
 	}
 	return info.Main.Version

@@ -175,7 +175,7 @@ type logged struct{ log *slog.Logger }
 
 func (l logged) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
-		l.log.Info(strings.TrimRight(line, "\r\n"), "from", "stdout")
+		l.log.Info(strings.TrimRight(line, "\r\n"), "from", "stdout") //nolint:sloglint // the connector's own words
 	}
 	return len(p), nil
 }

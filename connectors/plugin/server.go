@@ -221,7 +221,8 @@ func (s *server) Process(ctx context.Context, r *pluginpb.ProcessRequest) (*plug
 	defer done()
 	batch, err = i.step.Process(ctx, batch)
 	answer := &pluginpb.ProcessResponse{Error: pluginpb.NewError(err)}
-	if n := 0; err == nil {
+	if err == nil {
+		var n int
 		if answer.Batch, n = pluginpb.NewBatch(batch, i.limit); n < len(batch) {
 			answer.Batch, answer.Error = nil, pluginpb.NewError(bridge.Permanent(fmt.Errorf(
 				"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", i.limit)))
@@ -240,7 +241,7 @@ func (s *server) Interrupt(_ context.Context, r *pluginpb.InterruptRequest) (*pl
 func (s *server) Close(ctx context.Context, r *pluginpb.CloseRequest) (*pluginpb.CloseResponse, error) {
 	i, err := s.instance(r.GetInstance())
 	if err != nil {
-		return new(pluginpb.CloseResponse), nil //nolint:nilerr // it is closed
+		return new(pluginpb.CloseResponse), nil
 	}
 	err = i.close(ctx)
 	s.mu.Lock()

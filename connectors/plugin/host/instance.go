@@ -273,6 +273,7 @@ func plain(err error) error {
 		return fmt.Errorf("an answer is larger than it may be: %s", text)
 	case codes.Unimplemented:
 		return fmt.Errorf("the plugin does not know this call, it is made for another version: %s", text)
+	default:
+		return errors.New(text)
 	}
-	return errors.New(text)
 }

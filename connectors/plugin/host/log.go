@@ -74,13 +74,13 @@ func (l *lineLog) line(from, text string) {
 	level, message, attrs := parse(text)
 	if level == nil {
 		l.keep(message)
-		l.log.Info(message, "from", from)
+		l.log.Info(message, "from", from) //nolint:sloglint // the plugin's own words
 		return
 	}
 	if *level >= slog.LevelError {
 		l.keep(message)
 	}
-	l.log.LogAttrs(context.Background(), *level, message, attrs...)
+	l.log.LogAttrs(context.Background(), *level, message, attrs...) //nolint:sloglint // the plugin's own words
 }
 
 // keep remembers a line that may explain why the process ended.

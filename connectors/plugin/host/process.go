@@ -156,7 +156,11 @@ func (p *process) watch() {
 		case <-p.stopping:
 			return
 		}
-		if p.healthy() || p.healthy() {
+		healthy := p.healthy()
+		if !healthy {
+			healthy = p.healthy() // once may be chance
+		}
+		if healthy {
 			continue
 		}
 		p.fail(errors.New("it does not answer"))

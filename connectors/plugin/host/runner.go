@@ -242,7 +242,7 @@ func explainStart(path string, err error) error {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("start %s: %w: is the interpreter in its first line there?", path, err)
 	case isExecFormat(err):
-		return fmt.Errorf("start %s: %w: it is neither a program for this machine nor a script that begins with #!", path, err)
+		return fmt.Errorf("start %s: %w: it is neither a program for this machine nor a script whose first line names an interpreter", path, err)
 	}
 	return fmt.Errorf("start %s: %w", path, err)
 }

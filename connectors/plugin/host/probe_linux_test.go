@@ -168,7 +168,7 @@ func openProbeSink(_ context.Context, s *sinkSettings, env bridge.Env) (bridge.S
 	p := &probeSink{s: s, env: env}
 	if s.Print != "" {
 		fmt.Println(s.Print)
-		env.Logger.Warn(s.Print, "forged", "level=ERROR msg=\"\nx\"")
+		env.Logger.Warn(s.Print, "forged", "level=ERROR msg=\"\nx\"") //nolint:sloglint // that is the point
 	}
 	if s.Path != "" {
 		var err error
@@ -270,12 +270,12 @@ func report() string {
 		to, _ := os.Readlink(filepath.Join("/proc/self/fd", fd.Name()))
 		fmt.Fprintf(&b, "fd %s %s\n", fd.Name(), to)
 	}
-	for _, line := range strings.Split(read("/proc/self/status"), "\n") {
+	for line := range strings.SplitSeq(read("/proc/self/status"), "\n") {
 		if strings.HasPrefix(line, "NoNewPrivs:") || strings.HasPrefix(line, "Umask:") {
 			fmt.Fprintln(&b, strings.Join(strings.Fields(line), " "))
 		}
 	}
-	for _, line := range strings.Split(read("/proc/self/limits"), "\n") {
+	for line := range strings.SplitSeq(read("/proc/self/limits"), "\n") {
 		if strings.HasPrefix(line, "Max open files") {
 			fmt.Fprintln(&b, strings.Join(strings.Fields(line), " "))
 		}
@@ -321,7 +321,7 @@ func misbehave(how string) {
 	case "host":
 		killedHost(argument)
 	case "child": // leave a process behind
-		cmd := exec.Command("/bin/sleep", "300") //nolint:noctx // it is to outlive us
+		cmd := exec.Command("/bin/sleep", "300")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err == nil {
 			_ = os.WriteFile(argument, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)

@@ -427,7 +427,7 @@ func TestF20Oversize(t *testing.T) {
 func TestErrorsCrossTheWall(t *testing.T) {
 	plugintest.Both(t, probe(), func(t *testing.T, c bridge.Connector) {
 		for kind, is := range map[string]func(error) bool{
-			"eof":       func(err error) bool { return err == io.EOF }, //nolint:errorlint // as the engine does
+			"eof":       func(err error) bool { return err == io.EOF },
 			"permanent": bridge.IsPermanent,
 			"canceled":  func(err error) bool { return errors.Is(err, context.Canceled) },
 			"other":     func(err error) bool { return err != nil && err.Error() == "out of order" },
