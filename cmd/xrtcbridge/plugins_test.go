@@ -172,6 +172,30 @@ pipelines:
 	t.Logf("%d readings went through", len(got))
 }
 
+// The files beside the examples' plugins load, with these.
+func TestExamplesOfPlugins(t *testing.T) {
+	for example, program := range map[string]string{"plugin-go": "xrtcbridge-sqlite", "plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web"} {
+		t.Run(example, func(t *testing.T) {
+			dir := filepath.Dir(built(t, example, program))
+			files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("found %v, %v", files, err)
+			}
+			for _, f := range files {
+				// A connector is found by the name of its program, so the plugin is named by a file.
+				text, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Contains(text, []byte("plugins:")) {
+					text = append(text, fmt.Sprintf("\nplugins: {it: ./%s}\n", program)...)
+				}
+				runIn(t, dir, "xrtcbridge", "check", write(t, t.TempDir(), "example.yaml", string(text)))
+			}
+		})
+	}
+}
+
 // What new plugin writes builds with its one command and works, in each language.
 func TestNewPlugin(t *testing.T) {
 	needs := map[string]string{"go": "go", "python": "python3-grpcio", "node": "npm"}
