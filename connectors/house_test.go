@@ -39,6 +39,7 @@ var arrows = []struct {
 	{"xrtc/internal/wire", nil, false},
 	{"xrtc/server", []string{"xrtc/internal/wire"}, false},
 	{"xrtc/xrtctest", []string{"xrtc", "xrtc/server"}, false},
+	{"examples/plugin-go", []string{"bridge", "connectors/plugin"}, true},
 	{"examples/xrtc-latency", []string{"xrtc", "xrtc/server", "xrtc/xrtctest"}, false},
 	{"cmd/*", []string{"bridge", "bridge/", "connectors", "connectors/plugin/host", "connectors/plugin/skeleton", "xrtc", "xrtc/server"}, true},
 }

@@ -130,7 +130,7 @@ func (i *instance) do(ctx context.Context, what string, call func(context.Contex
 	if err == nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	if limited.Err() != nil {
+	if limited.Err() != nil || status.Code(err) == codes.DeadlineExceeded { // whose clock is first
 		i.process.fail(fmt.Errorf("a call to %s did not return within %s", what, i.process.limits.Call))
 	}
 	return i.process.outcome(fmt.Errorf("%s: %w", what, plain(err)))

@@ -318,6 +318,8 @@ func misbehave(how string) {
 		os.Exit(3)
 	case "mark":
 		_ = os.WriteFile(argument, nil, 0o600)
+	case "replay":
+		replay(argument)
 	case "host":
 		killedHost(argument)
 	case "child": // leave a process behind
