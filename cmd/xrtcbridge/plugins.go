@@ -186,6 +186,9 @@ func lockPlugins(s std, file string) error {
 
 // replaceFile puts text in place of the content of a file, all of it or nothing.
 func replaceFile(name string, text []byte) (err error) {
+	if name, err = filepath.EvalSymlinks(name); err != nil {
+		return failure{code: exitFailed, err: err}
+	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return failure{code: exitFailed, err: err}

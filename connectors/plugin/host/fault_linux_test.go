@@ -181,6 +181,13 @@ func TestF18OthersGoOn(t *testing.T) {
 	good := plugintest.Load(t, host.Settings{})
 	pid := good.PID()
 	r := run(t, named(t, good, "probe"), named(t, good, "probe"))
+	rate := func() float64 {
+		start := time.Now()
+		r.grow(500)
+		return 500 / time.Since(start).Seconds()
+	}
+	r.grow(100)
+	alone := rate()
 	stop := make(chan struct{})
 	var crashing sync.WaitGroup
 	crashing.Go(func() {
@@ -198,13 +205,13 @@ func TestF18OthersGoOn(t *testing.T) {
 			}
 		}
 	})
-	r.grow(500)
+	t.Logf("%.0f messages/s beside a plugin that crashes, %.0f without", rate(), alone)
 	close(stop)
 	crashing.Wait()
 	if good.PID() != pid {
 		t.Error("the other plugin was started again")
 	}
-	r.finish(500)
+	r.finish(1000)
 }
 
 func TestF18StepLosesItsPlugin(t *testing.T) {
@@ -236,6 +243,21 @@ func TestF19StoppedPlugin(t *testing.T) {
 	t.Logf("noticed and killed after %s", time.Since(start))
 	r.grow(50)
 	r.finish(100)
+}
+
+// A bridge that is told to stop does so, though a plugin is stuck.
+func TestF19StopBesideStoppedPlugin(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{})
+	r := run(t, probe(), named(t, p, "probe"))
+	r.grow(50)
+	pid := kill(t, p, syscall.SIGSTOP)
+	start := time.Now()
+	r.stop()
+	if err := <-r.done; err != nil && !errors.Is(err, bridge.ErrNotDrained) {
+		t.Errorf("the bridge ended with %v", err)
+	}
+	t.Logf("it took %s", time.Since(start))
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(pid) })
 }
 
 // A call that does not come back in its time costs the plugin its life, and says which.

@@ -127,8 +127,11 @@ func (i *instance) do(ctx context.Context, what string, call func(context.Contex
 	limited, cancel := context.WithTimeout(ctx, i.process.limits.Call)
 	defer cancel()
 	err := call(limited)
-	if err == nil || ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
 	if limited.Err() != nil || status.Code(err) == codes.DeadlineExceeded { // whose clock is first
 		i.process.fail(fmt.Errorf("a call to %s did not return within %s", what, i.process.limits.Call))
