@@ -123,6 +123,9 @@ type Connector struct {
 	// Summary is one line for lists.
 	Summary string
 
+	// Delivery is a sentence about how sure delivery is, for people.
+	Delivery string
+
 	// Example is a commented YAML document that shows every setting.
 	Example string
 

@@ -29,10 +29,11 @@ var filterExample string
 // shows nothing of the message.
 func Filter() bridge.Connector {
 	return bridge.Connector{
-		Name:    "filter",
-		Summary: "lets messages pass that meet a condition",
-		Example: filterExample,
-		Step:    bridge.NewOpener(filterSettings{OnError: "stop"}, openFilter),
+		Name:     "filter",
+		Summary:  "lets messages pass that meet a condition",
+		Delivery: "what does not pass is counted as filtered",
+		Example:  filterExample,
+		Step:     bridge.NewOpener(filterSettings{OnError: "stop"}, openFilter),
 	}
 }
 

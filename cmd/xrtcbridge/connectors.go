@@ -72,6 +72,9 @@ func listConnectors(w io.Writer, k *catalog) error {
 
 func showConnector(w io.Writer, c bridge.Connector) error {
 	fmt.Fprintf(w, "%s: %s\n", c.Name, c.Summary)
+	if c.Delivery != "" {
+		fmt.Fprintf(w, "Delivery: %s\n", c.Delivery)
+	}
 	if c.Source != nil {
 		if err := showKeys(w, "source", c.Source.Settings()); err != nil {
 			return err

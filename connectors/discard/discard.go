@@ -30,10 +30,11 @@ type Settings struct{}
 // Connector returns the connector.
 func Connector() bridge.Connector {
 	return bridge.Connector{
-		Name:    "discard",
-		Summary: "drops every message, for measuring",
-		Example: example,
-		Sink:    bridge.NewOpener(Settings{}, open),
+		Name:     "discard",
+		Summary:  "drops every message, for measuring",
+		Delivery: "counts and drops what it gets",
+		Example:  example,
+		Sink:     bridge.NewOpener(Settings{}, open),
 	}
 }
 

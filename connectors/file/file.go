@@ -71,10 +71,11 @@ var example string
 // Connector returns the connector.
 func Connector() bridge.Connector {
 	return bridge.Connector{
-		Name:    "file",
-		Summary: "lines of files, followed and rotated",
-		Example: example,
-		Source:  bridge.NewOpener(defaultSource(), openSource),
-		Sink:    bridge.NewOpener(SinkSettings{Sync: true}, openSink),
+		Name:     "file",
+		Summary:  "lines of files, followed and rotated",
+		Delivery: "the sink syncs to disk before it confirms; the source begins again after a restart",
+		Example:  example,
+		Source:   bridge.NewOpener(defaultSource(), openSource),
+		Sink:     bridge.NewOpener(SinkSettings{Sync: true}, openSink),
 	}
 }

@@ -68,10 +68,11 @@ func (s Settings) Validate() error {
 // Connector returns the connector.
 func Connector() bridge.Connector {
 	return bridge.Connector{
-		Name:    "generate",
-		Summary: "makes messages up, for demonstrations and load",
-		Example: example,
-		Source:  bridge.NewOpener(Settings{Topic: bridge.Text("generate")}, open),
+		Name:     "generate",
+		Summary:  "makes messages up, for demonstrations and load",
+		Delivery: "what was not delivered is not made again",
+		Example:  example,
+		Source:   bridge.NewOpener(Settings{Topic: bridge.Text("generate")}, open),
 	}
 }
 

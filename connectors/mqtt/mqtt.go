@@ -72,9 +72,10 @@ func Connector() bridge.Connector {
 		MaxPacket:      16 << 20,
 	}
 	return bridge.Connector{
-		Name:    "mqtt",
-		Summary: "subscribes and publishes at an MQTT broker",
-		Example: example,
+		Name:     "mqtt",
+		Summary:  "subscribes and publishes at an MQTT broker",
+		Delivery: "at least once with QoS 1 and 2, at most once with QoS 0",
+		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			ClientSettings: client, QoS: 1, Buffer: 16 << 20,
 		}, openSource),

@@ -66,9 +66,10 @@ var example string
 func Connector() bridge.Connector {
 	client := Client{ConnectTimeout: 10 * time.Second}
 	return bridge.Connector{
-		Name:    "nats",
-		Summary: "NATS subjects and JetStream streams",
-		Example: example,
+		Name:     "nats",
+		Summary:  "NATS subjects and JetStream streams",
+		Delivery: "JetStream at least once, de-duplicated by message id; core NATS at most once",
+		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			Client:  client,
 			Buffer:  16 << 20,

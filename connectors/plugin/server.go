@@ -52,17 +52,17 @@ func (s *server) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb
 		c, _ := s.registry.Lookup(name)
 		answer.Connectors = append(answer.Connectors, &pluginpb.ConnectorInfo{
 			Name: c.Name, Summary: c.Summary, Example: c.Example,
-			Source: describe(c.Source), Sink: describe(c.Sink), Step: describe(c.Step),
+			Source: describe(c.Source, c.Delivery), Sink: describe(c.Sink, c.Delivery), Step: describe(c.Step, c.Delivery),
 		})
 	}
 	return answer, nil
 }
 
-func describe[T any](o bridge.Opener[T]) *pluginpb.RoleInfo {
+func describe[T any](o bridge.Opener[T], delivery string) *pluginpb.RoleInfo {
 	if o == nil {
 		return nil
 	}
-	return &pluginpb.RoleInfo{Schema: string(config.Schema(o.Settings()))}
+	return &pluginpb.RoleInfo{Schema: string(config.Schema(o.Settings())), Delivery: delivery}
 }
 
 func (s *server) Check(_ context.Context, r *pluginpb.CheckRequest) (*pluginpb.CheckResponse, error) {

@@ -68,9 +68,10 @@ type SinkSettings struct{}
 func Connector() bridge.Connector {
 	in, out := &input{}, &output{}
 	return bridge.Connector{
-		Name:    "stdio",
-		Summary: "lines of standard input and output",
-		Example: example,
+		Name:     "stdio",
+		Summary:  "lines of standard input and output",
+		Delivery: "standard input cannot be read again",
+		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{MaxLine: 1 << 20},
 			func(_ context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 				return in.open(s, env)

@@ -61,9 +61,10 @@ var example string
 func Connector() bridge.Connector {
 	keys := new(keyring)
 	return bridge.Connector{
-		Name:    "xrtc",
-		Summary: "gets items from XRTC portals, and sets them",
-		Example: example,
+		Name:     "xrtc",
+		Summary:  "gets items from XRTC portals, and sets them",
+		Delivery: "at least once while the portal's ring holds the item; what a ring lost is counted",
+		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			Mode: "stream", Interval: time.Second, Schedule: "FIFO", Decode: "auto", Buffer: 4 << 20,
 		}, keys.openSource),

@@ -18,11 +18,12 @@ var example string
 // Connector describes sqlite: rows as messages, and messages as rows.
 func Connector() bridge.Connector {
 	return bridge.Connector{
-		Name:    "sqlite",
-		Summary: "rows of a table in a SQLite database",
-		Example: example,
-		Source:  bridge.NewOpener(defaultSource, openSource),
-		Sink:    bridge.NewOpener(SinkSettings{Table: "messages"}, openSink),
+		Name:     "sqlite",
+		Summary:  "rows of a table in a SQLite database",
+		Delivery: "each message is one row, however often it comes; rows are read on from the last one acknowledged",
+		Example:  example,
+		Source:   bridge.NewOpener(defaultSource, openSource),
+		Sink:     bridge.NewOpener(SinkSettings{Table: "messages"}, openSink),
 	}
 }
 

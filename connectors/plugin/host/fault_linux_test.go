@@ -585,7 +585,7 @@ func TestS20WhatAPluginGets(t *testing.T) {
 	}
 	defer inherited.Close()
 	p := plugintest.Load(t, host.Settings{Env: []string{"PASSED", "SET=x", "UNSET"}, Limits: host.Limits{Files: 100}})
-	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Report: true}, bridgetest.Env(t, "test-from"))
+	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Report: true, Secret: bridge.NewSecret("open sesame")}, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -594,7 +594,16 @@ func TestS20WhatAPluginGets(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = source.Close()
+	// S23: a secret of its settings comes by a call, not where others could see it.
+	for _, name := range []string{"environ", "cmdline"} {
+		if strings.Contains(read(fmt.Sprintf("/proc/%d/%s", p.PID(), name)), "open sesame") {
+			t.Errorf("the secret is in %s", name)
+		}
+	}
 	report := string(batch[0].Payload)
+	if !strings.Contains(report, "secret open sesame\n") {
+		t.Error("the secret did not arrive")
+	}
 	var env []string
 	for line := range strings.Lines(report) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "env "); ok {

@@ -234,6 +234,7 @@ func (p *Plugin) describe(ctx context.Context) error {
 
 func (p *Plugin) connector(info *pluginpb.ConnectorInfo) (bridge.Connector, error) {
 	c := bridge.Connector{Name: info.GetName(), Summary: clean(info.GetSummary(), 200), Example: text(info.GetExample())}
+	c.Delivery = delivery(info.GetSource(), info.GetStep(), info.GetSink())
 	var errs []error
 	settings := func(role string, r *pluginpb.RoleInfo) (func() any, bool) {
 		if r == nil {
@@ -258,6 +259,17 @@ func (p *Plugin) connector(info *pluginpb.ConnectorInfo) (bridge.Connector, erro
 		errs = append(errs, errors.New("it can be neither source nor sink nor step"))
 	}
 	return c, errors.Join(errs...)
+}
+
+// delivery joins what is said of the roles.
+func delivery(roles ...*pluginpb.RoleInfo) string {
+	var all []string
+	for _, r := range roles {
+		if said := clean(r.GetDelivery(), 200); said != "" && !slices.Contains(all, said) {
+			all = append(all, said)
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // text makes several lines for people of what a plugin says.

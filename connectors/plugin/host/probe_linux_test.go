@@ -47,6 +47,7 @@ type sourceSettings struct {
 	Tick    time.Duration `yaml:"tick"`    // else one message after this time
 	Journal string        `yaml:"journal"` // file with the number of acked messages; what is not acked comes again
 	Report  bool          `yaml:"report"`
+	Secret  bridge.Secret `yaml:"secret"`
 	Hang    string        `yaml:"hang" enum:"read|open|close"`
 	Fail    string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
 	Huge    bool          `yaml:"huge"` // a batch of more messages than are allowed
@@ -98,7 +99,7 @@ func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error
 		return make(bridge.Batch, p.env.MaxBatch+1), none, nil
 	case p.s.Report && p.next == 0:
 		p.next++
-		return bridge.Batch{{Payload: []byte(report())}}, none, nil
+		return bridge.Batch{{Payload: []byte(report() + "secret " + p.s.Secret.Reveal() + "\n")}}, none, nil
 	}
 	select {
 	case <-p.tick.C:
