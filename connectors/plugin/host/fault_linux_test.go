@@ -759,7 +759,7 @@ func TestF20SwapRace(t *testing.T) {
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("the wrong program was executed")
 	}
-	t.Logf("refused %d of 100", refused)
+	t.Logf("refused %d times", refused)
 }
 
 // Names cannot lead out of a folder.

@@ -43,7 +43,7 @@ const crashWindow = time.Minute
 // Back-off between starts after crashes in a row.
 const (
 	firstWait = 50 * time.Millisecond
-	longWait  = 2 * time.Second
+	longWait  = time.Second
 )
 
 // Connectors returns the connectors of the plugin.

@@ -110,7 +110,10 @@ func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error
 			if err != nil || p.s.Journal == "" {
 				return err
 			}
-			return os.WriteFile(p.s.Journal, []byte(strconv.Itoa(upto)), 0o600)
+			if err := os.WriteFile(p.s.Journal+".new", []byte(strconv.Itoa(upto)), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(p.s.Journal+".new", p.s.Journal) // we may be killed at any moment
 		}, nil
 	case <-p.closed:
 		return nil, nil, errors.New("closed")
