@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
 )
@@ -305,10 +306,7 @@ func TestExpectContinue(t *testing.T) {
 
 // The lines of the documentation, typed into a shell.
 func TestCurl(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("there is no curl")
-	}
+	curl := bridgetest.Program(t, "curl")
 	s := xrtctest.Start(t, config(t, nil))
 	jar := t.TempDir() + "/cookies"
 	run := func(args ...string) string {
