@@ -52,7 +52,12 @@ func (c *Client) call(ctx context.Context, u *url.URL, header http.Header, body 
 		if u == c.to.get {
 			s.read.Store(true)
 		}
-		resp, err := c.post(ctx, u, text, header, s.cookie(c.to, u))
+		h := s.kept(c.to, u)
+		if header != nil {
+			h = maps.Clone(h)
+			maps.Copy(h, header)
+		}
+		resp, err := c.post(ctx, u, text, h)
 		if err == nil {
 			s.keep(c.to, u, resp)
 			if err = read(resp); err == nil {
@@ -151,24 +156,17 @@ func overdue(ctx context.Context, d time.Duration) bool {
 	return ok && time.Until(deadline) < d
 }
 
-// post sends one request and returns whatever answer comes.
-func (c *Client) post(ctx context.Context, u *url.URL, body []byte, header http.Header, cookie string) (*http.Response, error) {
+// post sends one request and returns whatever answer comes. It does not change header.
+func (c *Client) post(ctx context.Context, u *url.URL, body []byte, header http.Header) (*http.Response, error) {
 	switch {
 	case c.closed.Err() != nil:
 		return nil, ErrClosed
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	h := make(http.Header, 4)
-	maps.Copy(h, header)
-	h["Content-Type"] = jsonType
-	h["User-Agent"] = userAgent
-	if cookie != "" {
-		h["Cookie"] = []string{cookie}
-	}
 	reader := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	req := (&http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(body)), GetBody: reader,
 	}).WithContext(ctx)
@@ -194,9 +192,3 @@ func (c *Client) reason(ctx context.Context, err error) error {
 
 // errLate says that an answer did not come in time.
 var errLate = errors.New("no answer in time")
-
-// Shared by all requests, and never changed.
-var (
-	jsonType  = []string{"application/json"}
-	userAgent = []string{"xrtc-go/1"}
-)

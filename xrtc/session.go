@@ -23,8 +23,8 @@ type session struct {
 	began  time.Time
 	limits Limits
 	jar    *cookiejar.Jar
-	set    atomic.Pointer[string] // the cookies that go to the set URL
-	get    atomic.Pointer[string] // and to the get URL, which may be elsewhere
+	set    atomic.Pointer[http.Header] // what goes to the set URL, cookies among it; shared by requests and never changed
+	get    atomic.Pointer[http.Header] // and to the get URL, which may be elsewhere
 	read   atomic.Bool            // there was a get, so that it does not begin with all that is held
 }
 
@@ -39,25 +39,33 @@ func (s *session) keep(to *resolved, from *url.URL, resp *http.Response) {
 	s.get.Store(s.header(to.get))
 }
 
-func (s *session) header(to *url.URL) *string {
+func (s *session) header(to *url.URL) *http.Header {
+	h := plainHeader()
 	var pairs []string
 	for _, c := range s.jar.Cookies(to) {
 		pairs = append(pairs, c.Name+"="+c.Value)
 	}
-	text := strings.Join(pairs, "; ")
-	return &text
+	if len(pairs) > 0 {
+		h["Cookie"] = []string{strings.Join(pairs, "; ")}
+	}
+	return &h
 }
 
-// cookie returns the cookies for a URL of to.
-func (s *session) cookie(to *resolved, u *url.URL) string {
+// plainHeader returns what goes with every request.
+func plainHeader() http.Header {
+	return http.Header{"Content-Type": {"application/json"}, "User-Agent": {"xrtc-go/1"}}
+}
+
+// kept returns the header for a URL of to, nil if there is none.
+func (s *session) kept(to *resolved, u *url.URL) http.Header {
 	kept := &s.set
 	if u == to.get {
 		kept = &s.get
 	}
-	if text := kept.Load(); text != nil {
-		return *text
+	if h := kept.Load(); h != nil {
+		return *h
 	}
-	return ""
+	return nil
 }
 
 // loggedIn returns a session other than old, logging in if there is none. One goroutine logs in, and the
@@ -136,7 +144,7 @@ func (c *Client) loginOnce(ctx context.Context) (*session, error) {
 	if s.jar, err = cookiejar.New(nil); err != nil {
 		return nil, err
 	}
-	resp, err := c.post(ctx, c.to.login, body, nil, "")
+	resp, err := c.post(ctx, c.to.login, body, plainHeader())
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +156,7 @@ func (c *Client) loginOnce(ctx context.Context) (*session, error) {
 	defer answers.Put(answer)
 	s.keep(c.to, c.to.login, resp)
 	for _, u := range []*url.URL{c.to.set, c.to.get} {
-		if s.cookie(c.to, u) == "" {
+		if s.kept(c.to, u)["Cookie"] == nil {
 			return nil, fmt.Errorf("%s set no cookie that goes to %s: they must have the same host", show(c.to.login), show(u))
 		}
 	}
