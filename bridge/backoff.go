@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -15,13 +16,16 @@ const (
 )
 
 // backoff counts failures in a row. The zero value is ready.
-type backoff struct{ attempt int }
+type backoff struct {
+	first, most time.Duration // 0 means backoffFirst and backoffMost
+	attempt     int
+}
 
 // next returns the number of the failed attempt, from 1, and how long to wait.
 func (b *backoff) next() (attempt int, wait time.Duration) {
-	d := backoffMost
-	if b.attempt < 6 {
-		d = min(d, backoffFirst<<b.attempt)
+	d := cmp.Or(b.most, backoffMost)
+	if b.attempt < 16 {
+		d = min(d, cmp.Or(b.first, backoffFirst)<<b.attempt)
 	}
 	b.attempt++
 	return b.attempt, d/2 + rand.N(d/2)

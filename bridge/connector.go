@@ -39,7 +39,8 @@ type Sink interface {
 	//
 	// After an error the engine closes the instance and writes the rest of the
 	// batch to a new one. An error wrapped by [Permanent] says that message n itself can
-	// never be delivered here.
+	// never be delivered here, and nothing of the instance, which goes on being used if the
+	// pipeline is configured to leave such messages out.
 	//
 	// Write must not change the batch, nor keep it or its payloads after it returned. It is
 	// called from several goroutines at once only if the pipeline sets

@@ -18,13 +18,21 @@ const openTimeout = 30 * time.Second
 type output struct {
 	endpoint Endpoint[Sink]
 	env      Env
+	onError  *undertaker
 
 	delivered atomic.Bool  // something, since the last failure
-	dropped   atomic.Int64 // messages that Write left out and counts as delivered
+	dropped   atomic.Int64 // messages that Write left out and counts as delivered, or that onError dropped
+	buried    atomic.Int64 // messages that became dead letters
 
 	mu      sync.Mutex // held while opening, so that one goroutine opens and the others wait
 	sink    Sink       // nil: not open
 	backoff backoff
+}
+
+func newOutput(e Endpoint[Sink], env Env, u *undertaker) *output {
+	o := &output{endpoint: e, env: env, onError: u, backoff: backoff{first: u.FirstWait, most: u.LongestWait}}
+	o.env.Dropped = func(n int) { o.dropped.Add(int64(n)) }
+	return o
 }
 
 // open returns the open instance, or opens one, trying again until it works,
@@ -76,6 +84,7 @@ func (o *output) replace(ctx context.Context, s Sink, cause error) {
 // says that ctx was done.
 func (o *output) write(ctx context.Context, b Batch) (int, error) {
 	done := 0
+	var failed failure // of message done
 	for done < len(b) {
 		s, err := o.open(ctx)
 		if ctx.Err() != nil {
@@ -91,20 +100,31 @@ func (o *output) write(ctx context.Context, b Batch) (int, error) {
 		done += n
 		if n > 0 {
 			o.delivered.Store(true)
+			failed = failure{}
 		}
 		switch {
 		case done == len(b):
 			return done, nil // whatever err says, every message is delivered
-		case IsPermanent(err):
-			return done, fmt.Errorf("%s sink: message with topic %q, %d bytes: %w", o.endpoint.Type, b[done].Topic, len(b[done].Payload), err)
-		case ctx.Err() != nil:
+		case ctx.Err() != nil && !IsPermanent(err):
 			return done, context.Cause(ctx)
 		case err == nil && n > 0:
 			continue
 		case err == nil:
 			err = errors.New("nothing was written, without an error")
 		}
-		o.replace(ctx, s, err)
+		failed.note(err)
+		if !o.onError.final(failed) {
+			o.replace(ctx, s, err)
+			continue
+		}
+		if err := o.onError.bury(ctx, o, &b[done], failed); err != nil {
+			return done, err
+		}
+		done++
+		if !IsPermanent(err) {
+			o.replace(ctx, s, err)
+		}
+		failed = failure{}
 	}
 	return done, nil
 }

@@ -30,6 +30,9 @@ type Pipeline struct {
 	Steps []Endpoint[Step]
 	To    []Endpoint[Sink]
 
+	// OnError says what becomes of messages that a sink cannot take.
+	OnError OnError
+
 	// MaxInFlight is how many batches are written at once. 0 means 1, which keeps
 	// the messages in order. Batches are settled in the order of reading anyway.
 	MaxInFlight int

@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type run struct {
 	env      Env
 	stop     func() // ends reading, of all sources
 	outputs  []*output
+	dead     *output // for dead letters, nil if there are none
 	steps    []Step
 	identity *identity // nil: no sink needs IDs
 
@@ -43,10 +46,14 @@ func (p *Pipeline) newRun(env Env, stop func()) *run {
 	}
 	env.Dropped = p.counters.lost
 	r := &run{Pipeline: p, env: env, stop: stop, slots: make(chan struct{}, max(1, p.MaxInFlight))}
+	u := &undertaker{OnError: p.OnError, pipeline: p.Name}
 	for i, e := range p.To {
-		o := &output{endpoint: e, env: r.place(e.Type, "to", i, len(p.To))}
-		o.env.Dropped = func(n int) { o.dropped.Add(int64(n)) }
-		r.outputs = append(r.outputs, o)
+		r.outputs = append(r.outputs, newOutput(e, r.place(e.Type, "to", i, len(p.To)), u))
+	}
+	if p.OnError.Then == FateDeadLetter {
+		// What it cannot take stops the pipeline.
+		u.dead = newOutput(p.OnError.DeadLetter, r.place(p.OnError.DeadLetter.Type, "dead", 0, 1), &undertaker{pipeline: p.Name})
+		r.dead = u.dead
 	}
 	return r
 }
@@ -126,7 +133,7 @@ func (r *run) open(ctx context.Context) error {
 		}
 		r.steps = append(r.steps, s)
 	}
-	for _, o := range r.outputs {
+	for _, o := range r.allOutputs() {
 		s, err := o.open(ctx)
 		if err != nil {
 			return err
@@ -139,9 +146,17 @@ func (r *run) open(ctx context.Context) error {
 }
 
 func (r *run) closeOutputs() {
-	for _, o := range r.outputs {
+	for _, o := range r.allOutputs() {
 		o.close()
 	}
+}
+
+// allOutputs returns the sinks, and that for dead letters if there is one.
+func (r *run) allOutputs() []*output {
+	if r.dead == nil {
+		return r.outputs
+	}
+	return append(slices.Clip(r.outputs), r.dead)
 }
 
 // process runs the steps over b. It is called in turn. An error has stopped reading.
@@ -174,20 +189,23 @@ func (r *run) deliver(ctx context.Context, b Batch) error {
 		return nil
 	}
 	n, err := r.write(ctx, b)
-	dropped := r.takeDropped(n)
+	buried := r.take(n, func(o *output) *atomic.Int64 { return &o.buried })
+	dropped := r.take(n-buried, func(o *output) *atomic.Int64 { return &o.dropped })
+	r.counters.settle(&r.counters.deadLettered, buried)
 	r.counters.settle(&r.counters.dropped, dropped)
-	r.counters.settle(&r.counters.delivered, n-dropped)
+	r.counters.settle(&r.counters.delivered, n-buried-dropped)
 	return err
 }
 
-// takeDropped returns how many of n messages that all sinks accepted were left out by one of
-// them. What more they told belongs to a batch that is being written at the same time.
-func (r *run) takeDropped(n int) int {
+// take returns how many of n messages that all sinks accepted went into that count at one of
+// them. What more is there belongs to a batch that is being written at the same time.
+func (r *run) take(n int, count func(*output) *atomic.Int64) int {
 	most := 0
 	for _, o := range r.outputs {
-		told := int(o.dropped.Swap(0))
+		c := count(o)
+		told := int(c.Swap(0))
 		if told > n {
-			o.dropped.Add(int64(told - n))
+			c.Add(int64(told - n))
 			told = n
 		}
 		most = max(most, told)

@@ -25,7 +25,7 @@ type session struct {
 	jar    *cookiejar.Jar
 	set    atomic.Pointer[http.Header] // what goes to the set URL, cookies among it; shared by requests and never changed
 	get    atomic.Pointer[http.Header] // and to the get URL, which may be elsewhere
-	read   atomic.Bool            // there was a get, so that it does not begin with all that is held
+	read   atomic.Bool                 // there was a get, so that it does not begin with all that is held
 }
 
 // keep takes the cookies of an answer: a load balancer may set others with each.

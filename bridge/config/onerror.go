@@ -1,0 +1,58 @@
+package config
+
+import (
+	"reflect"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// retry is how often and at which distance a message is tried.
+type retry struct {
+	Max         int           `yaml:"max" min:"0"`
+	Initial     time.Duration `yaml:"initial"`
+	MaxInterval time.Duration `yaml:"max_interval"`
+}
+
+var (
+	onErrorKeys = []string{"retry", "then", "dead_letter"}
+	fates       = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop, "dead_letter": bridge.FateDeadLetter}
+)
+
+// onError reads what becomes of messages that a sink cannot take.
+func (d *document) onError(p *bridge.Pipeline, n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, "on_error must be a mapping, not "+kind(n), "write {then: dead_letter, dead_letter: {CONNECTOR: {…}}}")
+		return
+	}
+	w := &walker{document: d}
+	var then, letters *yaml.Node
+	d.pairs(n, func(key, value *yaml.Node) {
+		switch key.Value {
+		case "retry":
+			var r retry
+			w.value(value, reflect.ValueOf(&r).Elem(), &field{name: "retry"})
+			p.OnError.Tries, p.OnError.FirstWait, p.OnError.LongestWait = r.Max, r.Initial, r.MaxInterval
+		case "then":
+			var text string
+			then = value
+			w.value(value, reflect.ValueOf(&text).Elem(), &field{name: "then", enum: []string{"stop", "drop", "dead_letter"}})
+			p.OnError.Then = fates[text]
+		case "dead_letter":
+			letters = value
+			if e, ok := build(d, value, sink, instance(p, "dead", 0)); ok {
+				p.OnError.DeadLetter = e
+			}
+		default:
+			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorKeys))
+		}
+	})
+	switch dead := p.OnError.Then == bridge.FateDeadLetter; {
+	case dead && letters == nil:
+		d.fail(then, "the key dead_letter is missing", "write dead_letter: {CONNECTOR: {…}}")
+	case !dead && letters != nil && then == nil:
+		d.fail(letters, "dead_letter is not used", "write then: dead_letter, too")
+	}
+}

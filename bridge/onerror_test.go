@@ -1,0 +1,187 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// picky takes each message but those that it never takes, and those that it does not take at first.
+type picky struct {
+	mu    sync.Mutex // guards the rest
+	taken []string
+	tries map[string]int
+
+	never  func(payload string) bool
+	passes int // failures until a message that ends in 7 is taken
+	down   int // failures of any kind of the next writes
+}
+
+func (p *picky) Write(_ context.Context, b bridge.Batch) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, m := range b {
+		text := string(m.Payload)
+		if p.down > 0 {
+			p.down--
+			return i, errors.New("out of order")
+		}
+		p.tries[text]++
+		if p.never != nil && p.never(text) {
+			return i, bridge.Permanent(errors.New("poison"))
+		}
+		if strings.HasSuffix(text, "7") && p.tries[text] <= p.passes {
+			return i, errors.New("not now")
+		}
+		p.taken = append(p.taken, text)
+	}
+	return len(b), nil
+}
+
+func (*picky) Close() error { return nil }
+
+func to(s bridge.Sink) bridge.Endpoint[bridge.Sink] {
+	return bridge.Endpoint[bridge.Sink]{Type: "picky", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return s, nil }}
+}
+
+// numbers is a source of so many messages; settled is how many were acknowledged.
+type numbers struct {
+	n, next, settled int
+	refused          error
+}
+
+func (s *numbers) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
+	if s.next == s.n {
+		return nil, nil, errEOF
+	}
+	var b bridge.Batch
+	for len(b) < 100 && s.next < s.n {
+		b = append(b, bridge.Message{ID: "id" + strconv.Itoa(s.next), Topic: "t", Payload: []byte(strconv.Itoa(s.next)), Header: map[string]string{"k": "v"}})
+		s.next++
+	}
+	return b, func(_ context.Context, err error) error {
+		if err == nil {
+			s.settled += len(b)
+		} else {
+			s.refused = err
+		}
+		return nil
+	}, nil
+}
+
+func (*numbers) Close() error { return nil }
+
+func pipeline(s *numbers, p *bridge.Pipeline) *bridge.Pipeline {
+	p.Name = "test"
+	p.From = []bridge.Endpoint[bridge.Source]{{Type: "numbers", Open: func(context.Context, bridge.Env) (bridge.Source, error) { return s, nil }}}
+	if p.OnError.FirstWait == 0 {
+		p.OnError.FirstWait, p.OnError.LongestWait = time.Microsecond, time.Millisecond
+	}
+	return p
+}
+
+// F22: of 10,000 messages one in a hundred never passes, and one in ten at the third attempt: each is delivered once or
+// becomes a dead letter, with what is known about it.
+func TestF22PoisonMessages(t *testing.T) {
+	const n = 10_000
+	poison := func(text string) bool { return strings.HasSuffix(text, "13") }
+	sink := &picky{tries: make(map[string]int), never: poison, passes: 2}
+	dead := &picky{tries: make(map[string]int), down: 3} // it is down at first, too
+	s := &numbers{n: n}
+	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}})
+	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := bridge.Ledger{Received: n, Delivered: n - n/100, DeadLettered: n / 100}
+	if l := p.Ledger(); l != want {
+		t.Errorf("the ledger is %+v, want %+v", l, want)
+	}
+	if s.settled != n || len(sink.taken) != n-n/100 || len(dead.taken) != n/100 {
+		t.Errorf("%d settled, %d delivered, %d dead letters", s.settled, len(sink.taken), len(dead.taken))
+	}
+	for i, text := range sink.taken[:len(sink.taken)-1] {
+		a, _ := strconv.Atoi(text)
+		b, _ := strconv.Atoi(sink.taken[i+1])
+		if b <= a {
+			t.Fatalf("%d came after %d", b, a)
+		}
+	}
+	var d bridge.DeadLetter
+	if err := json.Unmarshal([]byte(dead.taken[0]), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Reason != "poison" || d.Pipeline != "test" || d.Sink != "picky" || d.Attempts != 1 || d.ID != "id13" || d.Topic != "t" ||
+		d.Header["k"] != "v" || d.Payload != "13" || d.First.IsZero() || d.Last.IsZero() {
+		t.Errorf("the first dead letter is %+v", d)
+	}
+}
+
+func TestF22RetryIsExact(t *testing.T) {
+	sink := &picky{tries: make(map[string]int), passes: 1000}
+	s := &numbers{n: 100}
+	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{Tries: 4, Then: bridge.FateDrop}})
+	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l, want := p.Ledger(), (bridge.Ledger{Received: 100, Delivered: 90, Dropped: 10}); l != want || s.settled != 100 {
+		t.Errorf("the ledger is %+v, want %+v; %d settled", l, want, s.settled)
+	}
+	for text, n := range sink.tries {
+		if want := 1; strings.HasSuffix(text, "7") && n != 4 || !strings.HasSuffix(text, "7") && n != want {
+			t.Errorf("message %s was tried %d times", text, n)
+		}
+	}
+}
+
+// Where dead letters cannot be written, nothing is acknowledged; and without them the pipeline stops at the message.
+func TestF22StopsWithTheReason(t *testing.T) {
+	poison := func(text string) bool { return text == "150" }
+	refuses := &picky{tries: make(map[string]int), never: func(string) bool { return true }}
+	for name, c := range map[string]struct {
+		onError bridge.OnError
+		want    string
+	}{
+		"stop":                        {bridge.OnError{}, `picky sink: message with topic "t", 3 bytes: poison`},
+		"dead letters are refused":    {bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(refuses)}, "dead letter: picky sink"},
+		"stop after so many attempts": {bridge.OnError{Tries: 3}, `message with topic "t", 1 bytes: not now`},
+	} {
+		sink := &picky{tries: make(map[string]int), never: poison}
+		if c.onError.Tries > 0 {
+			sink.passes = 10
+		}
+		s := &numbers{n: 1000}
+		p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: c.onError})
+		err := p.Run(t.Context(), bridge.Env{}, nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) || s.refused == nil {
+			t.Errorf("%s: %v, want %q; refused: %v", name, err, c.want, s.refused)
+		}
+		if l := p.Ledger(); !l.Balanced() || l.DeadLettered != 0 || l.InFlight == 0 {
+			t.Errorf("%s: the ledger is %+v", name, l)
+		}
+	}
+}
+
+// With two sinks a message that one of them cannot take is counted once.
+func TestF22SeveralSinks(t *testing.T) {
+	poison := func(text string) bool { return strings.HasSuffix(text, "3") }
+	a, b := &picky{tries: make(map[string]int), never: poison}, &picky{tries: make(map[string]int)}
+	dead := &picky{tries: make(map[string]int)}
+	s := &numbers{n: 1000}
+	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(a), to(b)}, OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}, MaxInFlight: 4})
+	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l := p.Ledger(); l.DeadLettered != 100 || l.Delivered != 900 || len(a.taken) != 900 || len(b.taken) != 1000 || len(dead.taken) != 100 {
+		t.Errorf("the ledger is %+v; %d, %d, %d", l, len(a.taken), len(b.taken), len(dead.taken))
+	}
+}
+
+var errEOF = io.EOF
