@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -22,6 +24,10 @@ type OnError struct {
 
 	// Then is what happens to a message that failed for good.
 	Then Fate
+
+	// Most is how many of the last Window messages may fail for good at one sink; one more stops the pipeline, since then it
+	// is not the messages that are wrong. 0 means any number. Window is 100 if it is 0.
+	Most, Window int
 
 	// DeadLetter is where it goes if Then is [FateDeadLetter], as a [DeadLetter].
 	DeadLetter Endpoint[Sink]
@@ -107,6 +113,10 @@ func (u *undertaker) final(f failure) bool {
 func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if n := u.recent(o); u.Most > 0 && n > u.Most {
+		return Permanent(fmt.Errorf("%s sink: %d of the last %d messages could not be delivered, and %d may be; the last one, with topic %q: %w",
+			o.endpoint.Type, n, u.window(), u.Most, m.Topic, f.err))
+	}
 	switch u.Then {
 	case FateStop:
 	case FateDrop:
@@ -129,6 +139,15 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 	}
 	return Permanent(fmt.Errorf("%s sink: message with topic %q, %d bytes: %w", o.endpoint.Type, m.Topic, len(m.Payload), f.err))
 }
+
+// recent counts one more message of o that failed for good, and returns how many of the last ones did.
+func (u *undertaker) recent(o *output) int {
+	at := o.seen.Add(1)
+	o.failures = append(slices.DeleteFunc(o.failures, func(f int64) bool { return f <= at-int64(u.window()) }), at)
+	return len(o.failures)
+}
+
+func (u *undertaker) window() int { return cmp.Or(u.Window, 100) }
 
 // tell logs drops, at most one line a second.
 func (u *undertaker) tell(ctx context.Context, o *output, m *Message, f failure) {

@@ -169,6 +169,42 @@ func TestF22StopsWithTheReason(t *testing.T) {
 	}
 }
 
+// The pipeline stops exactly at the message that is one too many of those before it.
+func TestF22Threshold(t *testing.T) {
+	for _, c := range []struct {
+		poison func(n int) bool
+		stops  int // at this message; -1: it does not
+	}{
+		{func(n int) bool { return n%20 == 0 }, -1},                       // 5 of 100
+		{func(n int) bool { return n%20 == 0 || n == 501 }, 501},          // 6 of 100
+		{func(n int) bool { return n >= 300 }, 305},                       // a burst
+		{func(n int) bool { return n%100 < 5 }, -1},                       // 5, and 95 that are well
+		{func(n int) bool { return n%100 < 5 || n == 499 }, 499},          // the oldest is just within
+		{func(n int) bool { return n >= 100 && n%100 < 5 || n == 0 }, -1}, // the window has not begun
+	} {
+		sink := &picky{tries: make(map[string]int), never: func(text string) bool {
+			n, _ := strconv.Atoi(text)
+			return c.poison(n)
+		}}
+		dead := &picky{tries: make(map[string]int)}
+		s := &numbers{n: 1000}
+		p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{
+			Then: bridge.FateDeadLetter, DeadLetter: to(dead), Most: 5, Window: 100,
+		}})
+		err := p.Run(t.Context(), bridge.Env{}, nil)
+		taken := len(sink.taken) + len(dead.taken)
+		switch {
+		case c.stops < 0 && (err != nil || taken != 1000):
+			t.Errorf("it ended with %v after %d messages", err, taken)
+		case c.stops >= 0 && (err == nil || taken != c.stops || !strings.Contains(err.Error(), "6 of the last 100 messages could not be delivered, and 5 may be")):
+			t.Errorf("it ended with %v after %d messages, want %d", err, taken, c.stops)
+		}
+		if l := p.Ledger(); !l.Balanced() {
+			t.Errorf("the ledger is %+v", l)
+		}
+	}
+}
+
 // With two sinks a message that one of them cannot take is counted once.
 func TestF22SeveralSinks(t *testing.T) {
 	poison := func(text string) bool { return strings.HasSuffix(text, "3") }

@@ -23,6 +23,8 @@ type output struct {
 	delivered atomic.Bool  // something, since the last failure
 	dropped   atomic.Int64 // messages that Write left out and counts as delivered, or that onError dropped
 	buried    atomic.Int64 // messages that became dead letters
+	seen      atomic.Int64 // messages that were delivered or failed for good
+	failures  []int64      // numbers of the latest ones that failed for good; guarded by onError.mu
 
 	mu      sync.Mutex // held while opening, so that one goroutine opens and the others wait
 	sink    Sink       // nil: not open
@@ -99,6 +101,7 @@ func (o *output) write(ctx context.Context, b Batch) (int, error) {
 		}
 		done += n
 		if n > 0 {
+			o.seen.Add(int64(n))
 			o.delivered.Store(true)
 			failed = failure{}
 		}

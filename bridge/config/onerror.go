@@ -16,8 +16,14 @@ type retry struct {
 	MaxInterval time.Duration `yaml:"max_interval"`
 }
 
+// threshold is how many messages may fail for good.
+type threshold struct {
+	Most   int `yaml:"most,required" min:"1"`
+	Window int `yaml:"window" min:"1" max:"100000"`
+}
+
 var (
-	onErrorKeys = []string{"retry", "then", "dead_letter"}
+	onErrorKeys = []string{"retry", "then", "dead_letter", "threshold"}
 	fates       = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop, "dead_letter": bridge.FateDeadLetter}
 )
 
@@ -35,6 +41,13 @@ func (d *document) onError(p *bridge.Pipeline, n *yaml.Node) {
 			var r retry
 			w.value(value, reflect.ValueOf(&r).Elem(), &field{name: "retry"})
 			p.OnError.Tries, p.OnError.FirstWait, p.OnError.LongestWait = r.Max, r.Initial, r.MaxInterval
+		case "threshold":
+			t := threshold{Window: 100}
+			w.value(value, reflect.ValueOf(&t).Elem(), &field{name: "threshold"})
+			if t.Most >= t.Window && w.failed == 0 {
+				d.fail(value, "threshold: most must be less than window", "")
+			}
+			p.OnError.Most, p.OnError.Window = t.Most, t.Window
 		case "then":
 			var text string
 			then = value
