@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -134,7 +135,14 @@ func (p *Plugin) crashed(reason error) {
 
 func (p *Plugin) start() (*process, error) {
 	program, err := p.prepare()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // it may be on its way, as in an update
+		err = fmt.Errorf("plugin %q: %w", p.Name, err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.crashed(err)
+		return nil, err
+	case err != nil:
 		return nil, bridge.Permanent(fmt.Errorf("plugin %q: %w", p.Name, err))
 	}
 	began := time.Now()

@@ -47,6 +47,7 @@ type child struct {
 	readers sync.WaitGroup
 	kill    sync.Once
 	killed  atomic.Bool
+	reaped  atomic.Bool // the number of the process may be another's from then on
 }
 
 var _ runner.Runner = (*child)(nil)
@@ -114,6 +115,7 @@ func (c *child) spawn(build func() *exec.Cmd) error {
 		c.readers.Go(func() { c.log.copy("stderr", c.stderr) })
 		started <- nil
 		c.status = cmd.Wait()
+		c.reaped.Store(true)
 		c.killGroup() // what it has left behind
 		// Somebody who left the group may hold the other ends.
 		soon := time.Now().Add(time.Second)
@@ -190,7 +192,9 @@ func (c *child) Wait(context.Context) error {
 func (c *child) Kill(context.Context) error {
 	c.kill.Do(func() {
 		c.killed.Store(true)
-		c.killGroup()
+		if !c.reaped.Load() {
+			c.killGroup()
+		}
 		<-c.exited
 	})
 	return nil
