@@ -127,12 +127,12 @@ func (c *Client) Set(ctx context.Context, items ...Item) (time.Time, error) {
 	size := wire.SetOverhead
 	for i := range items {
 		if err := checkItem(&items[i]); err != nil {
-			return time.Time{}, fmt.Errorf("set: %w: %w", errRequest, err)
+			return time.Time{}, fmt.Errorf("set: %w: %w", ErrRequest, err)
 		}
 		size += wire.SetItemSize(items[i].PortalID, items[i].Payload)
 	}
 	if len(items) == 0 {
-		return time.Time{}, fmt.Errorf("set: %w: there are no items", errRequest)
+		return time.Time{}, fmt.Errorf("set: %w: there are no items", ErrRequest)
 	}
 	body := wire.AppendSet(make([]byte, 0, size))
 	for i := range items {
@@ -173,7 +173,7 @@ func (c *Client) checkSize(body []byte) error {
 // error than [Error] the session may have had items that never arrived.
 func (c *Client) Get(ctx context.Context, r GetRequest) ([]Item, error) {
 	if err := r.check(); err != nil {
-		return nil, fmt.Errorf("get: %w: %w", errRequest, err)
+		return nil, fmt.Errorf("get: %w: %w", ErrRequest, err)
 	}
 	if r.Mode == Stream && len(r.Portals) > 0 {
 		r.Once, r.Schedule = true, cmp.Or(r.Schedule, LIFO)

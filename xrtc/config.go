@@ -116,7 +116,7 @@ func (c Config) resolve() (*resolved, error) {
 		if c.CredentialsFile != "" {
 			file = c.CredentialsFile
 		}
-		return nil, fmt.Errorf("%w: set ACCOUNT_ID and API_KEY in the environment or in the file %s, or give both in Config", ErrNoCredentials, file)
+		return nil, fmt.Errorf("%w: set ACCOUNT_ID and API_KEY in the environment or in the file %s, or give both", ErrNoCredentials, file)
 	}
 	r := &resolved{account: &account, key: &key}
 	for _, u := range []struct {
@@ -125,9 +125,9 @@ func (c Config) resolve() (*resolved, error) {
 		name  string
 		path  string
 	}{{&r.login, c.LoginURL, "LOGIN_URL", loginPath}, {&r.set, c.SetURL, "SET_URL", setPath}, {&r.get, c.GetURL, "GET_URL", getPath}} {
-		text := u.given
+		text, name := u.given, u.name
 		if text == "" && c.BaseURL != "" {
-			text = strings.TrimSuffix(c.BaseURL, "/") + u.path
+			text, name = strings.TrimSuffix(c.BaseURL, "/")+u.path, "base URL"
 		}
 		if text == "" {
 			text = first(env, connection, u.name)
@@ -136,7 +136,7 @@ func (c Config) resolve() (*resolved, error) {
 			text = DefaultBaseURL + u.path
 		}
 		if *u.to, err = parseURL(text); err != nil {
-			return nil, fmt.Errorf("%s: %w", u.name, err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
 		}
 	}
 	r.sizeMax, err = c.sizeMax(first(env, connection, "SERIALIZED_JSON_SIZE_MAX"))
@@ -192,7 +192,7 @@ func readFile(name string) (map[string]string, error) {
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("not a URL, which looks like https://api.xrtc.org" + loginPath)
+		return nil, errors.New("not a URL that begins with http:// or https://")
 	}
 	return u, nil
 }

@@ -163,7 +163,7 @@ func TestOpenRefusesBeforeItSends(t *testing.T) {
 		{name: "no credentials file", config: xrtc.Config{CredentialsFile: "no.env"}, want: "read no.env", is: fs.ErrNotExist},
 		{name: "no connection file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "no.env" }), want: "read no.env", is: fs.ErrNotExist},
 		{name: "not a dotenv file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "bad.env" }), want: "bad.env: not a dotenv file"},
-		{name: "not a URL", config: with(func(c *xrtc.Config) { c.BaseURL = "localhost:80" }), want: "LOGIN_URL: not a URL"},
+		{name: "not a URL", config: with(func(c *xrtc.Config) { c.BaseURL = "localhost:80" }), want: "base URL: not a URL"},
 		{name: "not HTTP", config: both, env: []string{"GET_URL=ftp://h/get"}, want: "GET_URL: not a URL"},
 		{name: "no number", config: both, env: []string{"SERIALIZED_JSON_SIZE_MAX=64k"}, want: "SERIALIZED_JSON_SIZE_MAX"},
 		{name: "no size", config: both, env: []string{"SERIALIZED_JSON_SIZE_MAX=0"}, want: "SERIALIZED_JSON_SIZE_MAX"},

@@ -46,6 +46,12 @@ var (
 	// ErrNoCredentials: neither Config nor environment nor file has an account id and a key.
 	ErrNoCredentials = errors.New("no credentials")
 
+	// ErrConfig: an address in Config, environment or file is none.
+	ErrConfig = errors.New("wrong configuration")
+
+	// ErrRequest: the server would refuse the request, so it was not sent.
+	ErrRequest = errors.New("invalid request")
+
 	// ErrTooLarge: the request is larger than a limit.
 	ErrTooLarge = errors.New("request too large")
 
@@ -91,7 +97,7 @@ func (e *Error) rate() bool {
 func IsTemporary(err error) bool {
 	var e *Error
 	switch {
-	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrNoCredentials), errors.Is(err, ErrTooLarge), errors.Is(err, errRequest):
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrNoCredentials), errors.Is(err, ErrConfig), errors.Is(err, ErrTooLarge), errors.Is(err, ErrRequest):
 		return false
 	case errors.As(err, &e):
 		return e.Status >= 500 || e.rate() || e.session() || e.Code == ErrTooFrequentLogin || e.Code == ErrQuotaExceeded
@@ -99,11 +105,8 @@ func IsTemporary(err error) bool {
 	return true
 }
 
-// errRequest marks requests that we refuse to send.
-var errRequest = errors.New("invalid request")
-
-// requestError is an errRequest in other words.
+// requestError is an ErrRequest in other words.
 type requestError string
 
 func (e requestError) Error() string        { return string(e) }
-func (e requestError) Is(target error) bool { return target == errRequest }
+func (e requestError) Is(target error) bool { return target == ErrRequest }

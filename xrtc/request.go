@@ -128,7 +128,7 @@ func (c *Client) pause(e *Error) time.Duration {
 	defer c.mu.Unlock()
 	if until.After(c.notBefore) {
 		c.notBefore = until
-		c.log.Debug("the server wants a pause", "wait", wait)
+		c.log.Debug("the server wants a pause", "wait", wait.String())
 	}
 	return wait
 }

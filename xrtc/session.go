@@ -127,7 +127,7 @@ func (c *Client) login(ctx context.Context, old *session) (*session, error) {
 		if e.RetryAfter > 0 {
 			wait = min(e.RetryAfter, maxPause)
 		}
-		c.log.DebugContext(ctx, "the server wants a pause before a login", "wait", wait)
+		c.log.InfoContext(ctx, "the server wants a pause before a login", "wait", wait.String())
 		if overdue(ctx, wait) {
 			return nil, err
 		}

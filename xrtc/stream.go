@@ -59,7 +59,7 @@ func (c *Client) StreamBatches(ctx context.Context, r GetRequest) iter.Seq2[[]It
 			err = errors.New("a stream needs to name its portals")
 		}
 		if err != nil {
-			yield(nil, fmt.Errorf("stream: %w: %w", errRequest, err))
+			yield(nil, fmt.Errorf("stream: %w: %w", ErrRequest, err))
 			return
 		}
 		every := r.Every

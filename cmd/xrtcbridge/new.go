@@ -17,12 +17,10 @@ import (
 )
 
 func newNew(s std) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "new",
 		Short: "Write the beginnings of a plugin",
-	}
-	cmd.AddCommand(newNewPlugin(s))
-	return cmd
+	}, newNewPlugin(s))
 }
 
 func newNewPlugin(s std) *cobra.Command {

@@ -18,12 +18,10 @@ import (
 )
 
 func newPlugins(s std, folders *pluginFolders) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "plugins",
 		Short: "List, check and lock connector plugins",
-	}
-	cmd.AddCommand(newPluginsList(s, folders), newPluginsCheck(s), newPluginsLock(s))
-	return cmd
+	}, newPluginsList(s, folders), newPluginsCheck(s), newPluginsLock(s))
 }
 
 func newPluginsList(s std, folders *pluginFolders) *cobra.Command {

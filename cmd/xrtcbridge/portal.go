@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 )
 
@@ -45,8 +47,23 @@ file xrtc.env, the address from --url, or from LOGIN_URL, SET_URL and GET_URL th
 	}
 	cmd.PersistentFlags().StringVar(&f.url, "url", "", "base URL of the server, such as http://localhost:28080")
 	cmd.PersistentFlags().StringVar(&f.envFile, "env-file", "", "dotenv file to read instead of xrtc.env")
-	cmd.AddCommand(newPortalSet(s, f), newPortalGet(s, f), newPortalWatch(s, f), newPortalStream(s, f))
-	return cmd
+	return group(cmd, newPortalSet(s, f), newPortalGet(s, f), newPortalWatch(s, f), newPortalStream(s, f), newPortalID(s))
+}
+
+func newPortalID(s std) *cobra.Command {
+	return &cobra.Command{
+		Use:   "id TEXT...",
+		Short: "Print the portal ids that portalid() makes of texts such as topics",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, texts []string) error {
+			for _, text := range texts {
+				if _, err := fmt.Fprintln(s.out, bridge.PortalID(text)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // add adds the flags to a command.
@@ -68,16 +85,19 @@ func (f *portalFlags) with(cmd *cobra.Command, limit time.Duration, do func(cont
 	}
 	c, err := xrtc.Open(ctx, xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile})
 	if errors.Is(err, xrtc.ErrNoCredentials) {
-		return failure{code: exitUsage, err: err, hint: "xrtcbridge server keys new >xrtc.env makes them for a server of your own"}
+		return failure{code: exitUsage, err: err, hint: "xrtcbridge server keys new >xrtc.env makes them for a server of your own, which --url names"}
 	}
 	if err == nil {
 		defer func() { _ = c.Close() }()
 		err = do(ctx, c)
 	}
-	if err != nil && !errors.As(err, new(failure)) {
-		err = failure{code: exitFailed, err: err}
+	switch {
+	case err == nil || errors.As(err, new(failure)):
+		return err
+	case errors.Is(err, xrtc.ErrConfig), errors.Is(err, xrtc.ErrRequest), errors.Is(err, os.ErrNotExist):
+		return failure{code: exitUsage, err: err}
 	}
-	return err
+	return failure{code: exitFailed, err: err}
 }
 
 func newPortalSet(s std, f *portalFlags) *cobra.Command {
@@ -169,7 +189,10 @@ func newPortalGet(s std, common *portalFlags) *cobra.Command {
 		Use:   "get [PORTAL...]",
 		Short: "Print the items of portals, or the latest of each portal",
 		Long: `get prints the items that the server holds in the portals. Without a portal it prints the latest item of
-every portal of the account.`,
+every portal of the account.
+
+With LIFO, the default, an answer has the newest items, 64 kB of them at most, and older ones that do not fit
+are passed over; --schedule FIFO prints all. Each command has a session of its own, so that what one has printed another prints again.`,
 		RunE: func(cmd *cobra.Command, portals []string) error {
 			return f.with(cmd, f.limit, func(ctx context.Context, c *xrtc.Client) error {
 				p := f.printer(s, portals)

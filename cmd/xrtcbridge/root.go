@@ -1,8 +1,28 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 )
+
+// group makes cmd one that has nothing but subcommands: alone it prints its help, and another word is a mistake.
+func group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(subcommands...)
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := cmd.CommandPath() + " --help lists its commands"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + near[0] + "?"
+		}
+		return failure{code: exitUsage, err: fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0]), hint: hint}
+	}
+	return cmd
+}
 
 func newRoot(s std) *cobra.Command {
 	root := &cobra.Command{

@@ -41,7 +41,15 @@ With --config it reads a file with the keys that embedded: xrtc: of a pipeline f
   accounts:
     AC0987654321012345: ["sha256:…"] # as xrtcbridge server keys new prints it
   limits: {portals_count_max: 50}    # change single limits of the profile
-  tls: {cert: server.pem, key: server.key}`,
+  tls: {cert: server.pem, key: server.key}
+
+A portal keeps its last 1000 items for an hour, in memory (limits: {ring_capacity: …, item_age_max: …}).
+With curl, where a session and what it has read are in a cookie:
+
+  curl -c jar http://localhost:28080/v1/auth/login -d '{"accountid":"AC…","apikey":"…"}'
+  curl -b jar http://localhost:28080/v1/item/set -d '{"items":[{"portalid":"kitchen","payload":"21.5"}]}'
+  curl -b jar http://localhost:28080/v1/item/get -d '{"portals":[{"portalid":"kitchen"}]}'
+  curl -N -b jar http://localhost:28080/v1/item/get -d '{"portals":[{"portalid":"kitchen"}],"mode":"stream"}'`,
 		Example: `  xrtcbridge server keys new >xrtc.env
   xrtcbridge server --account AC0987654321012345=abcdefghijklmnopqrstuvwxyz012345
   xrtcbridge server --config portals.yaml --profile public`,
@@ -155,11 +163,11 @@ goes into the file of the server, which needs the hash of the key only.`,
 				return failure{code: exitUsage, err: err}
 			}
 			text, key := server.NewKey()
-			_, err := fmt.Fprintf(s.out, "ACCOUNT_ID=%s\nAPI_KEY=%s\n# In the server's file: accounts: {%s: [%q]}\n", account, text, account, key)
+			_, err := fmt.Fprintf(s.out, "ACCOUNT_ID=%s\nAPI_KEY=%s\n# In the server's file: accounts: {%s: [%q]}\n"+
+				"# A client needs the address, too, or it asks the public service: --url, or the three lines that the server prints.\n", account, text, account, key)
 			return err
 		},
 	}
 	create.Flags().StringVar(&account, "account", "", "make a further key for this account")
-	cmd.AddCommand(create)
-	return cmd
+	return group(cmd, create)
 }

@@ -56,7 +56,7 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
 	}
 	letters, failed := s.letters(batch)
 	n := len(letters)
-	if s.set.Overflow == "conflate" {
+	if s.set.Overflow == "conflate" && s.limited() { // without a rate nothing comes too fast
 		letters = conflate(letters)
 	}
 	sent, undone, err := s.deliver(ctx, letters)

@@ -20,7 +20,7 @@
 //
 // What comes faster than that makes the source wait (overflow: block, the default), or is left out: with conflate
 // all but the newest message of each portal in a batch, with drop what comes behind the requests that the rate allows. The ledger counts
-// what was left out as dropped.
+// what was left out as dropped. Where there is no rate, conflate leaves nothing out.
 //
 // # Payloads
 //
