@@ -24,7 +24,8 @@ const (
 )
 
 // probe writes to a stream and reads it back. The server calls itself ready
-// and JetStream enabled even when its store does not work.
+// and JetStream enabled even when its store does not work. The stream stays: the server removes the folder of its account
+// some time after the last stream is deleted, under the feet of whoever makes the next one.
 func (e *Server) probe(ctx context.Context, n NATS, log *slog.Logger) (err error) {
 	defer func() {
 		var refused *jetstream.APIError
@@ -52,11 +53,13 @@ func (e *Server) probe(ctx context.Context, n NATS, log *slog.Logger) (err error
 	if _, err := js.AccountInfo(ctx); err != nil {
 		return err
 	}
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: probeStream, Subjects: []string{probeSubject}})
+	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: probeStream, Subjects: []string{probeSubject}, MaxMsgs: 1,
+		Description: "shows at each start that the store works; always one message",
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, js.DeleteStream(context.WithoutCancel(ctx), probeStream)) }()
 	written, err := js.Publish(ctx, probeSubject, []byte("probe"))
 	if err != nil {
 		return err
