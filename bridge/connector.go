@@ -164,7 +164,7 @@ type Env struct {
 	Dropped func(n int)
 
 	// Checkpoint is where a source leaves how far it has come, for the instance that
-	// follows it in its place. Nil for sinks and steps.
+	// follows it in its place, be it after a restart of the process if the pipeline has a [State]. Nil for sinks and steps.
 	Checkpoint Checkpoint
 }
 

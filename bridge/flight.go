@@ -28,6 +28,7 @@ type flights struct {
 
 type flight struct {
 	ack  Ack
+	n    int // messages
 	done chan error
 }
 
@@ -44,10 +45,10 @@ func (in *input) newFlights(work context.Context) *flights {
 // and wait returns it.
 func (f *flights) launch(b Batch, ack Ack) {
 	if f.queue == nil {
-		f.settle(ack, f.pass(b))
+		f.settle(ack, len(b), f.pass(b))
 		return
 	}
-	l := &flight{ack: ack, done: make(chan error, 1)}
+	l := &flight{ack: ack, n: len(b), done: make(chan error, 1)}
 	f.queue <- l
 	b, err := f.board(b)
 	if err != nil {
@@ -84,12 +85,15 @@ func (f *flights) board(b Batch) (Batch, error) {
 
 func (f *flights) settleAll() {
 	for l := range f.queue {
-		f.settle(l.ack, <-l.done)
+		f.settle(l.ack, l.n, <-l.done)
 	}
 }
 
-// settle calls ack with the outcome of its batch.
-func (f *flights) settle(ack Ack, outcome error) {
+// settle calls ack with the outcome of its batch of n messages.
+func (f *flights) settle(ack Ack, n int, outcome error) {
+	if outcome != nil {
+		f.in.counters.refused.Add(uint64(n))
+	}
 	ctx := f.work
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc

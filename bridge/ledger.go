@@ -4,30 +4,34 @@ import "sync/atomic"
 
 // Ledger says what became of the messages of a pipeline. At every quiet moment
 //
-//	Received = Delivered + Filtered + DeadLettered + Dropped + InFlight
+//	Carried + Received = Delivered + Filtered + DeadLettered + Dropped + Buffered + InFlight
 //
 // where each term is counted by itself, so that the equation is a check.
 type Ledger struct {
+	Carried      uint64 // in the buffer from earlier runs
 	Received     uint64 // read from the sources
 	Delivered    uint64 // accepted by every sink
 	Filtered     uint64 // left out by a step, as configured
 	DeadLettered uint64 // put aside as undeliverable
 	Dropped      uint64 // given up where the technology has no way to wait, or a sink left it out as configured
+	Buffered     uint64 // in the buffer, and delivered later or by another run
 	InFlight     uint64 // read, but none of the above: a source that can will deliver them again
 }
 
 // Balanced reports whether the equation of [Ledger] holds.
 func (l Ledger) Balanced() bool {
-	return l.Received == l.Delivered+l.Filtered+l.DeadLettered+l.Dropped+l.InFlight
+	return l.Carried+l.Received == l.Delivered+l.Filtered+l.DeadLettered+l.Dropped+l.Buffered+l.InFlight
 }
 
 // Add adds m to l.
 func (l *Ledger) Add(m Ledger) {
+	l.Carried += m.Carried
 	l.Received += m.Received
 	l.Delivered += m.Delivered
 	l.Filtered += m.Filtered
 	l.DeadLettered += m.DeadLettered
 	l.Dropped += m.Dropped
+	l.Buffered += m.Buffered
 	l.InFlight += m.InFlight
 }
 
@@ -35,6 +39,9 @@ func (l *Ledger) Add(m Ledger) {
 type counters struct {
 	received, delivered, filtered, deadLettered, dropped atomic.Uint64
 	inFlight                                             atomic.Int64
+
+	made    atomic.Uint64 // by steps, of those received
+	refused atomic.Uint64 // in batches that were given back to their source
 }
 
 func (c *counters) read(n int) {

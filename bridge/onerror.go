@@ -29,7 +29,7 @@ type OnError struct {
 	// is not the messages that are wrong. 0 means any number. Window is 100 if it is 0.
 	Most, Window int
 
-	// DeadLetter is where it goes if Then is [FateDeadLetter], as a [DeadLetter].
+	// DeadLetter is where it goes if Then is [FateDeadLetter], as a [DeadLetter]. The zero value means the State of the pipeline.
 	DeadLetter Endpoint[Sink]
 }
 
@@ -49,6 +49,7 @@ type DeadLetter struct {
 	Reason   string            `json:"reason"`
 	Pipeline string            `json:"pipeline"`
 	Sink     string            `json:"sink"`     // type of the connector
+	Instance string            `json:"instance"` // see Env.Instance
 	Attempts int               `json:"attempts"` // at least 1
 	First    time.Time         `json:"first"`    // attempt
 	Last     time.Time         `json:"last"`     // attempt
@@ -63,9 +64,9 @@ type DeadLetter struct {
 }
 
 // newDeadLetter makes one of m.
-func newDeadLetter(m *Message, pipeline, sink string, f failure) DeadLetter {
+func newDeadLetter(m *Message, pipeline string, o *output, f failure) DeadLetter {
 	d := DeadLetter{
-		Reason: f.err.Error(), Pipeline: pipeline, Sink: sink, Attempts: f.attempts, First: f.first.UTC(), Last: f.last.UTC(),
+		Reason: f.err.Error(), Pipeline: pipeline, Sink: o.endpoint.Type, Instance: o.env.Instance, Attempts: f.attempts, First: f.first.UTC(), Last: f.last.UTC(),
 		ID: m.ID, Topic: m.Topic, Header: m.Header, Time: m.Time,
 	}
 	if utf8.Valid(m.Payload) {
@@ -74,6 +75,15 @@ func newDeadLetter(m *Message, pipeline, sink string, f failure) DeadLetter {
 		d.Base64 = m.Payload
 	}
 	return d
+}
+
+// Message returns the message as it was.
+func (d *DeadLetter) Message() Message {
+	m := Message{ID: d.ID, Topic: d.Topic, Header: d.Header, Time: d.Time, Payload: d.Base64}
+	if m.Payload == nil {
+		m.Payload = []byte(d.Payload)
+	}
+	return m
 }
 
 // failure is how a message failed so far.
@@ -127,7 +137,7 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 		var text bytes.Buffer
 		e := json.NewEncoder(&text)
 		e.SetEscapeHTML(false)
-		if err := e.Encode(newDeadLetter(m, u.pipeline, o.endpoint.Type, f)); err != nil {
+		if err := e.Encode(newDeadLetter(m, u.pipeline, o, f)); err != nil {
 			return Permanent(fmt.Errorf("write dead letter: %w", err))
 		}
 		letter := Message{ID: m.ID, Topic: m.Topic, Time: m.Time, Payload: bytes.TrimSuffix(text.Bytes(), []byte("\n"))}

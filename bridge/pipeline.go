@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,13 @@ type Pipeline struct {
 	// OnError says what becomes of messages that a sink cannot take.
 	OnError OnError
 
+	// State is where sources leave how far they have come, and what the two fields below need. Nil means that all is forgotten
+	// when the process ends.
+	State State
+
+	// Buffer, if not nil, asks for a buffer between the sources and the steps. What it has stored is acknowledged to the sources.
+	Buffer *BufferSettings
+
 	// MaxInFlight is how many batches are written at once. 0 means 1, which keeps
 	// the messages in order. Batches are settled in the order of reading anyway.
 	MaxInFlight int
@@ -46,6 +54,7 @@ type Pipeline struct {
 
 	counters counters
 	gauges   gauges
+	halves   atomic.Pointer[halves] // of a pipeline with a buffer that runs or ran
 }
 
 // ErrNotDrained is what Run returns, among others, when it was told to stop and
@@ -53,11 +62,21 @@ type Pipeline struct {
 var ErrNotDrained = errors.New("stopped before everything was delivered")
 
 // Ledger returns what became of the messages so far.
-func (p *Pipeline) Ledger() Ledger { return p.counters.ledger() }
+func (p *Pipeline) Ledger() Ledger {
+	if h := p.halves.Load(); h != nil {
+		return h.ledger()
+	}
+	return p.counters.ledger()
+}
 
 // Progress returns how many of how many bytes the sources have read; total is
 // 0 unless all of them know it.
-func (p *Pipeline) Progress() (done, total int64) { return p.gauges.progress(len(p.From)) }
+func (p *Pipeline) Progress() (done, total int64) {
+	if h := p.halves.Load(); h != nil {
+		return h.intake.Progress()
+	}
+	return p.gauges.progress(len(p.From))
+}
 
 // Run opens the sinks, then the sources, and moves messages until every source
 // is finished (it returns nil), ctx is done (it delivers what has been
@@ -67,14 +86,24 @@ func (p *Pipeline) Progress() (done, total int64) { return p.gauges.progress(len
 // the source can take it.
 //
 // env lends the logger, standard input and output. abort may be nil.
+//
+// A pipeline with a buffer that is told to stop leaves in it what has not been delivered.
 func (p *Pipeline) Run(ctx context.Context, env Env, abort <-chan struct{}) error {
+	run := p.run
+	if p.Buffer != nil {
+		run = p.runBuffered
+	}
+	if err := run(ctx, env, abort); err != nil {
+		return fmt.Errorf("pipeline %q: %w", p.Name, err)
+	}
+	return nil
+}
+
+func (p *Pipeline) run(ctx context.Context, env Env, abort <-chan struct{}) error {
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	r := p.newRun(env, stopReading)
 	work, end := r.workContext(reading, abort)
 	defer end()
-	if err := r.execute(reading, work); err != nil {
-		return fmt.Errorf("pipeline %q: %w", p.Name, err)
-	}
-	return nil
+	return r.execute(reading, work)
 }

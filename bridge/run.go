@@ -51,11 +51,23 @@ func (p *Pipeline) newRun(env Env, stop func()) *run {
 		r.outputs = append(r.outputs, newOutput(e, r.place(e.Type, "to", i, len(p.To)), u))
 	}
 	if p.OnError.Then == FateDeadLetter {
+		letters := p.OnError.DeadLetter
+		if letters.Open == nil && p.State != nil {
+			letters = p.State.DeadLetters(p.Name)
+		}
 		// What it cannot take stops the pipeline.
-		u.dead = newOutput(p.OnError.DeadLetter, r.place(p.OnError.DeadLetter.Type, "dead", 0, 1), &undertaker{pipeline: p.Name})
+		u.dead = newOutput(letters, r.place(letters.Type, "dead", 0, 1), &undertaker{pipeline: p.Name})
 		r.dead = u.dead
 	}
 	return r
+}
+
+// checkpoint returns where a source leaves how far it has come.
+func (r *run) checkpoint(instance string) Checkpoint {
+	if r.State == nil {
+		return new(MemoryCheckpoint)
+	}
+	return r.State.Checkpoint(r.Name, instance)
 }
 
 // place returns the Env for the i-th of n endpoints of a direction.
@@ -113,7 +125,7 @@ func (r *run) execute(reading, work context.Context) error {
 	for i, e := range r.From {
 		sources.Go(func() {
 			in := &input{run: r, endpoint: e, env: r.place(e.Type, "from", i, len(r.From))}
-			in.env.Checkpoint = new(MemoryCheckpoint)
+			in.env.Checkpoint = r.checkpoint(in.env.Instance)
 			if errs[i] = in.readAll(reading, work); errs[i] != nil {
 				r.stop()
 			}
@@ -173,6 +185,7 @@ func (r *run) process(ctx context.Context, b Batch) (Batch, error) {
 		}
 		if made := len(b) - n; made > 0 {
 			r.counters.read(made)
+			r.counters.made.Add(uint64(made))
 		} else {
 			r.counters.settle(&r.counters.filtered, -made)
 		}

@@ -26,6 +26,7 @@ var arrows = []struct {
 	{"bridge/step", []string{"bridge"}, false},
 	{"bridge/config", []string{"bridge", "bridge/expr"}, true},
 	{"bridge/embedded", []string{"bridge", "xrtc/server"}, true},
+	{"bridge/store", []string{"bridge", "bridge/embedded"}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
 	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},

@@ -34,7 +34,7 @@ func (d *document) onError(p *bridge.Pipeline, n *yaml.Node) {
 		return
 	}
 	w := &walker{document: d}
-	var then, letters *yaml.Node
+	var then, letters *yaml.Node // without letters, they go to the state
 	d.pairs(n, func(key, value *yaml.Node) {
 		switch key.Value {
 		case "retry":
@@ -62,10 +62,7 @@ func (d *document) onError(p *bridge.Pipeline, n *yaml.Node) {
 			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorKeys))
 		}
 	})
-	switch dead := p.OnError.Then == bridge.FateDeadLetter; {
-	case dead && letters == nil:
-		d.fail(then, "the key dead_letter is missing", "write dead_letter: {CONNECTOR: {…}}")
-	case !dead && letters != nil && then == nil:
+	if p.OnError.Then != bridge.FateDeadLetter && letters != nil && then == nil {
 		d.fail(letters, "dead_letter is not used", "write then: dead_letter, too")
 	}
 }

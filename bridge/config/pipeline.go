@@ -38,7 +38,7 @@ func (d *document) allPipelines() {
 	})
 }
 
-var pipelineKeys = []string{"from", "steps", "to", "on_error", "max_in_flight", "max_batch"}
+var pipelineKeys = []string{"from", "steps", "to", "buffer", "on_error", "max_in_flight", "max_batch"}
 
 // pipeline builds one pipeline. What has a mistake is left out.
 func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
@@ -63,6 +63,8 @@ func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
 			each(d, key, value, func(i int, n *yaml.Node) { d.step(p, i, n) })
 		case "to":
 			d.sinks(p, value)
+		case "buffer":
+			d.buffer(p, value)
 		case "on_error":
 			d.onError(p, value)
 		case "max_in_flight":

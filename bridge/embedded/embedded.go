@@ -57,6 +57,9 @@ type NATS struct {
 	Username   string        `yaml:"username"`
 	Password   bridge.Secret `yaml:"password"`
 	TLS        *Certificate  `yaml:"tls"`
+
+	// Reserve is how many bytes of the disk the store leaves free; 0: half of what is free at the start.
+	Reserve bridge.Size `yaml:"-"`
 }
 
 // Certificate makes a listener speak TLS.

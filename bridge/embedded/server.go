@@ -118,7 +118,7 @@ func (e *Server) serverOptions(n NATS) (*server.Options, error) {
 		JetStream:              true,
 		StoreDir:               e.store.dir,
 		SyncAlways:             n.Durability != "process",
-		JetStreamMaxStore:      e.store.limit(orDefault(int64(n.MaxStore), defaultMaxStore)),
+		JetStreamMaxStore:      e.store.limit(orDefault(int64(n.MaxStore), defaultMaxStore), int64(n.Reserve)),
 		JetStreamMaxMemory:     64 << 20,
 		DisableJetStreamBanner: true,
 		MaxPayload:             int32(orDefault(int64(n.MaxPayload), defaultMaxPayload)),
@@ -194,6 +194,14 @@ func (e *Server) MQTTURL() string {
 		return ""
 	}
 	return address("mqtt", "mqtts", e.options.MQTT.TLSConfig, e.options.MQTT.Host, e.options.MQTT.Port)
+}
+
+// InProcessConn returns a connection to the NATS server that needs no listener, for [nats.InProcessServer].
+func (e *Server) InProcessConn() (net.Conn, error) {
+	if e.nats == nil {
+		return nil, errors.New("no NATS server runs here")
+	}
+	return e.nats.InProcessConn()
 }
 
 func address(plain, secure string, c *tls.Config, host string, port int) string {

@@ -56,9 +56,9 @@ func owner(lock *os.File) string {
 }
 
 // limit returns how large the store may become: as configured, but never more
-// than it is now and half of what is free on the disk. A full disk would harm
+// than leaves the reserve free, which is half of what is free on the disk if it is 0. A full disk would harm
 // the server until it is started again; a full store only refuses messages.
-func (s *store) limit(configured int64) int64 {
+func (s *store) limit(configured, reserve int64) int64 {
 	free, err := freeSpace(s.dir)
 	if err != nil {
 		return configured
@@ -73,7 +73,10 @@ func (s *store) limit(configured int64) int64 {
 		}
 		return nil
 	})
-	return max(1, min(configured, used+free/2)) // to the server, 0 is no limit
+	if reserve == 0 {
+		reserve = free / 2
+	}
+	return max(1, min(configured, used+free-reserve)) // to the server, 0 is no limit
 }
 
 func (s *store) close() error {

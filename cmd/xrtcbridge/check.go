@@ -11,6 +11,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
 // defaultFile is what run and check read when no file is named.
@@ -30,7 +31,7 @@ settings are. It exits with 2 if there is a mistake.`,
 				return err
 			}
 			defer k.close()
-			c, _, err := k.load(files)
+			c, err := k.load(files)
 			if err != nil {
 				return err
 			}
@@ -44,26 +45,34 @@ settings are. It exits with 2 if there is a mistake.`,
 	}
 }
 
+// loaded is what files say.
+type loaded struct {
+	*config.Config
+	servers embedded.Settings
+	state   store.Settings
+}
+
 // load reads the files, or the default one.
-func (k *catalog) load(named []string) (*config.Config, embedded.Settings, error) {
+func (k *catalog) load(named []string) (loaded, error) {
 	files := named
 	if len(files) == 0 {
 		files = []string{defaultFile}
 	}
-	var servers embedded.Settings
+	var c loaded
 	l := k.loader()
-	l.Sections["embedded"] = &servers
-	c, err := l.Load(files...)
+	l.Sections["embedded"], l.Sections["state"] = &c.servers, &c.state
+	var err error
+	c.Config, err = l.Load(files...)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && len(named) == 0:
-		return nil, servers, failure{
+		return c, failure{
 			code: exitUsage, err: err,
 			hint: "name a file; or run without one: echo hello | xrtcbridge run --from stdio --to stdio",
 		}
 	case err != nil:
-		return nil, servers, failure{code: exitUsage, err: err}
+		return c, failure{code: exitUsage, err: err}
 	}
-	return c, servers, nil
+	return c, nil
 }
 
 // route says in short what a pipeline connects.

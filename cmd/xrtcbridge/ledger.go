@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -18,14 +19,21 @@ func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge
 	for _, p := range pipelines {
 		width = max(width, len(p.Name))
 	}
-	fmt.Fprintf(t, "%-*s\t%s\n", width, "PIPELINE", "RECEIVED\tDELIVERED\tFILTERED\tDEAD-LETTERED\tDROPPED\tIN FLIGHT\t")
+	carried, buffered := "", ""
+	if hasBuffer(pipelines) {
+		carried, buffered = "CARRIED\t", "BUFFERED\t"
+	}
+	fmt.Fprintf(t, "%-*s\t%sRECEIVED\tDELIVERED\tFILTERED\tDEAD-LETTERED\tDROPPED\t%sIN FLIGHT\t\n", width, "PIPELINE", carried, buffered)
 	for _, p := range pipelines {
 		l := p.Ledger()
 		if f.log.format == "json" {
-			log.Info("ledger", "pipeline", p.Name, "received", l.Received, "delivered", l.Delivered, "filtered", l.Filtered,
-				"dead_lettered", l.DeadLettered, "dropped", l.Dropped, "in_flight", l.InFlight)
+			log.Info("ledger", "pipeline", p.Name, "carried", l.Carried, "received", l.Received, "delivered", l.Delivered, "filtered", l.Filtered,
+				"dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
 		}
-		fmt.Fprintf(t, "%-*s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", width, p.Name, l.Received, l.Delivered, l.Filtered, l.DeadLettered, l.Dropped, l.InFlight)
+		if carried != "" {
+			carried, buffered = fmt.Sprintf("%d\t", l.Carried), fmt.Sprintf("%d\t", l.Buffered)
+		}
+		fmt.Fprintf(t, "%-*s\t%s%d\t%d\t%d\t%d\t%d\t%s%d\t\n", width, p.Name, carried, l.Received, l.Delivered, l.Filtered, l.DeadLettered, l.Dropped, buffered, l.InFlight)
 		if !l.Balanced() {
 			err = errUnbalanced
 		}
@@ -37,4 +45,8 @@ func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge
 		return fmt.Errorf("print ledger: %w", ferr)
 	}
 	return err
+}
+
+func hasBuffer(pipelines []*bridge.Pipeline) bool {
+	return slices.ContainsFunc(pipelines, func(p *bridge.Pipeline) bool { return p.Buffer != nil })
 }

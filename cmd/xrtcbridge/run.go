@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
-	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
 // forever is longer than any run.
@@ -79,14 +79,14 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 		return err
 	}
 	defer k.close()
-	c, servers, err := f.load(k, files)
+	c, err := f.load(k, files)
 	if err != nil {
 		return err
 	}
 	ctx, abort, stop := f.untilSignal(ctx, log, longestDrain(c.Pipelines))
 	defer stop()
 
-	server, err := embedded.Start(ctx, servers, log)
+	server, err := embedded.Start(ctx, c.servers, log)
 	if err != nil {
 		return failure{code: exitFailed, err: err}
 	}
@@ -95,6 +95,18 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 			log.Error("stop embedded servers", "err", err)
 		}
 	}()
+
+	state := store.New(c.state, log)
+	defer func() {
+		if err := state.Close(); err != nil {
+			log.Error("close the state", "err", err)
+		}
+	}()
+	if f.from == "" {
+		for _, p := range c.Pipelines {
+			p.State = state
+		}
+	}
 
 	b := &bridge.Bridge{
 		Pipelines: c.Pipelines, FailFast: c.FailFast,
@@ -128,18 +140,18 @@ func interrupted(pipelines []*bridge.Pipeline) error {
 
 var errInterrupted = errors.New("stopped before the end of its input")
 
-func (f runFlags) load(k *catalog, files []string) (*config.Config, embedded.Settings, error) {
+func (f runFlags) load(k *catalog, files []string) (loaded, error) {
 	if f.from == "" && f.to == "" {
 		return k.load(files)
 	}
 	if len(files) > 0 {
-		return nil, embedded.Settings{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
+		return loaded{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
 	}
 	c, err := k.loader().Inline(f.from, f.to)
 	if err != nil {
-		return nil, embedded.Settings{}, failure{code: exitUsage, err: err, hint: "xrtcbridge connectors NAME shows the settings of a connector"}
+		return loaded{}, failure{code: exitUsage, err: err, hint: "xrtcbridge connectors NAME shows the settings of a connector"}
 	}
-	return c, embedded.Settings{}, nil
+	return loaded{Config: c}, nil
 }
 
 func longestDrain(pipelines []*bridge.Pipeline) (longest time.Duration) {

@@ -1,0 +1,304 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// buffer is the buffer of one pipeline: a stream of records, and a position up to which they are settled.
+//
+// The numbers of messages decide, and sequence numbers of the stream are only where to look first, since the server gives those a second
+// time when it has lost the newest ones.
+type buffer struct {
+	store    *Store
+	pipeline string
+	settings bridge.BufferSettings
+	log      *slog.Logger
+	keeper   *keeper
+
+	mu       sync.Mutex // guards what follows; held while the buffer is attached to a session
+	session  *session   // nil: none yet
+	stream   jetstream.Stream
+	limits   limits
+	epoch    string   // of the stream, in the ids of messages that had none
+	last     mark     // newest record
+	settled  mark     // everything up to there
+	gone     uint64   // messages behind settled that the source has reported as lost or dropped
+	pending  *pending // record whose fate is not known, or nil
+	opened   bool
+	before   uint64 // held when it was opened
+	told     uint64 // missing messages up to this number have been reported
+	hungry   bool   // the sink waits for room
+	finished bool
+	changed  chan struct{} // closed, and replaced, at each change
+}
+
+// mark is a message, and the sequence number of its record.
+type mark struct {
+	Number uint64 `json:"number"`
+	Seq    uint64 `json:"seq"`
+}
+
+// position is what is saved of a buffer.
+type position struct {
+	Epoch   string `json:"epoch"`
+	Settled mark   `json:"settled"`
+	Last    mark   `json:"last"`
+}
+
+// limits are what the stream allows.
+type limits struct {
+	bytes  int64 // in all
+	record int   // size to begin a new record at
+	most   int   // size of the largest
+}
+
+// pending is a record that may have been stored or not.
+type pending struct {
+	first  uint64
+	count  int
+	head   *bridge.Message // a retry has the very same messages
+	sum    uint32          // of the record
+	stored bool
+}
+
+const (
+	recordSizeWanted = 1 << 20
+	epochKey         = "xrtcbridge.epoch"
+)
+
+// Buffer returns the buffer of a pipeline.
+func (s *Store) Buffer(pipeline string, set bridge.BufferSettings) bridge.Buffer {
+	b := &buffer{store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline), changed: make(chan struct{})}
+	b.keeper = newKeeper(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buffers = append(s.buffers, b)
+	return b
+}
+
+func (b *buffer) OpenSink(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+	n, err := b.attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &writer{buffer: b, session: n, env: env, limits: b.limits, closed: make(chan struct{})}, nil
+}
+
+func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+	n, err := b.attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := &reader{
+		buffer: b, session: n, stream: b.stream, epoch: b.epoch, env: env,
+		from: b.settled.Seq + 1, at: b.settled.Number, closed: make(chan struct{}),
+	}
+	b.gone = 0 // what is missing is found again
+	if r.replies, err = n.nc.SubscribeSync(n.nc.NewInbox()); err != nil {
+		return nil, n.failed("open the buffer", err)
+	}
+	return r, nil
+}
+
+func (b *buffer) Finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.finished = true
+	b.broadcast()
+}
+
+func (b *buffer) Held() (before, now uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.before, b.held()
+}
+
+func (b *buffer) held() uint64 { return b.last.Number - b.settled.Number - b.gone }
+
+// broadcast wakes whoever waits for a change. The lock must be held.
+func (b *buffer) broadcast() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// attach makes sure that the buffer knows its stream in the session of now.
+func (b *buffer) attach(ctx context.Context) (*session, error) {
+	n, err := b.store.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.session == n {
+		return n, nil
+	}
+	if err := b.learn(ctx, n); err != nil {
+		n.suspect(ctx, err)
+		if !bridge.IsPermanent(err) {
+			err = n.failed("open the buffer", err)
+		}
+		return nil, err
+	}
+	b.session = n
+	b.keeper.begin()
+	return n, nil
+}
+
+// learn finds out what the stream holds.
+func (b *buffer) learn(ctx context.Context, n *session) error {
+	saved, err := n.position(ctx, b.store.names.positionSubject(b.pipeline))
+	if err != nil {
+		var damage *damageError
+		if !errors.As(err, &damage) {
+			return err
+		}
+		b.log.Warn("the position in the buffer is damaged: some messages may come again")
+	}
+	if err := b.ensureStream(ctx, n, saved); err != nil {
+		return err
+	}
+	info, err := b.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	newest, sum, err := n.lastRecord(ctx, info)
+	if err != nil {
+		return err
+	}
+	if b.opened {
+		return b.relearn(newest, sum, info.State.LastSeq)
+	}
+	b.opened = true
+	b.settled, b.last = saved.Settled, newest
+	if saved.Epoch != b.epoch {
+		b.settled = mark{}
+		if saved.Epoch != "" {
+			b.log.Warn("the buffer is not the one that the position is about, reading all of it", "held_then", saved.Last.Number-saved.Settled.Number)
+		}
+		if newest.Number > 0 {
+			first, _, err := n.firstRecord(ctx, info)
+			if err != nil {
+				return err
+			}
+			b.settled = mark{Number: first.Number - 1}
+		}
+	} else if newest.Number < saved.Last.Number {
+		// Numbers are never used twice, and the source will notice what is missing.
+		b.last.Number = saved.Last.Number
+	}
+	if info.State.LastSeq < saved.Settled.Seq {
+		b.settled.Seq = 0 // sequence numbers began anew
+	}
+	b.last.Seq = info.State.LastSeq
+	b.settled.Number = min(b.settled.Number, b.last.Number)
+	b.before = b.held()
+	if b.before > 0 {
+		b.log.Info("the buffer holds messages from before", "n", b.before)
+	}
+	return nil
+}
+
+// relearn is for a buffer that has been attached before.
+func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
+	p := b.pending
+	switch {
+	case newest.Number <= b.last.Number:
+		// What may be missing, the source notices.
+	case p != nil && newest.Number == p.first+uint64(p.count)-1 && sum == p.sum:
+		p.stored = true
+		b.last.Number = newest.Number
+	default:
+		return bridge.Permanent(fmt.Errorf("another bridge writes to the buffer of pipeline %q: let one of them have another state.nats.prefix", b.pipeline))
+	}
+	b.last.Seq = lastSeq
+	b.broadcast()
+	return nil
+}
+
+// ensureStream makes the stream if it is missing, and adjusts its limits if they are not as configured.
+func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) error {
+	config := jetstream.StreamConfig{
+		Name: b.store.names.buffer(b.pipeline), Subjects: []string{b.store.names.bufferSubject(b.pipeline)},
+		Description: "buffer of a pipeline of xrtcbridge",
+		Discard:     jetstream.DiscardNew, MaxBytes: int64(b.settings.MaxBytes), AllowDirect: true, Replicas: b.store.settings.replicas(),
+		Metadata: map[string]string{epochKey: saved.Epoch},
+	}
+	if b.settings.WhenFull == bridge.OverflowDropOldest {
+		config.Discard = jetstream.DiscardOld
+	}
+	stream, err := n.js.Stream(ctx, config.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		// If there was one whose description is damaged, making it anew with the same description brings back what it holds.
+		if saved.Epoch == "" {
+			config.Metadata[epochKey] = strings.ToLower(rand.Text()[:13])
+		}
+	case err != nil:
+		return err
+	default:
+		has := stream.CachedInfo().Config
+		config.Metadata[epochKey] = has.Metadata[epochKey]
+		if config.MaxBytes == 0 {
+			config.MaxBytes = has.MaxBytes
+		}
+	}
+	if stream, err = n.makeStream(ctx, config, "lower max_bytes of the buffer"); err != nil {
+		return err
+	}
+	b.stream, b.epoch = stream, config.Metadata[epochKey]
+	most := int(n.nc.MaxPayload()) - 1024 // what the server adds
+	if limit := stream.CachedInfo().Config.MaxBytes; limit > 0 {
+		b.limits.bytes = limit
+		most = min(most, int(min(limit, 1<<30))/2)
+	}
+	b.limits.most, b.limits.record = most, min(most, recordSizeWanted)
+	return nil
+}
+
+// position loads the position of a buffer.
+func (n *session) position(ctx context.Context, subject string) (p position, err error) {
+	data, err := n.load(ctx, subject)
+	if len(data) > 0 {
+		if e := json.Unmarshal(data, &p); e != nil {
+			return position{}, &damageError{}
+		}
+	}
+	return p, err
+}
+
+func (b *buffer) close() error {
+	b.keeper.close()
+	b.mu.Lock()
+	n := b.session
+	b.mu.Unlock()
+	if n == nil || n.hasEnded() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout/2)
+	defer cancel()
+	return b.keeper.keep(ctx, true)
+}
+
+// settle notes that everything up to the mark is settled.
+func (b *buffer) settle(m mark, gaps uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settled = m
+	b.gone -= min(b.gone, gaps)
+	b.keeper.wake()
+}

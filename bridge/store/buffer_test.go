@@ -1,0 +1,202 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
+)
+
+func TestBufferIsASource(t *testing.T) {
+	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
+		b := open(t, t.TempDir()).Buffer(pipeline, bridge.BufferSettings{})
+		sink, err := b.OpenSink(t.Context(), bridgetest.Env(t, "to"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sink.Close() })
+		return bridgetest.SourceTest{
+			Open: b.OpenSource,
+			Send: func(t *testing.T, messages ...bridge.Message) {
+				if n, err := sink.Write(t.Context(), messages); n != len(messages) || err != nil {
+					t.Fatalf("wrote %d of %d messages: %v", n, len(messages), err)
+				}
+			},
+			Finish:   func(*testing.T) { b.Finish() },
+			Features: bridgetest.Features{Redelivers: true, Headers: true, Topics: true, Binary: true, IDs: true},
+		}
+	})
+}
+
+// TestBufferOutlivesTheProcess, with what a message is made of, and the ids that it got.
+func TestBufferOutlivesTheProcess(t *testing.T) {
+	for _, durability := range []string{"power", "process"} {
+		t.Run(durability, func(t *testing.T) {
+			dir := t.TempDir()
+			set := func(s *store.Settings) { s.Durability = durability }
+			first := open(t, dir, set)
+			e := openEnds(t, first, bridge.BufferSettings{})
+			want := numbered(1, 1000, 20)
+			want[3].ID = "of the source"
+			e.write(t, want...)
+			e.read(t, 256, true)
+			unread := e.read(t, 256, false)
+			shut(t, first)
+
+			e = openEnds(t, open(t, dir, set), bridge.BufferSettings{})
+			if before, now := e.buffer.Held(); before != 744 || now != 744 {
+				t.Errorf("holds %d, %d, want 744", before, now)
+			}
+			got := e.rest(t)
+			if d := cmp.Diff(unread, got[:256]); d != "" {
+				t.Errorf("what was read and not acknowledged came otherwise (-before +after):\n%s", d)
+			}
+			if d := cmp.Diff(payloads(want[256:]), payloads(got)); d != "" {
+				t.Error(d)
+			}
+			ids := make(map[string]bool)
+			for _, m := range got {
+				ids[m.ID] = true
+			}
+			if len(ids) != len(got) || ids[""] {
+				t.Errorf("%d messages have %d ids", len(got), len(ids))
+			}
+			if e.held() != 0 {
+				t.Errorf("holds %d at the end", e.held())
+			}
+		})
+	}
+}
+
+func TestBufferSplitsLargeBatches(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 64 << 20})
+	want := numbered(1, 100, 100_000)
+	e.write(t, want...)
+	if d := cmp.Diff(payloads(want), payloads(e.rest(t))); d != "" {
+		t.Error(d)
+	}
+	huge := bridge.Message{Payload: make([]byte, 9<<20)}
+	if n, err := e.sink.Write(t.Context(), bridge.Batch{want[0], huge}); n != 1 || !bridge.IsPermanent(err) {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+}
+
+// TestF12BufferFullBlocks: nothing is lost, and the sink of the buffer waits.
+func TestF12BufferFullBlocks(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20})
+	const total = 200
+	written := make(chan error, 1)
+	go func() {
+		for _, m := range numbered(1, total, 100_000) {
+			if n, err := e.sink.Write(t.Context(), bridge.Batch{m}); err != nil || n != 1 {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	bridgetest.Eventually(t, "the buffer is full", func() bool { return e.held() >= 30 })
+	if n := e.held(); n > 45 {
+		t.Errorf("4 MiB hold %d messages of 100 kB", n)
+	}
+	select {
+	case err := <-written:
+		t.Fatalf("wrote more than fits: %v", err)
+	default:
+	}
+	got := e.read(t, total, true)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(payloads(numbered(1, total, 100_000)), payloads(got)); d != "" {
+		t.Error("messages differ")
+	}
+}
+
+func TestF12BufferFullRejects(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20, WhenFull: bridge.OverflowReject})
+	kept := 0
+	for _, m := range numbered(1, 200, 100_000) {
+		n, err := e.sink.Write(t.Context(), bridge.Batch{m})
+		kept += n
+		if n == 0 && (!bridge.IsPermanent(err) || !strings.Contains(err.Error(), "full")) {
+			t.Fatal(err)
+		}
+	}
+	if got := e.rest(t); len(got) != kept || kept < 30 {
+		t.Errorf("%d messages of %d that were confirmed", len(got), kept)
+	}
+}
+
+// TestF12BufferFullDropsOldest, and every dropped message is counted.
+func TestF12BufferFullDropsOldest(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20, WhenFull: bridge.OverflowDropOldest})
+	const total = 300
+	e.write(t, numbered(1, 10, 100_000)...)
+	e.read(t, 10, true)
+	e.write(t, numbered(11, total, 100_000)...)
+	got := e.rest(t)
+	if n := e.dropped.Load(); n != int64(total-10-len(got)) || len(got) < 30 {
+		t.Errorf("%d of %d messages came, and %d were counted as dropped", len(got), total-10, n)
+	}
+	want := payloads(numbered(total+1-len(got), total, 100_000))
+	if d := cmp.Diff(want, payloads(got)); d != "" {
+		t.Error("it did not keep the newest ones")
+	}
+	if e.held() != 0 {
+		t.Errorf("holds %d at the end", e.held())
+	}
+}
+
+func TestE8StateInUse(t *testing.T) {
+	dir := t.TempDir()
+	openEnds(t, open(t, dir), bridge.BufferSettings{})
+	start := time.Now()
+	_, err := open(t, dir).Buffer(pipeline, bridge.BufferSettings{}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
+	if err == nil || !strings.Contains(err.Error(), "is used by process") || !bridge.IsPermanent(err) || time.Since(start) > time.Second {
+		t.Errorf("second process got %v after %s", err, time.Since(start))
+	}
+}
+
+func TestNoRoomForTheBuffer(t *testing.T) {
+	small := func(s *store.Settings) { s.MaxSize = 16 << 20 }
+	_, err := open(t, t.TempDir(), small).Buffer(pipeline, bridge.BufferSettings{MaxBytes: 32 << 20}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
+	if err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "max_size") {
+		t.Error(err)
+	}
+	openEnds(t, open(t, t.TempDir(), small), bridge.BufferSettings{}) // takes less if nobody said how much
+}
+
+// TestNothingStartsUnused: a state that nobody uses makes no folder.
+func TestNothingStartsUnused(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	s := open(t, dir)
+	s.Buffer(pipeline, bridge.BufferSettings{})
+	s.Checkpoint(pipeline, "from")
+	shut(t, s)
+	if _, err := s.Checkpoint(pipeline, "from").Load(t.Context()); err == nil {
+		t.Error("a closed state can be used")
+	}
+	if exists(dir) {
+		t.Error("there is a folder")
+	}
+}
+
+func TestWriteHeedsItsContext(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20})
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := e.sink.Write(ctx, numbered(1, 100, 100_000)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if got := e.rest(t); len(got) < 30 {
+		t.Errorf("%d messages", len(got))
+	}
+}

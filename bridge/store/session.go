@@ -1,0 +1,192 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+)
+
+// answerTimeout is how long a server may take to answer: a slow disk syncs within that.
+const answerTimeout = 10 * time.Second
+
+// session is one connection to JetStream, and the server if that is our own. It is never mended: what fails in an unclear way ends it, and the
+// next one starts anew, since a server that once met a full disk goes on failing until it is started again.
+type session struct {
+	server *embedded.Server // nil: external
+	door   *door            // nil: none
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	state  jetstream.Stream // of checkpoints and positions
+	where  string           // for errors
+
+	ended chan struct{} // closed when it must not be used any more
+	end   func()
+	close func() error
+}
+
+func (n *session) hasEnded() bool {
+	select {
+	case <-n.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// suspect ends the session unless err is an answer of the server.
+func (n *session) suspect(ctx context.Context, err error) {
+	var answer *jetstream.APIError
+	if err == nil || ctx.Err() != nil || errors.As(err, &answer) && answer.Code < 500 {
+		return
+	}
+	n.end()
+}
+
+func (s *Store) start(ctx context.Context) (*session, error) {
+	n := &session{ended: make(chan struct{})}
+	n.end = sync.OnceFunc(func() { close(n.ended) })
+	n.close = sync.OnceValue(n.stop)
+	connect := s.connectOwn
+	if s.settings.NATS != nil {
+		connect = s.connectExternal
+	}
+	if err := connect(ctx, n); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	var err error
+	if n.js, err = jetstream.New(n.nc); err == nil && !s.look {
+		n.state, err = n.js.CreateOrUpdateStream(ctx, s.stateStream())
+	}
+	if err != nil {
+		return nil, errors.Join(n.failed("open the state", err), n.close())
+	}
+	return n, nil
+}
+
+func (n *session) failed(what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+		err = errors.New("no answer in time")
+	}
+	return fmt.Errorf("%s: %s: %w", what, n.where, err)
+}
+
+// connectOwn starts the server of the folder, or, for a command, finds the one that runs.
+func (s *Store) connectOwn(ctx context.Context, n *session) error {
+	dir := s.settings.dir()
+	n.where = dir
+	if s.look {
+		if found, err := n.knock(dir); found || err != nil {
+			return err
+		}
+		if !exists(dir) {
+			return fmt.Errorf("there is no state in %s: nothing that has to be remembered has run here", dir)
+		}
+	}
+	var err error
+	n.server, err = embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{
+		Store: dir, Durability: s.settings.Durability,
+		MaxStore: cmp.Or(s.settings.MaxSize, defaultMaxSize),
+		Reserve:  bridge.Size(s.reserve()) / 2, // what buffers leave is for checkpoints and dead letters
+	}}, s.log.With("part", "state"))
+	if err != nil {
+		err = fmt.Errorf("open the state: %w", err)
+		if !s.started {
+			err = bridge.Permanent(err) // and later ones are for trouble of the disk, which may pass
+		}
+		return err
+	}
+	s.started = true
+	if n.nc, err = n.connect(nats.InProcessServer(n.server)); err != nil {
+		return n.failed("open the state", err)
+	}
+	if !s.look {
+		if fs := remoteFilesystem(dir); fs != "" {
+			s.log.Warn("the state is on a network file system, which may lose what it has confirmed: choose a folder on a disk of this machine", "dir", dir, "type", fs)
+		}
+		if n.door, err = openDoor(dir, n.server); err != nil {
+			s.log.Warn("commands cannot look into the state while this bridge runs", "err", err)
+		}
+	}
+	return nil
+}
+
+func (n *session) connect(options ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append(options,
+		nats.Name("xrtcbridge state"),
+		nats.NoReconnect(),
+		nats.Timeout(answerTimeout),
+		nats.PingInterval(10*time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(answerTimeout), // the deadline of each write
+		nats.ClosedHandler(func(*nats.Conn) { n.end() }),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+}
+
+func (s *Store) connectExternal(_ context.Context, n *session) error {
+	set := s.settings.NATS
+	var servers, shown []string
+	for _, u := range set.URL {
+		servers, shown = append(servers, u.URL.String()), append(shown, u.String())
+	}
+	n.where = strings.Join(shown, ", ")
+	options := []nats.Option{func(o *nats.Options) error { o.Servers = servers; return nil }}
+	if set.Username != "" {
+		options = append(options, nats.UserInfo(set.Username, set.Password.Reveal()))
+	}
+	if !set.Token.IsZero() {
+		options = append(options, nats.Token(set.Token.Reveal()))
+	}
+	if set.Creds != "" {
+		options = append(options, nats.UserCredentials(set.Creds))
+	}
+	if set.NKey != "" {
+		nkey, err := nats.NkeyOptionFromSeed(set.NKey)
+		if err != nil {
+			return bridge.Permanent(fmt.Errorf("read state.nats.nkey: %w", err))
+		}
+		options = append(options, nkey)
+	}
+	if set.TLS != (bridge.TLS{}) {
+		config, err := set.TLS.Config()
+		if err != nil {
+			return bridge.Permanent(err)
+		}
+		options = append(options, nats.Secure(config))
+	}
+	var err error
+	if n.nc, err = n.connect(options...); err != nil {
+		return n.failed("open the state", err)
+	}
+	return nil
+}
+
+func (n *session) stop() error {
+	n.end()
+	if n.nc != nil {
+		n.nc.Close()
+	}
+	if n.door != nil {
+		n.door.close()
+	}
+	if n.server != nil {
+		return n.server.Close()
+	}
+	return nil
+}
+
+func (s *Store) stateStream() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: s.names.state(), Description: "checkpoints and positions of xrtcbridge, two generations of each",
+		Subjects: []string{s.names.prefix + ".state.>"}, MaxMsgsPerSubject: 2, Replicas: s.settings.replicas(),
+	}
+}
