@@ -106,10 +106,10 @@ func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source,
 	defer b.mu.Unlock()
 	r := &reader{
 		buffer: b, session: n, stream: b.stream, epoch: b.epoch, env: env,
-		from: b.settled.Seq + 1, at: b.settled.Number, closed: make(chan struct{}),
+		inbox: n.nc.NewInbox() + ".", from: b.settled.Seq + 1, at: b.settled.Number, closed: make(chan struct{}),
 	}
 	b.gone = 0 // what is missing is found again
-	if r.replies, err = n.nc.SubscribeSync(n.nc.NewInbox()); err != nil {
+	if r.replies, err = n.nc.SubscribeSync(r.inbox + "*"); err != nil {
 		return nil, n.failed("open the buffer", err)
 	}
 	return r, nil

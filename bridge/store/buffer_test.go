@@ -192,7 +192,10 @@ func TestNothingStartsUnused(t *testing.T) {
 func TestWriteHeedsItsContext(t *testing.T) {
 	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20})
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
+	go func() {
+		bridgetest.Eventually(t, "the buffer is full", func() bool { return e.held() >= 30 })
+		cancel()
+	}()
 	if _, err := e.sink.Write(ctx, numbered(1, 100, 100_000)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

@@ -98,9 +98,9 @@ func (n *session) load(ctx context.Context, subject string) ([]byte, error) {
 
 // save stores one more generation and returns when it is durable.
 func (n *session) save(ctx context.Context, subject string, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if _, err := n.js.Publish(ctx, subject, seal(data)); err != nil {
+	if _, err := n.js.Publish(limited, subject, seal(data)); err != nil {
 		n.suspect(ctx, err)
 		return n.failed("save checkpoint", err)
 	}

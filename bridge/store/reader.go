@@ -37,6 +37,8 @@ type reader struct {
 	closed  chan struct{}
 
 	// Of Read alone.
+	inbox   string   // with a dot at the end
+	asked   int      // requests
 	from    uint64   // sequence number to ask for next
 	at      uint64   // number of the newest message that was returned or is missing
 	gaps    uint64   // missing messages since the last batch
@@ -126,17 +128,24 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 	if err != nil {
 		return err
 	}
-	if err := r.session.nc.PublishRequest("$JS.API.DIRECT.GET."+r.store.names.buffer(r.pipeline), r.replies.Subject, request); err != nil {
+	r.asked++
+	reply := r.inbox + strconv.Itoa(r.asked)
+	if err := r.session.nc.PublishRequest("$JS.API.DIRECT.GET."+r.store.names.buffer(r.pipeline), reply, request); err != nil {
 		return r.session.failed("read the buffer", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	for n := 0; ; n++ {
-		m, err := r.replies.NextMsgWithContext(ctx)
+	for n := 0; ; {
+		m, err := r.replies.NextMsgWithContext(limited)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			// Answers to this request may come yet, so that nobody can ask here again.
-			r.session.suspect(context.WithoutCancel(ctx), err)
+			r.session.suspect(ctx, err)
 			return r.session.failed("read the buffer", err)
+		}
+		if m.Subject != reply {
+			continue // to a request that nobody waited for
 		}
 		if status := m.Header.Get("Status"); status != "" {
 			return r.over(ctx, status, m, n, last)
@@ -145,6 +154,7 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 		if err != nil {
 			return fmt.Errorf("read the buffer: answer without a sequence number: %w", err)
 		}
+		n++
 		r.from = seq + 1
 		if err := r.take(seq, m.Data); err != nil {
 			return err
