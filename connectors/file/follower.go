@@ -20,24 +20,33 @@ import (
 // longest are closed, and found again by their names.
 const maxFollowed = 512
 
+// closeTimeout bounds saving the checkpoint at the end.
+const closeTimeout = 5 * time.Second
+
 // follower reads files while they grow, are renamed, deleted and replaced.
 // A goroutine looks for changes and opens new files at once, so that they stay
 // readable if they are deleted before Read comes to them.
 type follower struct {
-	settings SourceSettings
-	names    names
-	most     int
-	log      *slog.Logger
+	settings   SourceSettings
+	names      names
+	most       int
+	log        *slog.Logger
+	checkpoint bridge.Checkpoint
+	saving     sync.Mutex // held while the checkpoint is saved, so that the newest comes last
 
-	mu      sync.Mutex // guards what follows
-	files   []*tracked // a file stands behind the one that it replaced
-	records []*record
-	started bool                 // the first look is done
-	changed map[string]time.Time // when a path led to another file
-	broken  map[string]bool
-	lines   *framing.Splitter
-	current *tracked // whose bytes lines holds
-	turn    int      // index of the file that was read last
+	mu       sync.Mutex // guards what follows
+	files    []*tracked // a file stands behind the one that it replaced
+	records  []*record
+	started  bool // the first look is done, or there is a checkpoint
+	watching bool // the source was opened
+	resuming bool // the first look goes on from a checkpoint
+	saved    time.Time
+	changed  map[string]time.Time // when a path led to another file
+	broken   map[string]bool
+	lines    *framing.Splitter
+	current  *tracked // whose bytes lines holds
+	placed   bool     // the checkpoint was saved; of Read alone
+	turn     int      // index of the file that was read last
 
 	wake    chan struct{} // something may have changed
 	closing chan struct{}
@@ -47,17 +56,21 @@ type follower struct {
 
 var _ bridge.Source = (*follower)(nil)
 
-func openFollower(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
+func openFollower(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	f := &follower{
-		settings: *s,
-		names:    newNames(),
-		most:     env.MaxBatch,
-		log:      env.Logger,
-		changed:  make(map[string]time.Time),
-		broken:   make(map[string]bool),
-		lines:    framing.NewSplitter(),
-		wake:     make(chan struct{}, 1),
-		closing:  make(chan struct{}),
+		settings:   *s,
+		names:      newNames(),
+		most:       env.MaxBatch,
+		log:        env.Logger,
+		checkpoint: env.Checkpoint,
+		changed:    make(map[string]time.Time),
+		broken:     make(map[string]bool),
+		lines:      framing.NewSplitter(),
+		wake:       make(chan struct{}, 1),
+		closing:    make(chan struct{}),
+	}
+	if err := f.recall(ctx); err != nil {
+		return nil, err
 	}
 	// Without reports of the system there is still the polling.
 	notify, err := fsnotify.NewWatcher()
@@ -77,11 +90,19 @@ func openFollower(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	if len(f.files) == 0 {
 		f.log.Info("no file to follow yet", "path", s.Path)
 	}
+	f.watching = true
 	f.watcher.Go(func() { f.watch(notify) })
 	return f, nil
 }
 
 func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	if !f.placed {
+		// Where it begins must be known to the next one, whether anything is delivered or not.
+		if err := f.save(ctx); err != nil {
+			return nil, nil, err
+		}
+		f.placed = true
+	}
 	for {
 		select {
 		case <-f.closing:
@@ -221,16 +242,35 @@ func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error)
 	batch, ack, err := f.lines.Lines(t.path, f.most, int(f.settings.MaxLine), last)
 	_, after := f.lines.Taken()
 	t.offset += after - before
+	if ack != nil {
+		ack = f.acknowledge(ack, t, t.offset)
+	}
 	if errors.Is(err, framing.ErrTooLong) {
 		err = tooLong(t.path, t.offset, int(f.settings.MaxLine))
 	}
 	return batch, ack, err
 }
 
-func (f *follower) Close() error {
+// acknowledge makes an ack of that of the lines before offset.
+func (f *follower) acknowledge(ack bridge.Ack, t *tracked, offset int64) bridge.Ack {
+	return func(ctx context.Context, refused error) error {
+		if err := ack(ctx, refused); err != nil || refused != nil {
+			return err
+		}
+		return f.delivered(ctx, t, offset)
+	}
+}
+
+// Close saves how far the pipeline has come.
+func (f *follower) Close() (err error) {
 	f.once.Do(func() {
 		close(f.closing)
 		f.watcher.Wait()
+		if f.watching {
+			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+			defer cancel()
+			err = f.save(ctx)
+		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, t := range f.files {
@@ -239,5 +279,5 @@ func (f *follower) Close() error {
 		}
 		f.files = nil
 	})
-	return nil
+	return err
 }

@@ -48,7 +48,7 @@ func (f *follower) look() ([]string, error) {
 	} else {
 		f.ignoreOf(f.names.siblings(f.bases()), func(string) bool { return true })
 	}
-	f.started = true
+	f.started, f.resuming = true, false
 	// A folder that is listed while names change in it does not show all.
 	f.records = slices.DeleteFunc(f.records, func(r *record) bool { return time.Since(r.seen) > time.Minute })
 	f.closeQuiet()
@@ -119,13 +119,22 @@ func (f *follower) meet(path, topic string, changed map[string]bool, now time.Ti
 			offset = end
 		}
 	}
-	return &tracked{path: topic, file: found.file, info: found.info, head: found.head, offset: offset, end: found.info.Size(), grown: now}
+	acked := newOffset(offset)
+	if found.record != nil && found.record.acked != nil {
+		acked = found.record.acked
+	}
+	acked.Store(min(acked.Load(), offset))
+	return &tracked{path: topic, file: found.file, info: found.info, head: found.head, offset: offset, acked: acked, end: found.info.Size(), grown: now}
 }
 
 // judge returns from where a file is to be read, if at all.
 func (f *follower) judge(found *finding, path, topic string, changed map[string]bool) (offset int64, wanted bool) {
 	if r := found.record; r != nil {
-		if path == topic && found.info.Size() > r.offset {
+		if path == topic && r.path == path && f.resuming && found.info.Size() < r.offset {
+			f.log.Warn("a file was truncated meanwhile, reading it from its start", "path", path)
+			return 0, true
+		}
+		if r.rest || path == topic && (found.info.Size() > r.offset || f.resuming) {
 			return r.offset, true
 		}
 		r.pass(found.info)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,9 @@ import (
 type record struct {
 	info   fs.FileInfo
 	head   []byte
-	offset int64 // from where to go on, if the file is found to have grown
+	offset int64         // from where to go on, if the file is found to have grown
+	acked  *atomic.Int64 // up to where it was delivered; nil: it is none of ours
+	rest   bool          // there is something to read behind offset, wherever the file stands now
 	path   string
 	seen   time.Time
 }

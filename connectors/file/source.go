@@ -9,9 +9,9 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-func openSource(_ context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
+func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	if s.Follow {
-		return openFollower(s, env)
+		return openFollower(ctx, s, env)
 	}
 	return openReader(s, env)
 }
@@ -26,8 +26,13 @@ func matches(patterns []string) ([]string, error) {
 		}
 		paths = append(paths, found...)
 	}
+	return compact(paths), nil
+}
+
+// compact returns the paths sorted, each once.
+func compact(paths []string) []string {
 	slices.Sort(paths)
-	return slices.Compact(paths), nil
+	return slices.Compact(paths)
 }
 
 func tooLong(path string, offset int64, limit int) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +17,11 @@ const headSize = 1 << 10
 type tracked struct {
 	path   string // where it was found, the topic of its lines
 	file   *os.File
-	info   fs.FileInfo // of the time of opening, for os.SameFile
-	head   []byte      // up to headSize bytes of its front, as far as known
-	offset int64       // behind the last line taken
-	end    int64       // the most that was seen of it
+	info   fs.FileInfo   // of the time of opening, for os.SameFile
+	head   []byte        // up to headSize bytes of its front, as far as known
+	offset int64         // behind the last line taken
+	acked  *atomic.Int64 // behind the last line delivered
+	end    int64         // the most that was seen of it
 
 	previous *tracked // stood at path before this one, nil if read to the end
 	replaced bool     // another one stands at path now
@@ -27,6 +29,12 @@ type tracked struct {
 	grown    time.Time
 	drained  bool // read to the end, no unfinished line
 	warned   bool
+}
+
+func newOffset(n int64) *atomic.Int64 {
+	o := new(atomic.Int64)
+	o.Store(n)
+	return o
 }
 
 func readHead(f *os.File) []byte {
@@ -93,5 +101,5 @@ func (t *tracked) close() *record {
 	}
 	_ = t.file.Close()
 	t.file = nil
-	return &record{info: info, head: t.head, offset: t.offset, path: t.path, seen: time.Now()}
+	return &record{info: info, head: t.head, offset: t.offset, acked: t.acked, path: t.path, seen: time.Now()}
 }
