@@ -69,6 +69,9 @@ func (p *Pipeline) Ledger() Ledger {
 	return p.counters.ledger()
 }
 
+// SinkInstance returns the Env.Instance of the i-th sink, which is in its dead letters, too.
+func (p *Pipeline) SinkInstance(i int) string { return instanceName(p.Name, "to", i, len(p.To)) }
+
 // Progress returns how many of how many bytes the sources have read; total is
 // 0 unless all of them know it.
 func (p *Pipeline) Progress() (done, total int64) {

@@ -73,12 +73,16 @@ func (r *run) checkpoint(instance string) Checkpoint {
 // place returns the Env for the i-th of n endpoints of a direction.
 func (r *run) place(connector, dir string, i, n int) Env {
 	env := r.env
-	env.Instance = r.Name + "-" + dir
-	if n > 1 {
-		env.Instance += fmt.Sprintf("-%d", i+1)
-	}
+	env.Instance = instanceName(r.Name, dir, i, n)
 	env.Logger = env.Logger.With("connector", connector, "dir", strings.TrimPrefix(env.Instance, r.Name+"-"))
 	return env
+}
+
+func instanceName(pipeline, dir string, i, n int) string {
+	if n > 1 {
+		return fmt.Sprintf("%s-%s-%d", pipeline, dir, i+1)
+	}
+	return pipeline + "-" + dir
 }
 
 // workContext returns the context of deliveries, which outlives reading by the drain.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
@@ -76,19 +74,19 @@ func (e *damageError) Error() string { return "checkpoint is damaged" }
 
 // load returns the newest generation that is whole, nil if there never was one. The error may be a damageError.
 func (n *session) load(ctx context.Context, subject string) ([]byte, error) {
-	newest, err := n.state.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
+	newest, err := n.get(ctx, n.state, map[string]any{"last_by_subj": subject})
 	if err != nil {
 		n.suspect(ctx, err)
 		return nil, n.failed("load checkpoint", err)
 	}
+	if newest == nil {
+		return nil, nil
+	}
 	if data, ok := unseal(newest.Data); ok {
 		return data, nil
 	}
-	older, err := n.state.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
-	if err == nil && older.Sequence != newest.Sequence {
+	older, err := n.get(ctx, n.state, map[string]any{"seq": 1, "next_by_subj": subject})
+	if err == nil && older != nil && older.Seq != newest.Seq {
 		if data, ok := unseal(older.Data); ok {
 			return data, &damageError{older: true}
 		}

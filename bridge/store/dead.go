@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -107,11 +108,11 @@ func (s *Store) Letters(ctx context.Context, pipeline string, f func(Letter) boo
 // letter returns the first letter with that number or a higher one, nil if there is none.
 func (s *Store) letter(ctx context.Context, n *session, pipeline string, seq uint64) (*Letter, error) {
 	m, err := n.get(ctx, s.names.dead(), map[string]any{"seq": seq, "next_by_subj": s.names.deadSubject(pipeline)})
-	if answered(err, codeNoStream) || err == nil && m == nil {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, n.failed("read the dead letters", err)
+	}
+	if m == nil {
+		return nil, nil
 	}
 	l := &Letter{Number: m.Seq}
 	if err := json.Unmarshal(m.Data, &l.DeadLetter); err != nil {
@@ -164,8 +165,8 @@ func deadCount(ctx context.Context, stream jetstream.Stream, subject string) (in
 }
 
 // Replay returns a source of the messages that became dead letters of a pipeline until now, as they were. One that is delivered is no dead
-// letter any more. It returns those of that instance only, and, if numbers are given, these.
-func (s *Store) Replay(pipeline, instance string, numbers ...uint64) bridge.Endpoint[bridge.Source] {
+// letter any more. It returns those of these instances of sinks only, and, if numbers are given, only these.
+func (s *Store) Replay(pipeline string, instances []string, numbers ...uint64) bridge.Endpoint[bridge.Source] {
 	return bridge.Endpoint[bridge.Source]{
 		Type: "dead letters",
 		Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
@@ -188,20 +189,21 @@ func (s *Store) Replay(pipeline, instance string, numbers ...uint64) bridge.Endp
 			for _, number := range numbers {
 				only[number] = true
 			}
-			return &replay{store: s, session: n, stream: stream, pipeline: pipeline, instance: instance, only: only, next: 1, last: info.State.LastSeq, most: env.MaxBatch}, nil
+			return &replay{store: s, session: n, stream: stream, pipeline: pipeline, instances: instances, only: only, next: 1, last: info.State.LastSeq, most: env.MaxBatch}, nil
 		},
 	}
 }
 
 type replay struct {
-	store              *Store
-	session            *session
-	stream             jetstream.Stream
-	pipeline, instance string
-	only               map[uint64]bool
-	next, last         uint64
-	most               int
-	done               bool
+	store      *Store
+	session    *session
+	stream     jetstream.Stream
+	pipeline   string
+	instances  []string
+	only       map[uint64]bool
+	next, last uint64
+	most       int
+	done       bool
 }
 
 func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
@@ -217,7 +219,7 @@ func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			break
 		}
 		r.next = l.Number + 1
-		if len(r.only) > 0 && !r.only[l.Number] || r.instance != "" && l.Instance != r.instance {
+		if len(r.only) > 0 && !r.only[l.Number] || !slices.Contains(r.instances, l.Instance) {
 			continue
 		}
 		batch, numbers = append(batch, l.Message()), append(numbers, l.Number)

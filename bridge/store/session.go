@@ -22,12 +22,12 @@ const answerTimeout = 10 * time.Second
 // session is one connection to JetStream, and the server if that is our own. It is never mended: what fails in an unclear way ends it, and the
 // next one starts anew, since a server that once met a full disk goes on failing until it is started again.
 type session struct {
-	server *embedded.Server // nil: external
+	server *embedded.Server // nil: external, or that of a bridge that runs
 	door   *door            // nil: none
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	state  jetstream.Stream // of checkpoints and positions
-	where  string           // for errors
+	where  string // for errors
+	state  string // name of the stream of checkpoints and positions
 
 	ended chan struct{} // closed when it must not be used any more
 	end   func()
@@ -53,7 +53,7 @@ func (n *session) suspect(ctx context.Context, err error) {
 }
 
 func (s *Store) start(ctx context.Context) (*session, error) {
-	n := &session{ended: make(chan struct{})}
+	n := &session{state: s.names.state(), ended: make(chan struct{})}
 	n.end = sync.OnceFunc(func() { close(n.ended) })
 	n.close = sync.OnceValue(n.stop)
 	connect := s.connectOwn
@@ -65,7 +65,7 @@ func (s *Store) start(ctx context.Context) (*session, error) {
 	}
 	var err error
 	if n.js, err = jetstream.New(n.nc); err == nil && !s.look {
-		n.state, err = n.js.CreateOrUpdateStream(ctx, s.stateStream())
+		_, err = n.js.CreateOrUpdateStream(ctx, s.stateStream())
 	}
 	if err != nil {
 		return nil, errors.Join(n.failed("open the state", err), n.close())

@@ -62,6 +62,13 @@ func New(s Settings, log *slog.Logger) *Store {
 	return &Store{settings: s, names: names{s.prefix()}, log: log}
 }
 
+// Look returns the state for commands: it may be that of a bridge that runs, and nothing is made that is not there.
+func Look(s Settings, log *slog.Logger) *Store {
+	look := New(s, log)
+	look.look = true
+	return look
+}
+
 // names are those of streams and subjects.
 type names struct{ prefix string }
 

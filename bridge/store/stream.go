@@ -63,7 +63,7 @@ type message struct {
 	Time    time.Time `json:"time"`
 }
 
-// get asks the leader of a stream for a message, since a replica may not know the newest ones. nil means that there is none.
+// get asks the leader of a stream for a message, since a replica may not know the newest ones. nil means that there is none, or no such stream.
 func (n *session) get(ctx context.Context, stream string, request map[string]any) (*message, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -83,7 +83,7 @@ func (n *session) get(ctx context.Context, stream string, request map[string]any
 		return nil, fmt.Errorf("read an answer of the server: %w", err)
 	}
 	if answer.Error != nil {
-		if answer.Error.ErrorCode == codeNoMessage {
+		if answer.Error.ErrorCode == codeNoMessage || answer.Error.ErrorCode == codeNoStream {
 			return nil, nil
 		}
 		return nil, answer.Error

@@ -40,7 +40,7 @@ passes them through steps and delivers them to sinks.`,
 	root.SetErr(s.err)
 	folders := new(pluginFolders)
 	root.AddCommand(newRun(s, folders), newCheck(s, folders), newConnectors(s, folders), newPlugins(s, folders), newNew(s),
-		newServer(s), newPortal(s), newVersion(s), newExpressions())
+		newBuffer(s), newDead(s, folders), newState(s), newServer(s), newPortal(s), newVersion(s), newExpressions())
 	folders.add(root)
 	return root
 }
