@@ -22,7 +22,9 @@ func Builtin() []bridge.Connector {
 		mqtt.Connector(),
 		nats.Connector(),
 		stdio.Connector(),
+		step.Dedupe(),
 		step.Filter(),
+		step.Origin(),
 		xrtc.Connector(),
 	}
 }

@@ -1,0 +1,125 @@
+package step
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+//go:embed dedupe.yaml
+var dedupeExample string
+
+// Dedupe returns the connector dedupe, a step that drops a message whose key it has seen before.
+//
+// # Settings
+//
+// key tells messages apart; without it that is the id of the message, which sources have whose system tells what it sends again. A message with an empty key passes.
+// window is how many keys are remembered, the newest ones; age, if it is set, for how long.
+//
+// # Guarantees
+//
+// The engine takes each batch through the steps once, and then delivers it or stops the pipeline. So a key that was seen was
+// delivered, or its window ends with the pipeline, and nothing is dropped that was not delivered. A window begins empty: what comes again
+// after a restart passes. Keys are remembered by 128 bits of a hash with a random seed; two different keys are taken for the same once in 10²⁸ messages.
+func Dedupe() bridge.Connector {
+	return bridge.Connector{
+		Name:     "dedupe",
+		Summary:  "drops messages that were seen before",
+		Delivery: "what comes again is counted as filtered; begins anew at each start",
+		Example:  dedupeExample,
+		Step:     bridge.NewOpener(dedupeSettings{Window: 100_000}, openDedupe),
+	}
+}
+
+type dedupeSettings struct {
+	Key    bridge.Template `yaml:"key,short"`
+	Window int             `yaml:"window" min:"1" max:"10000000"`
+	Age    time.Duration   `yaml:"age"`
+}
+
+// Validate checks the age.
+func (s dedupeSettings) Validate() error {
+	if s.Age < 0 {
+		return &bridge.KeyError{Key: "age", Err: fmt.Errorf("must not be negative; 0 remembers until the window is full")}
+	}
+	return nil
+}
+
+// dedupe remembers keys in a ring.
+type dedupe struct {
+	key    bridge.Template // nil: the id
+	age    time.Duration
+	now    func() time.Time
+	seeds  [2]maphash.Seed
+	seen   map[sum]struct{}
+	ring   []sighting
+	first  int // the oldest one
+	length int // of those remembered
+}
+
+type sum [2]uint64
+
+type sighting struct {
+	key sum
+	at  time.Time
+}
+
+var _ bridge.Step = (*dedupe)(nil)
+
+func openDedupe(_ context.Context, s *dedupeSettings, _ bridge.Env) (bridge.Step, error) {
+	return newDedupe(s, time.Now), nil
+}
+
+func newDedupe(s *dedupeSettings, now func() time.Time) *dedupe {
+	return &dedupe{
+		key: s.Key, age: s.Age, now: now, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		seen: make(map[sum]struct{}), ring: make([]sighting, s.Window),
+	}
+}
+
+func (d *dedupe) Process(_ context.Context, batch bridge.Batch) (bridge.Batch, error) {
+	kept := batch[:0]
+	now := d.now()
+	for i := range batch {
+		key := batch[i].ID
+		if d.key != nil {
+			var err error
+			if key, err = d.key.Render(&batch[i]); err != nil {
+				return nil, fmt.Errorf("key of the message with topic %q, %d bytes: %w", batch[i].Topic, len(batch[i].Payload), err)
+			}
+		}
+		if key == "" || d.isNew(key, now) {
+			kept = append(kept, batch[i])
+		}
+	}
+	return kept, nil
+}
+
+// isNew reports whether the key is not remembered, and remembers it.
+func (d *dedupe) isNew(key string, now time.Time) bool {
+	k := sum{maphash.String(d.seeds[0], key), maphash.String(d.seeds[1], key)}
+	for d.age > 0 && d.length > 0 && now.Sub(d.ring[d.first].at) >= d.age {
+		d.forget()
+	}
+	if _, seen := d.seen[k]; seen {
+		return false
+	}
+	if d.length == len(d.ring) {
+		d.forget()
+	}
+	d.ring[(d.first+d.length)%len(d.ring)] = sighting{k, now}
+	d.length++
+	d.seen[k] = struct{}{}
+	return true
+}
+
+// forget forgets the oldest key.
+func (d *dedupe) forget() {
+	delete(d.seen, d.ring[d.first].key)
+	d.first = (d.first + 1) % len(d.ring)
+	d.length--
+}
