@@ -14,6 +14,9 @@ type Endpoint[T any] struct {
 	Type string
 	// Open opens an instance, see [Opener].
 	Open func(ctx context.Context, env Env) (T, error)
+	// Guarantee and Traffic are what its settings say about it, for people.
+	Guarantee Guarantee
+	Traffic   Traffic
 }
 
 // Defaults of [Pipeline].

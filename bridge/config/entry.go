@@ -41,8 +41,18 @@ func build[T any](d *document, n *yaml.Node, r role[T], instance string) (bridge
 	if !ok {
 		return none, false
 	}
-	d.claim(typ, b.instance(instance))
-	return endpoint(c.Name, o, b), true
+	described := b.instance(instance)
+	d.claim(typ, described)
+	e := endpoint(c.Name, o, b)
+	if g, ok := described.(bridge.Guaranteed); ok {
+		e.Guarantee = g.Guarantee()
+	} else {
+		e.Guarantee.Why = c.Delivery
+	}
+	if l, ok := described.(bridge.Located); ok {
+		e.Traffic = l.Traffic()
+	}
+	return e, true
 }
 
 // checker returns the method Check of an opener, nil if it has none.

@@ -39,3 +39,8 @@ func Connector() bridge.Connector {
 }
 
 func open(context.Context, *Settings, bridge.Env) (bridge.Sink, error) { return sink{}, nil }
+
+// Guarantee says what happens to all messages.
+func (s Settings) Guarantee() bridge.Guarantee {
+	return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "every message is dropped"}
+}

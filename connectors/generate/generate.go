@@ -79,3 +79,8 @@ func Connector() bridge.Connector {
 func open(_ context.Context, s *Settings, env bridge.Env) (bridge.Source, error) {
 	return newSource(s, env.MaxBatch), nil
 }
+
+// Guarantee says that nothing is made twice.
+func (s Settings) Guarantee() bridge.Guarantee {
+	return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "a restart makes other messages"}
+}

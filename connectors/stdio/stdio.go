@@ -82,3 +82,13 @@ func Connector() bridge.Connector {
 			}),
 	}
 }
+
+// Guarantee says that nobody can read standard input again.
+func (s SourceSettings) Guarantee() bridge.Guarantee {
+	return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "standard input cannot be read again; buffer: disk keeps what has been read"}
+}
+
+// Guarantee says who has what was written.
+func (s SinkSettings) Guarantee() bridge.Guarantee {
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "handed to the system, for whoever reads it"}
+}

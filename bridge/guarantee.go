@@ -1,0 +1,48 @@
+package bridge
+
+// Guarantee says how sure a message is at one place of a pipeline.
+type Guarantee struct {
+	Level Level
+	Why   string // in a few words, of the settings that decide
+}
+
+// Level is how often a message may arrive, from bad to good.
+type Level int
+
+// The levels. What is unknown may be anything.
+const (
+	LevelUnknown     Level = iota
+	LevelAtMostOnce        // it may be lost
+	LevelAtLeastOnce       // it is not lost, and may arrive again after trouble
+	LevelOnce              // the system that it goes to keeps one of several with the same id
+)
+
+func (l Level) String() string {
+	switch l {
+	case LevelAtMostOnce:
+		return "at most once"
+	case LevelAtLeastOnce:
+		return "at least once"
+	case LevelOnce:
+		return "once, de-duplicated"
+	default:
+		return "unknown"
+	}
+}
+
+// Guaranteed is implemented by settings of sources and sinks that know what they guarantee.
+type Guaranteed interface {
+	Guarantee() Guarantee
+}
+
+// Traffic says what a source reads or a sink writes, as far as its settings tell, to find loops.
+type Traffic struct {
+	System  string   // the same for all that are connected to the same one: "mqtt://broker:1883"; empty: not known
+	Topics  []string // what all topics begin with that are read or written
+	Headers bool     // the system carries headers
+}
+
+// Located is implemented by settings of sources and sinks that know their traffic.
+type Located interface {
+	Traffic() Traffic
+}

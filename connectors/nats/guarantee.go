@@ -1,0 +1,55 @@
+package nats
+
+import (
+	"strings"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// Guarantee says what JetStream promises, and core NATS does not.
+func (s *SourceSettings) Guarantee() bridge.Guarantee {
+	if s.Stream == "" {
+		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS keeps nothing; a stream does"}
+	}
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "JetStream delivers again what was not acknowledged"}
+}
+
+// Guarantee says what JetStream promises, and core NATS does not.
+func (s *SinkSettings) Guarantee() bridge.Guarantee {
+	if !s.JetStream && s.Stream == "" {
+		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does"}
+	}
+	return bridge.Guarantee{Level: bridge.LevelOnce, Why: "JetStream confirms each message, and knows what comes again by its id, within the stream's duplicate window"}
+}
+
+func (s *Client) system() string {
+	if len(s.URL) == 0 || s.URL[0].IsZero() {
+		return ""
+	}
+	return "nats " + s.URL[0].Host
+}
+
+// Traffic returns what the subjects begin with. What a stream holds is not known without asking, so that
+// without a filter it may be everything.
+func (s *SourceSettings) Traffic() bridge.Traffic {
+	t := bridge.Traffic{System: s.system(), Headers: true}
+	filters := s.subjects()
+	if s.Stream != "" {
+		filters = s.Filter
+		if len(filters) == 0 {
+			filters = s.Streams[s.Stream].Subjects
+		}
+	}
+	for _, filter := range filters {
+		begin, _, _ := strings.Cut(filter, ">")
+		begin, _, _ = strings.Cut(begin, "*")
+		t.Topics = append(t.Topics, begin)
+	}
+	return t
+}
+
+// Traffic returns what the subject begins with.
+func (s *SinkSettings) Traffic() bridge.Traffic {
+	begin, _ := s.Subject.Constant()
+	return bridge.Traffic{System: s.system(), Topics: []string{begin}, Headers: true}
+}

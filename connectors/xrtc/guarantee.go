@@ -1,0 +1,37 @@
+package xrtc
+
+import "github.com/xrtcbridge/xrtcbridge/bridge"
+
+// Guarantee says what a portal's ring promises.
+func (s *SourceSettings) Guarantee() bridge.Guarantee {
+	if s.Cutoff > 0 {
+		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "cutoff: what is older is left out"}
+	}
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "as long as the portal's ring holds an item; one that was overrun is counted as dropped"}
+}
+
+// Guarantee says what the server confirms.
+func (s *SinkSettings) Guarantee() bridge.Guarantee {
+	if s.Overflow != "block" {
+		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "overflow: " + s.Overflow + ": what the server's rate has no room for is left out"}
+	}
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "the server confirms each request, and keeps the newest items of a portal in memory"}
+}
+
+func (s *ClientSettings) system() string {
+	if s.URL.IsZero() {
+		return "xrtc"
+	}
+	return "xrtc " + s.URL.Host
+}
+
+// Traffic returns the portals.
+func (s *SourceSettings) Traffic() bridge.Traffic {
+	return bridge.Traffic{System: s.system(), Topics: s.Portals, Headers: s.Envelope}
+}
+
+// Traffic returns what the portal begins with.
+func (s *SinkSettings) Traffic() bridge.Traffic {
+	begin, _ := s.Portal.Constant()
+	return bridge.Traffic{System: s.system(), Topics: []string{begin}, Headers: s.Envelope}
+}
