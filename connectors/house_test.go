@@ -28,6 +28,7 @@ var arrows = []struct {
 	{"bridge/embedded", []string{"bridge", "xrtc/server"}, true},
 	{"bridge/store", []string{"bridge", "bridge/embedded"}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
+	{"bridge/faulttest", []string{"bridge"}, true},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
 	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},
 	{"connectors/plugin", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
