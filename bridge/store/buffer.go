@@ -163,8 +163,7 @@ func (b *buffer) attach(ctx context.Context) (*session, error) {
 func (b *buffer) learn(ctx context.Context, n *session) error {
 	saved, err := n.position(ctx, b.store.names.positionSubject(b.pipeline))
 	if err != nil {
-		var damage *damageError
-		if !errors.As(err, &damage) {
+		if _, damaged := errors.AsType[*damageError](err); !damaged {
 			return err
 		}
 		b.log.Warn("the position in the buffer is damaged: some messages may come again")

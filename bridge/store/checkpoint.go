@@ -28,8 +28,7 @@ func (c *checkpoint) Load(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	data, err := n.load(ctx, c.store.names.checkpoint(c.pipeline, c.instance))
-	var damage *damageError
-	if errors.As(err, &damage) {
+	if damage, damaged := errors.AsType[*damageError](err); damaged {
 		if damage.older {
 			c.store.log.Warn("the newest checkpoint is damaged, going on from the one before it: some messages come again", "pipeline", c.pipeline, "instance", c.instance)
 			return data, nil

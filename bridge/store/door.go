@@ -85,17 +85,18 @@ func (d *door) close() {
 }
 
 // knock connects to the server of a bridge that runs in the folder, if one does.
-func (n *session) knock(dir string) (found bool, err error) {
+func (n *session) knock(dir string) (found bool) {
 	path := filepath.Join(dir, socketName)
 	if !exists(path) {
-		return false, nil
+		return false
 	}
-	n.nc, err = n.connect(nats.SetCustomDialer(socketDialer(path)))
+	nc, err := n.connect(nats.SetCustomDialer(socketDialer(path)))
 	if err != nil {
-		return false, nil //nolint:nilerr // it was left by one that was killed; else the lock says who has the folder
+		return false // it was left by one that was killed; else the lock says who has the folder
 	}
+	n.nc = nc
 	n.where += " (in use)"
-	return true, nil
+	return true
 }
 
 type socketDialer string

@@ -227,8 +227,8 @@ func (r *reader) missing(next uint64) error {
 	r.gaps += n
 	r.mu.Lock()
 	r.gone += n
-	fresh := r.at - min(r.at, max(first-1, r.buffer.told))
-	r.buffer.told = max(r.buffer.told, r.at)
+	fresh := r.at - min(r.at, max(first-1, r.told))
+	r.told = max(r.told, r.at)
 	r.mu.Unlock()
 	if fresh == 0 {
 		return nil

@@ -85,8 +85,8 @@ func (s *Store) connectOwn(ctx context.Context, n *session) error {
 	dir := s.settings.dir()
 	n.where = dir
 	if s.look {
-		if found, err := n.knock(dir); found || err != nil {
-			return err
+		if n.knock(dir) {
+			return nil
 		}
 		if !exists(dir) {
 			return fmt.Errorf("there is no state in %s: nothing that has to be remembered has run here", dir)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -64,8 +63,8 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-func keyError(key, format string, args ...any) error {
-	return &bridge.KeyError{Key: key, Err: fmt.Errorf(format, args...)}
+func keyError(key, text string) error {
+	return &bridge.KeyError{Key: key, Err: errors.New(text)}
 }
 
 func (s Settings) dir() string {

@@ -78,6 +78,7 @@ func (n names) dead() string                           { return n.prefix + "-dea
 func (n names) bufferSubject(pipeline string) string   { return n.prefix + ".buffer." + pipeline }
 func (n names) deadSubject(pipeline string) string     { return n.prefix + ".dead." + pipeline }
 func (n names) positionSubject(pipeline string) string { return n.prefix + ".state.buffer." + pipeline }
+
 func (n names) checkpoint(pipeline, instance string) string {
 	return n.prefix + ".state.checkpoint." + pipeline + "." + instance
 }
@@ -92,7 +93,9 @@ func (s *Store) open(ctx context.Context) (*session, error) {
 	case s.session != nil && !s.session.hasEnded():
 		return s.session, nil
 	case s.session != nil:
-		s.session.close()
+		if err := s.session.close(); err != nil {
+			s.log.Warn("close the state before opening it again", "err", err)
+		}
 		s.session = nil
 	}
 	session, err := s.start(ctx)

@@ -201,7 +201,7 @@ func (r *recaller) passOld() {
 		if c.path == c.base || c.place >= 0 || r.isNew(i, c) {
 			continue
 		}
-		r.follower.record(&finding{info: c.info, head: c.head}, c.path, c.info.Size())
+		r.record(&finding{info: c.info, head: c.head}, c.path, c.info.Size())
 	}
 }
 
