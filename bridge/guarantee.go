@@ -4,6 +4,10 @@ package bridge
 type Guarantee struct {
 	Level Level
 	Why   string // in a few words, of the settings that decide
+
+	// StableIDs says of a source that a message that comes again has the same Message.ID, also after a restart. Without, a
+	// sink cannot know it.
+	StableIDs bool
 }
 
 // Level is how often a message may arrive, from bad to good.
@@ -38,7 +42,8 @@ type Guaranteed interface {
 // Traffic says what a source reads or a sink writes, as far as its settings tell, to find loops.
 type Traffic struct {
 	System  string   // the same for all that are connected to the same one: "mqtt://broker:1883"; empty: not known
-	Topics  []string // what all topics begin with that are read or written
+	Topics  []string // what all topics begin with that are read
+	Topic   Template // that of what is written
 	Headers bool     // the system carries headers
 }
 

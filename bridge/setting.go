@@ -20,6 +20,12 @@ type Template interface {
 	Constant() (string, bool)
 }
 
+// Prefixed is implemented by templates that know how they pass on a topic.
+type Prefixed interface {
+	// Prefix returns what the text begins with at least, if the topic of the message begins with topic.
+	Prefix(topic string) string
+}
+
 // Text is the [Template] that is always the same.
 type Text string
 

@@ -291,3 +291,24 @@ func TestRenderingsAreIndependent(t *testing.T) {
 		}
 	}
 }
+
+func TestTemplatePrefix(t *testing.T) {
+	for _, c := range []struct{ text, topic, want string }{
+		{"{{ topic }}", "east/", "east"},
+		{"from/{{ topic }}/x", "a/b", "from/a/b"},
+		{"{{toSubject(topic)}}", "a/b/", "a.b"},
+		{"{{ toTopic(topic) }}", "a.b.", "a/b"},
+		{"x/{{ payload }}/y", "a", "x/"},
+		{"{{ portalid(topic) }}", "a", ""},
+		{"{{ topic + 'x' }}", "a", ""},
+		{"{{ id }}{{ topic }}", "a", ""},
+	} {
+		tmpl, err := expr.Template(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tmpl.(bridge.Prefixed).Prefix(c.topic); got != c.want {
+			t.Errorf("%q begins with %q, want %q", c.text, got, c.want)
+		}
+	}
+}

@@ -45,12 +45,16 @@ type template struct {
 	seq    atomic.Int64
 }
 
-var _ bridge.Template = (*template)(nil)
+var (
+	_ bridge.Template = (*template)(nil)
+	_ bridge.Prefixed = (*template)(nil)
+)
 
 // piece is one of literal text, variable and program.
 type piece struct {
 	literal  string
 	variable func(*bridge.Message) string
+	topic    func(string) string // of the variables that are the topic, or another spelling of it
 	program  *program
 }
 
@@ -59,20 +63,24 @@ type piece struct {
 func compilePiece(p Part) (piece, error) {
 	switch strings.TrimSpace(p.Text) {
 	case "topic":
-		return piece{variable: func(m *bridge.Message) string { return m.Topic }}, nil
+		return topicPiece(func(topic string) string { return topic }), nil
 	case "payload":
 		return piece{variable: func(m *bridge.Message) string { return string(m.Payload) }}, nil
 	case "id":
 		return piece{variable: func(m *bridge.Message) string { return m.ID }}, nil
 	case "toSubject(topic)":
-		return piece{variable: func(m *bridge.Message) string { return bridge.SubjectFromTopic(m.Topic) }}, nil
+		return topicPiece(bridge.SubjectFromTopic), nil
 	case "toTopic(topic)":
-		return piece{variable: func(m *bridge.Message) string { return bridge.TopicFromSubject(m.Topic) }}, nil
+		return topicPiece(bridge.TopicFromSubject), nil
 	case "portalid(topic)":
 		return piece{variable: func(m *bridge.Message) string { return bridge.PortalID(m.Topic) }}, nil
 	}
 	prog, err := compile(p)
 	return piece{program: prog}, err
+}
+
+func topicPiece(spell func(string) string) piece {
+	return piece{variable: func(m *bridge.Message) string { return spell(m.Topic) }, topic: spell}
 }
 
 func (t *template) Render(m *bridge.Message) (string, error) {
@@ -109,3 +117,20 @@ func (t *template) Render(m *bridge.Message) (string, error) {
 func (t *template) String() string { return t.text }
 
 func (t *template) Constant() (string, bool) { return t.pieces[0].literal, false }
+
+func (t *template) Prefix(topic string) string {
+	var b strings.Builder
+	for i := range t.pieces {
+		switch p := &t.pieces[i]; {
+		case p.topic != nil:
+			// A separator at the end might be spelt otherwise with more behind it.
+			b.WriteString(p.topic(strings.TrimRight(topic, "/.")))
+			return b.String()
+		case p.variable != nil || p.program != nil:
+			return b.String()
+		default:
+			b.WriteString(p.literal)
+		}
+	}
+	return b.String()
+}

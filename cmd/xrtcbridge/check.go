@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -18,13 +17,17 @@ import (
 const defaultFile = "pipelines.yaml"
 
 func newCheck(s std, folders *pluginFolders) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "check [FILE...]",
 		Aliases: []string{"validate"},
-		Short:   "Check pipeline files without starting their pipelines",
+		Short:   "Check pipeline files without starting their pipelines, and say what they guarantee",
 		Long: `check reads the files (default: pipelines.yaml) as run would, together, prints
 every mistake with its place, and starts nothing but plugins, who know what their
-settings are. It exits with 2 if there is a mistake.`,
+settings are. It exits with 2 if there is a mistake.
+
+Of each pipeline it says how often a message may arrive, which place decides that, and
+whether messages may run in circles.`,
 		RunE: func(_ *cobra.Command, files []string) error {
 			k, err := folders.catalog(s.warnings())
 			if err != nil {
@@ -35,14 +38,26 @@ settings are. It exits with 2 if there is a mistake.`,
 			if err != nil {
 				return err
 			}
-			for _, p := range c.Pipelines {
-				if _, err := fmt.Fprintf(s.out, "%s: %s\n", p.Name, route(p)); err != nil {
+			circles := loops(c.Pipelines)
+			for i, p := range c.Pipelines {
+				out := promised(p, c.state)
+				for _, circle := range circles[i] {
+					out.Warnings = append(out.Warnings, loopWarning+": "+circle)
+				}
+				if asJSON {
+					err = printJSON(s, out)
+				} else {
+					err = out.print(s.out)
+				}
+				if err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	return cmd
 }
 
 // loaded is what files say.

@@ -86,6 +86,11 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 	ctx, abort, stop := f.untilSignal(ctx, log, longestDrain(c.Pipelines))
 	defer stop()
 
+	for i, circles := range loops(c.Pipelines) {
+		for _, circle := range circles {
+			log.Warn(loopWarning, "pipeline", c.Pipelines[i].Name, "circle", circle)
+		}
+	}
 	server, err := embedded.Start(ctx, c.servers, log)
 	if err != nil {
 		return failure{code: exitFailed, err: err}

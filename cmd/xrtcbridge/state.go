@@ -59,7 +59,7 @@ func (f *stateFlags) settings() (store.Settings, error) {
 	}
 	files := f.files
 	if len(files) == 0 {
-		if _, err := os.Stat(defaultFile); err != nil {
+		if _, err := os.Stat(defaultFile); errors.Is(err, os.ErrNotExist) {
 			return store.Settings{}, nil
 		}
 		files = []string{defaultFile}

@@ -47,8 +47,7 @@ func (s *SourceSettings) Traffic() bridge.Traffic {
 	return t
 }
 
-// Traffic returns what the topic begins with.
+// Traffic returns the template.
 func (s *SinkSettings) Traffic() bridge.Traffic {
-	begin, _ := s.Topic.Constant()
-	return bridge.Traffic{System: s.system(), Topics: []string{begin}}
+	return bridge.Traffic{System: s.system(), Topic: s.Topic}
 }

@@ -11,7 +11,7 @@ func (s *SourceSettings) Guarantee() bridge.Guarantee {
 	if s.Stream == "" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS keeps nothing; a stream does"}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "JetStream delivers again what was not acknowledged"}
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true, Why: "JetStream delivers again what was not acknowledged, with the same id"}
 }
 
 // Guarantee says what JetStream promises, and core NATS does not.
@@ -48,8 +48,7 @@ func (s *SourceSettings) Traffic() bridge.Traffic {
 	return t
 }
 
-// Traffic returns what the subject begins with.
+// Traffic returns the template.
 func (s *SinkSettings) Traffic() bridge.Traffic {
-	begin, _ := s.Subject.Constant()
-	return bridge.Traffic{System: s.system(), Topics: []string{begin}, Headers: true}
+	return bridge.Traffic{System: s.system(), Topic: s.Subject, Headers: true}
 }

@@ -7,7 +7,7 @@ func (s *SourceSettings) Guarantee() bridge.Guarantee {
 	if s.Cutoff > 0 {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "cutoff: what is older is left out"}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "as long as the portal's ring holds an item; one that was overrun is counted as dropped"}
+	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true, Why: "a restart goes on where it ended, as long as the portal's ring holds an item; one that was overrun is counted as dropped"}
 }
 
 // Guarantee says what the server confirms.
@@ -30,8 +30,7 @@ func (s *SourceSettings) Traffic() bridge.Traffic {
 	return bridge.Traffic{System: s.system(), Topics: s.Portals, Headers: s.Envelope}
 }
 
-// Traffic returns what the portal begins with.
+// Traffic returns the template.
 func (s *SinkSettings) Traffic() bridge.Traffic {
-	begin, _ := s.Portal.Constant()
-	return bridge.Traffic{System: s.system(), Topics: []string{begin}, Headers: s.Envelope}
+	return bridge.Traffic{System: s.system(), Topic: s.Portal, Headers: s.Envelope}
 }

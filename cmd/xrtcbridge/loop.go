@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// hop is a way from one pipeline into another one: what a sink of it writes, a source of that reads.
+type hop struct {
+	from, to int // pipelines
+	write    bridge.Traffic
+	read     bridge.Traffic
+}
+
+const loopWarning = "messages may run in circles"
+
+// loops returns for each pipeline what messages may run in circles through it: those that its files show, and that no origin step ends.
+// What is known of a topic is what it begins with, so that this may warn of what never happens; it is silent about systems under two
+// addresses, and about plugins.
+func loops(pipelines []*bridge.Pipeline) [][]string {
+	hops := allHops(pipelines)
+	warnings := make([][]string, len(pipelines))
+	for start := range pipelines {
+		way := circle(hops, start, len(pipelines))
+		if way == nil || guarded(pipelines, way) {
+			continue
+		}
+		warnings[start] = append(warnings[start], describe(pipelines, way))
+	}
+	return warnings
+}
+
+func allHops(pipelines []*bridge.Pipeline) []hop {
+	var hops []hop
+	for i, a := range pipelines {
+		for j, b := range pipelines {
+			for _, sink := range a.To {
+				for _, source := range b.From {
+					if meet(a.From, sink.Traffic, source.Traffic) {
+						hops = append(hops, hop{i, j, sink.Traffic, source.Traffic})
+					}
+				}
+			}
+		}
+	}
+	return hops
+}
+
+// meet reports whether what comes from the sources and is written may be read.
+func meet(from []bridge.Endpoint[bridge.Source], write, read bridge.Traffic) bool {
+	if write.System == "" || write.System != read.System || write.Topic == nil {
+		return false
+	}
+	for _, w := range written(from, write.Topic) {
+		if slices.ContainsFunc(read.Topics, func(r string) bool { return strings.HasPrefix(w, r) || strings.HasPrefix(r, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// written returns what the topics of what is written begin with.
+func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []string {
+	passing, ok := topic.(bridge.Prefixed)
+	if !ok {
+		begin, _ := topic.Constant()
+		return []string{begin}
+	}
+	var begins []string
+	for _, source := range from {
+		read := source.Traffic.Topics
+		if len(read) == 0 {
+			read = []string{""}
+		}
+		for _, r := range read {
+			begins = append(begins, passing.Prefix(r))
+		}
+	}
+	return begins
+}
+
+// circle returns the shortest way from start to start, nil if there is none.
+func circle(hops []hop, start, pipelines int) []hop {
+	seen := make([]bool, pipelines)
+	ways := [][]hop{nil}
+	for at := []int{start}; len(at) > 0; at, ways = at[1:], ways[1:] {
+		for _, h := range hops {
+			if h.from != at[0] {
+				continue
+			}
+			way := append(slices.Clone(ways[0]), h)
+			if h.to == start {
+				return way
+			}
+			if !seen[h.to] {
+				seen[h.to] = true
+				at, ways = append(at, h.to), append(ways, way)
+			}
+		}
+	}
+	return nil
+}
+
+// guarded reports whether an origin step ends the loop: one is in it, and its mark survives everywhere.
+func guarded(pipelines []*bridge.Pipeline, way []hop) bool {
+	marked := false
+	for _, h := range way {
+		if !h.write.Headers || !h.read.Headers {
+			return false
+		}
+		marked = marked || slices.ContainsFunc(pipelines[h.from].Steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Type == "origin" })
+	}
+	return marked
+}
+
+func describe(pipelines []*bridge.Pipeline, way []hop) string {
+	var names, bare []string
+	for _, h := range way {
+		names = append(names, pipelines[h.from].Name)
+		if !h.write.Headers || !h.read.Headers {
+			bare = append(bare, h.write.System)
+		}
+	}
+	names = append(names, pipelines[way[0].from].Name)
+	text := fmt.Sprintf("%s (%s)", strings.Join(names, " → "), way[0].write.System)
+	if len(bare) > 0 {
+		slices.Sort(bare)
+		return text + "; no headers on " + strings.Join(slices.Compact(bare), ", ") + ", so that topics must keep apart what is read and what is written: a prefix for each direction"
+	}
+	return text + "; a step origin: NAME in each direction ends that"
+}
