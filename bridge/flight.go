@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // nackTimeout bounds an Ack that comes when the drain is over. It is shorter than what
@@ -44,6 +46,10 @@ func (in *input) newFlights(work context.Context) *flights {
 // launch processes and writes the batch, or starts to. What fails has stopped reading,
 // and wait returns it.
 func (f *flights) launch(b Batch, ack Ack) {
+	if crashpoint.Misordered { // wrong on purpose
+		f.settle(ack, 0, nil)
+		ack = func(context.Context, error) error { return nil }
+	}
 	if f.queue == nil {
 		f.settle(ack, len(b), f.pass(b))
 		return
@@ -101,6 +107,7 @@ func (f *flights) settle(ack Ack, n int, outcome error) {
 		defer cancel()
 	}
 	err := guard(f.in.env.Logger, func() error { return ack(ctx, outcome) })
+	crashpoint.Reach(crashpoint.Acknowledged)
 	if err != nil {
 		f.in.env.Logger.WarnContext(ctx, "cannot settle, messages may come again", "err", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // input is one source of a running pipeline.
@@ -78,6 +80,7 @@ func (in *input) pump(reading context.Context, source Source, f *flights) error 
 		if len(batch) > 0 {
 			in.backoff.reset()
 			in.counters.read(len(batch))
+			crashpoint.Reach(crashpoint.Received)
 			f.launch(batch, ack)
 		}
 		switch {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // OnError says what becomes of a message that a sink cannot take. The zero value tries for ever what
@@ -144,6 +146,7 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 		if _, err := u.dead.write(ctx, Batch{letter}); err != nil {
 			return fmt.Errorf("dead letter: %w; it is about: %w", err, f.err)
 		}
+		crashpoint.Reach(crashpoint.LetterWritten)
 		o.buried.Add(1)
 		return nil
 	}

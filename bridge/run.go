@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // run is one Run of a pipeline.
@@ -96,6 +98,7 @@ func (r *run) workContext(reading context.Context, abort <-chan struct{}) (conte
 	watching.Go(func() {
 		select {
 		case <-reading.Done():
+			crashpoint.Reach(crashpoint.Draining)
 		case <-work.Done():
 			return
 		}
@@ -205,7 +208,9 @@ func (r *run) deliver(ctx context.Context, b Batch) error {
 	if len(b) == 0 {
 		return nil
 	}
+	crashpoint.Reach(crashpoint.Delivering)
 	n, err := r.write(ctx, b)
+	crashpoint.Reach(crashpoint.Delivered)
 	buried := r.take(n, func(o *output) *atomic.Int64 { return &o.buried })
 	dropped := r.take(n-buried, func(o *output) *atomic.Int64 { return &o.dropped })
 	r.counters.settle(&r.counters.deadLettered, buried)

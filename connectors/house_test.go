@@ -20,13 +20,14 @@ var arrows = []struct {
 	own    []string // folders of this module; a trailing / stands for all below
 	others bool
 }{
-	{"bridge", nil, false},
+	{"bridge", []string{"bridge/crashpoint"}, false},
+	{"bridge/crashpoint", nil, false},
 	{"bridge/framing", []string{"bridge"}, false},
 	{"bridge/expr", []string{"bridge"}, true},
 	{"bridge/step", []string{"bridge"}, false},
 	{"bridge/config", []string{"bridge", "bridge/expr"}, true},
 	{"bridge/embedded", []string{"bridge", "xrtc/server"}, true},
-	{"bridge/store", []string{"bridge", "bridge/embedded"}, true},
+	{"bridge/store", []string{"bridge", "bridge/crashpoint", "bridge/embedded"}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"bridge/faulttest", []string{"bridge"}, true},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},

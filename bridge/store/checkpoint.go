@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // checkpoint is the checkpoint of one source.
@@ -97,9 +98,11 @@ func (n *session) load(ctx context.Context, subject string) ([]byte, error) {
 func (n *session) save(ctx context.Context, subject string, data []byte) error {
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	crashpoint.Reach(crashpoint.CheckpointSaving)
 	if _, err := n.js.Publish(limited, subject, seal(data)); err != nil {
 		n.suspect(ctx, err)
 		return n.failed("save checkpoint", err)
 	}
+	crashpoint.Reach(crashpoint.CheckpointSaved)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // How far what is saved may be behind what is settled, and how long settled records may stay in the stream.
@@ -140,10 +142,12 @@ func (k *keeper) keep(ctx context.Context, now bool) error {
 		k.saved, k.savedAt = p, time.Now()
 	}
 	if p.Settled.Seq > k.purged && (now || time.Since(k.purgedAt) >= purgeEvery) {
+		crashpoint.Reach(crashpoint.Purging)
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(p.Settled.Seq+1)); err != nil {
 			n.suspect(ctx, err)
 			return n.failed("take settled messages out of the buffer", err)
 		}
+		crashpoint.Reach(crashpoint.Purged)
 		k.purged, k.purgedAt = p.Settled.Seq, time.Now()
 		b.mu.Lock()
 		b.hungry = false

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
 // writer is the end of a buffer that sources write to.
@@ -93,8 +94,10 @@ func (w *writer) put(ctx context.Context, batch bridge.Batch) error {
 	w.pending = p
 	w.mu.Unlock()
 	for {
+		crashpoint.Reach(crashpoint.BufferStoring)
 		seq, err := w.publish(ctx, last.Seq)
 		if err == nil {
+			crashpoint.Reach(crashpoint.BufferStored)
 			return w.stored(p, seq)
 		}
 		full := answered(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum") || isNoRoom(err)

@@ -1,0 +1,6 @@
+//go:build !misordered
+
+package crashpoint
+
+// Misordered is whether the engine acknowledges first.
+const Misordered = false
