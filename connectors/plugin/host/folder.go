@@ -22,18 +22,34 @@ const (
 // newFolder makes one in the folder for temporary files, and clears away those whose owner died.
 func newFolder() (*folder, error) {
 	sweep(os.TempDir())
-	path, err := os.MkdirTemp("", folderPattern) // short, since the path of a socket has a hundred bytes at most
+	var err error
+	for range 10 { // another host may take it for one whose owner died before it is locked
+		path, failed := os.MkdirTemp("", folderPattern) // short, since the path of a socket has a hundred bytes at most
+		if failed != nil {
+			return nil, fmt.Errorf("make folder for plugins: %w", failed)
+		}
+		var lock *os.File
+		if lock, err = claim(filepath.Join(path, lockName)); err == nil {
+			return &folder{path, lock}, nil
+		}
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return nil, fmt.Errorf("make folder for plugins: %w", err)
+}
+
+// claim makes and locks a file, and makes sure that nobody has removed it between the two.
+func claim(path string) (*os.File, error) {
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("make folder for plugins: %w", err)
+		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		err = lockFile(lock)
+	if err = lockFile(lock); err == nil {
+		_, err = os.Stat(path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make folder for plugins: %w", err), os.RemoveAll(path))
+		return nil, errors.Join(err, lock.Close())
 	}
-	return &folder{path, lock}, nil
+	return lock, nil
 }
 
 func (f *folder) remove() error {
