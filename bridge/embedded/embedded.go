@@ -60,6 +60,8 @@ type NATS struct {
 
 	// Reserve is how many bytes of the disk the store leaves free; 0: half of what is free at the start.
 	Reserve bridge.Size `yaml:"-"`
+	// Visitor says that the store is wanted for a moment only, so that others who want it may wait: see [InUseError].
+	Visitor bool `yaml:"-"`
 }
 
 // Certificate makes a listener speak TLS.

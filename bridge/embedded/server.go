@@ -61,7 +61,7 @@ func (e *Server) startNATS(ctx context.Context, log *slog.Logger) error {
 		n = *s.NATS
 	}
 	var err error
-	if e.store, err = openStore(n.Store); err != nil {
+	if e.store, err = openStore(n.Store, n.Visitor); err != nil {
 		return err
 	}
 	if err := e.start(ctx, n, log); err != nil {

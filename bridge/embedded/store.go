@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -18,9 +19,25 @@ type store struct {
 
 var errLocked = errors.New("locked")
 
+// InUseError says that another process has the store.
+type InUseError struct {
+	Dir     string
+	Process string // its number; empty if it has not told it
+	Visitor bool   // it will soon be gone
+}
+
+func (e *InUseError) Error() string {
+	if e.Visitor {
+		return fmt.Sprintf("lock store: process %s is looking into %s: try again", e.Process, e.Dir)
+	}
+	return fmt.Sprintf("lock store: %s is used by process %s: stop that one, or choose another store", e.Dir, e.Process)
+}
+
+const visitorMark = "visitor"
+
 // openStore makes and locks the folder dir, or a temporary one if dir is
 // empty. The server itself would let two processes write to one folder.
-func openStore(dir string) (*store, error) {
+func openStore(dir string, visitor bool) (*store, error) {
 	if dir == "" {
 		dir, err := os.MkdirTemp("", "xrtcbridge-store-")
 		if err != nil {
@@ -38,21 +55,26 @@ func openStore(dir string) (*store, error) {
 	if err := lockFile(lock); err != nil {
 		defer func() { _ = lock.Close() }()
 		if errors.Is(err, errLocked) {
-			return nil, fmt.Errorf("lock store: %s is used by process %s: stop that one, or choose another store", dir, owner(lock))
+			pid, mark, _ := strings.Cut(owner(lock), " ")
+			return nil, &InUseError{Dir: dir, Process: pid, Visitor: mark == visitorMark}
 		}
 		return nil, fmt.Errorf("lock store %s: %w", dir, err)
 	}
-	// The process id is for the error above only, so that failing to write it harms nothing.
+	// What is written is for the errors above only, so that failing to write it harms nothing.
+	text := strconv.Itoa(os.Getpid())
+	if visitor {
+		text += " " + visitorMark
+	}
 	if lock.Truncate(0) == nil {
-		_, _ = fmt.Fprintf(lock, "%d\n", os.Getpid())
+		_, _ = fmt.Fprintln(lock, text)
 	}
 	return &store{dir: dir, lock: lock}, nil
 }
 
 func owner(lock *os.File) string {
-	pid := make([]byte, 20)
-	n, _ := lock.ReadAt(pid, 0)
-	return strings.TrimSpace(string(pid[:n]))
+	text := make([]byte, 40)
+	n, _ := lock.ReadAt(text, 0)
+	return strings.TrimSpace(string(text[:n]))
 }
 
 // limit returns how large the store may become: as configured, but never more

@@ -165,6 +165,23 @@ func TestE8StateInUse(t *testing.T) {
 	}
 }
 
+// A bridge that starts while a command looks into its state waits, and does not give up.
+func TestStateIsVisited(t *testing.T) {
+	dir := t.TempDir()
+	shut(t, open(t, dir))
+	look := store.Look(store.Settings{Dir: dir}, nil)
+	if _, err := look.Entries(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	_, err := s.Buffer(pipeline, bridge.BufferSettings{}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
+	if err == nil || !strings.Contains(err.Error(), "is looking into") || bridge.IsPermanent(err) {
+		t.Errorf("beside a visitor: %v", err)
+	}
+	shut(t, look)
+	openEnds(t, s, bridge.BufferSettings{})
+}
+
 func TestNoRoomForTheBuffer(t *testing.T) {
 	small := func(s *store.Settings) { s.MaxSize = 16 << 20 }
 	_, err := open(t, t.TempDir(), small).Buffer(pipeline, bridge.BufferSettings{MaxBytes: 32 << 20}).OpenSink(t.Context(), bridgetest.Env(t, "to"))

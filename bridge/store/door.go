@@ -25,7 +25,7 @@ type door struct {
 	passing  sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
-	conns []net.Conn
+	conns map[net.Conn]bool
 	shut  bool
 }
 
@@ -39,7 +39,7 @@ func openDoor(dir string, server *embedded.Server) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &door{listener: listener, server: server}
+	d := &door{listener: listener, server: server, conns: make(map[net.Conn]bool)}
 	d.passing.Go(d.accept)
 	return d, nil
 }
@@ -63,7 +63,7 @@ func (d *door) accept() {
 // pass copies until one of the two ends.
 func (d *door) pass(to, from net.Conn) {
 	d.mu.Lock()
-	d.conns = append(d.conns, to)
+	d.conns[to] = true
 	shut := d.shut
 	d.mu.Unlock()
 	if !shut {
@@ -71,13 +71,16 @@ func (d *door) pass(to, from net.Conn) {
 	}
 	_ = to.Close()
 	_ = from.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.conns, to)
 }
 
 func (d *door) close() {
 	_ = d.listener.Close()
 	d.mu.Lock()
 	d.shut = true
-	for _, c := range d.conns {
+	for c := range d.conns {
 		_ = c.Close()
 	}
 	d.mu.Unlock()

@@ -57,8 +57,11 @@ func (s *Store) start(ctx context.Context) (*session, error) {
 	n.end = sync.OnceFunc(func() { close(n.ended) })
 	n.close = sync.OnceValue(n.stop)
 	connect := s.connectOwn
-	if s.settings.NATS != nil {
+	switch {
+	case s.settings.NATS != nil:
 		connect = s.connectExternal
+	case s.look:
+		connect = s.visit
 	}
 	if err := connect(ctx, n); err != nil {
 		return nil, errors.Join(err, n.close())
@@ -80,42 +83,82 @@ func (n *session) failed(what string, err error) error {
 	return fmt.Errorf("%s: %s: %w", what, n.where, err)
 }
 
-// connectOwn starts the server of the folder, or, for a command, finds the one that runs.
+// connectOwn starts the server of the folder.
 func (s *Store) connectOwn(ctx context.Context, n *session) error {
 	dir := s.settings.dir()
 	n.where = dir
-	if s.look {
+	var used *embedded.InUseError
+	err := s.serve(ctx, n)
+	for tries := 0; errors.As(err, &used) && tries < 5; tries++ { // who has just come may be a visitor that has not yet said so
+		if err = sleep(ctx, lookEvery); err == nil {
+			err = s.serve(ctx, n)
+		}
+	}
+	if err != nil {
+		if !s.started && ctx.Err() == nil && (!errors.As(err, &used) || !used.Visitor) {
+			err = bridge.Permanent(err) // and later ones are for trouble of the disk, which may pass
+		}
+		return err
+	}
+	s.started = true
+	if fs := remoteFilesystem(dir); fs != "" {
+		s.log.Warn("the state is on a network file system, which may lose what it has confirmed: choose a folder on a disk of this machine", "dir", dir, "type", fs)
+	}
+	if n.door, err = openDoor(dir, n.server); err != nil {
+		s.log.Warn("commands cannot look into the state while this bridge runs", "err", err)
+	}
+	return nil
+}
+
+// How long a command waits for a bridge that is just starting or ending, or for another command.
+const (
+	lookTimeout = 5 * time.Second
+	lookEvery   = 50 * time.Millisecond
+)
+
+// visit finds the server of the folder that runs, or starts it for a moment.
+func (s *Store) visit(ctx context.Context, n *session) error {
+	dir := s.settings.dir()
+	n.where = dir
+	for end := time.Now().Add(lookTimeout); ; {
 		if n.knock(dir) {
 			return nil
 		}
 		if !exists(dir) {
 			return fmt.Errorf("there is no state in %s: nothing that has to be remembered has run here", dir)
 		}
+		err := s.serve(ctx, n)
+		if !errors.As(err, new(*embedded.InUseError)) || time.Now().After(end) {
+			return err
+		}
+		if err := sleep(ctx, lookEvery); err != nil {
+			return err
+		}
 	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serve starts the server, and connects to it.
+func (s *Store) serve(ctx context.Context, n *session) error {
 	var err error
 	n.server, err = embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{
-		Store: dir, Durability: s.settings.Durability,
+		Store: s.settings.dir(), Durability: s.settings.Durability, Visitor: s.look,
 		MaxStore: cmp.Or(s.settings.MaxSize, defaultMaxSize),
 		Reserve:  bridge.Size(s.reserve()) / 2, // what buffers leave is for checkpoints and dead letters
 	}}, s.log.With("part", "state"))
 	if err != nil {
-		err = fmt.Errorf("open the state: %w", err)
-		if !s.started {
-			err = bridge.Permanent(err) // and later ones are for trouble of the disk, which may pass
-		}
-		return err
+		return fmt.Errorf("open the state: %w", err)
 	}
-	s.started = true
 	if n.nc, err = n.connect(nats.InProcessServer(n.server)); err != nil {
 		return n.failed("open the state", err)
-	}
-	if !s.look {
-		if fs := remoteFilesystem(dir); fs != "" {
-			s.log.Warn("the state is on a network file system, which may lose what it has confirmed: choose a folder on a disk of this machine", "dir", dir, "type", fs)
-		}
-		if n.door, err = openDoor(dir, n.server); err != nil {
-			s.log.Warn("commands cannot look into the state while this bridge runs", "err", err)
-		}
 	}
 	return nil
 }

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
+)
+
+// build builds the command with build tags, and returns where it is.
+func build(t *testing.T, tags string) string {
+	t.Helper()
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		bridgetest.Missing(t, "go")
+	}
+	path := filepath.Join(t.TempDir(), "xrtcbridge")
+	if out, err := exec.CommandContext(t.Context(), goCommand, "build", "-tags", tags, "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build with the tags %s: %v\n%s", tags, err, out)
+	}
+	return path
+}
+
+// crashes is a followed file that goes to JetStream through a process that dies at chosen points.
+type crashes struct {
+	t               *testing.T
+	program, config string
+	in, state       string
+	out             *outlet
+	ledger          *faulttest.Ledger
+	rng             *rand.Rand
+	written, poison int
+}
+
+const poisonSize = 4096 // more than the stream takes
+
+func newCrashes(t *testing.T, program string, rng *rand.Rand, buffer string, latency time.Duration) *crashes {
+	t.Helper()
+	dir, h, ledger := t.TempDir(), startHub(t), new(faulttest.Ledger)
+	c := &crashes{t: t, program: program, in: filepath.Join(dir, "in.txt"), state: filepath.Join(dir, "state"), ledger: ledger, rng: rng}
+	proxy := faulttest.NewProxy(t, h.addr)
+	proxy.Set(faulttest.Fault{Latency: latency}) // so that something is on its way
+	c.out = h.outlet("OUT", ledger, func(s *jetstream.StreamConfig) { s.MaxMsgSize = poisonSize / 2 })
+	c.config = write(t, dir, "pipelines.yaml", fmt.Sprintf(`
+state: {dir: "%s"}
+pipelines:
+  relay:
+    from: {file: {path: "%s", follow: true}}
+    %s
+    to: {nats: {url: "nats://%s", stream: OUT, subject: OUT.file}}
+    on_error: {then: dead_letter}
+    max_batch: 10
+`, c.state, c.in, buffer, proxy.Addr()))
+	return c
+}
+
+// append adds lines to the file, one of them poisoned.
+func (c *crashes) append(n int) {
+	lines(c.t, c.in, uint64(c.written), n, 100, c.ledger)
+	lines(c.t, c.in, uint64(c.written+n), 1, poisonSize, c.ledger)
+	c.written += n + 1
+	c.poison++
+}
+
+func (c *crashes) arrived() bool { return c.out.delivered() >= c.written-c.poison }
+
+// die runs the program until it is killed at the n-th time that it reaches a point; once everything has arrived, it is told to stop.
+// It reports whether it was killed.
+func (c *crashes) die(p crashpoint.Point, n int) bool {
+	c.t.Helper()
+	var log logWatch
+	cmd := exec.CommandContext(c.t.Context(), c.program, "run", c.config)
+	cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%s:%d", crashpoint.Variable, p, n))
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	end := time.After(longWait)
+	for told := false; ; {
+		select {
+		case <-ended:
+			status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			return status.Signaled() && status.Signal() == syscall.SIGKILL
+		case <-end:
+			_ = cmd.Process.Kill()
+			<-ended
+			c.t.Fatalf("%s:%d: the process goes on:\n%s", p, n, log.tail())
+		case <-time.After(5 * time.Millisecond):
+			if !told && c.arrived() {
+				told = true
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+			}
+		}
+	}
+}
+
+// finish runs the program until all that is accounted for nowhere yet has arrived, or for as long as a lost message would take.
+func (c *crashes) finish(patience time.Duration) {
+	c.t.Helper()
+	cmd := exec.CommandContext(c.t.Context(), c.program, "run", c.config)
+	var log logWatch
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); !c.complete() && time.Now().Before(end); {
+		<-time.After(50 * time.Millisecond)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		c.t.Errorf("the last run ended with %v:\n%s", err, log.tail())
+	}
+	c.complete()
+}
+
+// complete notes what has arrived, dead letters too, and reports whether that is everything.
+func (c *crashes) complete() bool {
+	c.t.Helper()
+	c.out.delivered()
+	text, err := exec.CommandContext(c.t.Context(), c.program, "dead", "list", "relay", "--json", "--state", c.state).Output()
+	if err != nil {
+		return false // it is just being opened
+	}
+	for l := range strings.Lines(string(text)) {
+		var letter store.Letter
+		if err := json.Unmarshal([]byte(l), &letter); err != nil {
+			c.t.Fatal(err)
+		}
+		c.ledger.DeadLettered([]byte(letter.Payload))
+	}
+	r := c.ledger.Report()
+	return r.Delivered+r.DeadLettered >= c.written
+}
+
+// everywhere kills the program five times at each point, lets it finish, and returns how often it died where.
+func (c *crashes) everywhere(points []crashpoint.Point, patience time.Duration) map[crashpoint.Point]int {
+	c.t.Helper()
+	hits := make(map[crashpoint.Point]int)
+	for _, p := range points {
+		for range 3 * perPoint {
+			c.append(80)
+			most := 6
+			switch p { // reached once or so in a run
+			case crashpoint.LetterWritten, crashpoint.CheckpointSaving, crashpoint.CheckpointSaved, crashpoint.Purging, crashpoint.Purged, crashpoint.Draining:
+				most = 1
+			}
+			if c.die(p, 1+c.rng.IntN(most)) {
+				hits[p]++
+			}
+			if hits[p] == perPoint {
+				break
+			}
+		}
+	}
+	c.finish(patience)
+	return hits
+}
+
+const perPoint = 5
+
+// pointsWithout returns the points of a pipeline without a buffer.
+func pointsWithout() []crashpoint.Point {
+	return slices.DeleteFunc(crashpoint.Points(), func(p crashpoint.Point) bool {
+		return slices.Contains([]crashpoint.Point{crashpoint.BufferStoring, crashpoint.BufferStored, crashpoint.Purging, crashpoint.Purged}, p)
+	})
+}
+
+// F02: kill -9 at each of the points where it might matter, five times each. Nothing is lost, whatever has been done by then.
+func TestF02KilledAtPoints(t *testing.T) {
+	rng := faulttest.Rand(t)
+	program := build(t, "crashpoints")
+	for name, points := range map[string][]crashpoint.Point{"buffer: disk": crashpoint.Points(), "": pointsWithout()} {
+		t.Run("file → "+name+" → JetStream", func(t *testing.T) {
+			c := newCrashes(t, program, rng, name, time.Millisecond)
+			hits := c.everywhere(points, longWait)
+			for _, p := range points {
+				if hits[p] < perPoint {
+					t.Errorf("the process died %d times at %s, want %d", hits[p], p, perPoint)
+				}
+			}
+			c.ledger.Check(t, len(points)*perPoint*80)
+			if got := c.ledger.Report().DeadLettered; got != c.poison {
+				t.Errorf("%d dead letters, want %d", got, c.poison)
+			}
+		})
+	}
+}
+
+// The same procedure must lose messages when the engine acknowledges before it has delivered: else it would prove nothing.
+func TestF02SeesWrongOrder(t *testing.T) {
+	c := newCrashes(t, build(t, "crashpoints,misordered"), faulttest.Rand(t), "buffer: disk", 150*time.Millisecond)
+	c.everywhere([]crashpoint.Point{crashpoint.CheckpointSaved, crashpoint.Purged}, 3*time.Second)
+	if r := c.ledger.Report(); r.Lost == 0 {
+		t.Errorf("nothing was lost: %s", r)
+	} else {
+		t.Logf("as it must be, messages were lost: %s", r)
+	}
+}

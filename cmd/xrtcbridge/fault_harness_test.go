@@ -1,0 +1,207 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+)
+
+// longWait bounds what must happen after a fault, for machines that are busy.
+const longWait = 2 * time.Minute
+
+// eventually is bridgetest.Eventually with more patience.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	end := time.After(longWait)
+	for !condition() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-end:
+			t.Fatalf("waited %s in vain: %s", longWait, what)
+		}
+	}
+}
+
+// hub is a NATS server that is not under test, and outlives the bridge.
+type hub struct {
+	t    *testing.T
+	addr string
+	js   jetstream.JetStream
+}
+
+func startHub(t *testing.T) *hub {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(bridgetest.Timeout) {
+		t.Fatal("the NATS server does not come up")
+	}
+	c, err := natsgo.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	js, err := jetstream.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &hub{t: t, addr: s.Addr().String(), js: js}
+}
+
+// outlet is a stream of a hub, and what is known of its messages.
+type outlet struct {
+	t        *testing.T
+	stream   jetstream.Stream
+	ledger   *faulttest.Ledger
+	consumer jetstream.Consumer
+	read     uint64 // of the stream's messages
+}
+
+// outlet makes a stream for the subjects NAME.>. It knows a message again for an hour, as an outage may be that long.
+func (h *hub) outlet(name string, ledger *faulttest.Ledger, change ...func(*jetstream.StreamConfig)) *outlet {
+	h.t.Helper()
+	config := jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Duplicates: time.Hour}
+	for _, c := range change {
+		c(&config)
+	}
+	stream, err := h.js.CreateStream(h.t.Context(), config)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	consumer, err := stream.OrderedConsumer(h.t.Context(), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &outlet{t: h.t, stream: stream, consumer: consumer, ledger: ledger}
+}
+
+// delivered notes what has arrived since the last call, and returns how many messages have arrived in all.
+func (o *outlet) delivered() int {
+	o.t.Helper()
+	info, err := o.stream.Info(o.t.Context())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for last := info.State.LastSeq; o.read < last; {
+		batch, err := o.consumer.Fetch(int(min(last-o.read, 1000)), jetstream.FetchMaxWait(bridgetest.Timeout))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for m := range batch.Messages() {
+			o.ledger.Delivered(m.Data())
+			o.read++
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, natsgo.ErrTimeout) {
+			o.t.Fatal(err)
+		}
+	}
+	return o.ledger.Report().Delivered
+}
+
+// producer publishes messages of a ledger over MQTT at QoS 1. Keys go round: key k is at topic PREFIX/k.
+type producer struct {
+	t      *testing.T
+	client paho.Client
+	prefix string
+	size   int
+	ledger *faulttest.Ledger
+	sent   atomic.Int64
+	unsure sync.WaitGroup // messages without a PUBACK
+	next   uint64
+}
+
+const keys = 10
+
+func newProducer(t *testing.T, url, prefix string, size int, ledger *faulttest.Ledger) *producer {
+	t.Helper()
+	options := paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID("producer-" + prefix).SetOrderMatters(false)
+	p := &producer{t: t, client: paho.NewClient(options), prefix: prefix, size: size, ledger: ledger}
+	if token := p.client.Connect(); !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
+		t.Fatalf("connect to %s: %v", url, token.Error())
+	}
+	t.Cleanup(func() { p.client.Disconnect(0) })
+	return p
+}
+
+// publish sends n messages, rate of them a second, and waits until the broker has them all. Stop ends it before.
+func (p *producer) publish(n, rate int, stop <-chan struct{}) {
+	const beat = 5 * time.Millisecond
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	defer p.unsure.Wait()
+	begin, due := time.Now(), 0
+	for done := 0; done < n; {
+		select {
+		case <-tick.C:
+			due = min(n, int(time.Since(begin).Seconds()*float64(rate)))
+		case <-stop:
+			return
+		}
+		for ; done < due; done++ {
+			p.one()
+		}
+	}
+}
+
+func (p *producer) one() {
+	key := "k" + strconv.FormatUint(p.next%keys, 10)
+	payload := faulttest.Payload(p.t.Name(), 0, p.next, key, p.size)
+	p.next++
+	p.ledger.Sent(payload)
+	p.sent.Add(1)
+	token := p.client.Publish(p.prefix+"/"+key, 1, false, payload)
+	p.unsure.Go(func() {
+		if token.WaitTimeout(longWait) && token.Error() == nil {
+			p.ledger.Accepted(payload)
+		}
+	})
+}
+
+// lines appends n messages of a ledger to a file, and returns when they are on the disk.
+func lines(t *testing.T, path string, first uint64, n, size int, ledger *faulttest.Ledger) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []byte
+	for i := range uint64(n) {
+		payload := faulttest.Payload(t.Name(), 0, first+i, "file", size)
+		ledger.Sent(payload)
+		ledger.Accepted(payload)
+		text = append(append(text, payload...), '\n')
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rss returns the resident memory of a process in bytes, 0 if it has ended.
+func (p *process) rss() int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	n, _ := strconv.Atoi(strings.Fields(rest + " 0")[0])
+	return n << 10
+}
