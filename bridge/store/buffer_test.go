@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -218,5 +219,31 @@ func TestWriteHeedsItsContext(t *testing.T) {
 	}
 	if got := e.rest(t); len(got) < 30 {
 		t.Errorf("%d messages", len(got))
+	}
+}
+
+// F25: the times of messages jump by an hour and by ten years, and step back a second each: the buffer keeps them and their order.
+func TestF25TimesOfMessagesJump(t *testing.T) {
+	s := open(t, t.TempDir())
+	e := openEnds(t, s, bridge.BufferSettings{})
+	now := time.Now()
+	year := 365 * 24 * time.Hour
+	var want []bridge.Message
+	for i, at := range []time.Time{now, now.Add(time.Hour), now.Add(-time.Hour), now.Add(10 * year), now.Add(-10 * year), now.Add(-60 * year), {}} {
+		for back := range 50 {
+			m := bridge.Message{Topic: "t", Payload: fmt.Appendf(nil, "%d %d", i, back)}
+			if !at.IsZero() {
+				m.Time = at.Add(-time.Duration(back) * time.Second).Round(0)
+			}
+			want = append(want, m)
+		}
+	}
+	for i := 0; i < len(want); i += 50 {
+		e.write(t, want[i:i+50]...)
+	}
+	for i, got := range e.read(t, len(want), true) {
+		if string(got.Payload) != string(want[i].Payload) || !got.Time.Equal(want[i].Time) || got.Time.IsZero() != want[i].Time.IsZero() {
+			t.Fatalf("message %d is %s of %s, want %s of %s", i, got.Payload, got.Time, want[i].Payload, want[i].Time)
+		}
 	}
 }

@@ -9,16 +9,15 @@ import (
 	"testing"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
 // TestF15CorruptBuffer flips bits, cuts files short, takes some away and appends to them. Each time, what is reported as lost is what
 // is missing, nothing else is, and no payload is delivered that was not written.
 func TestF15CorruptBuffer(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	rounds := 60
+	rng := faulttest.Rand(t)
+	rounds := faulttest.Pick(60, 300)
 	if testing.Short() {
 		rounds = 10
 	}

@@ -25,7 +25,7 @@ state: {dir: "%s"}
 pipelines:
   relay:
     from: {mqtt: {url: "%s", topics: ["in/#"], qos: 1, client_id: relay}}
-    buffer: disk
+    buffer: {disk: {max_bytes: 4GiB}}
     to: {nats: {url: "nats://%s", stream: OUT, subject: "OUT.{{ segment(topic, 1) }}"}}
 %s`, filepath.Join(dir, "state"), broker.URL, natsAddr, rest))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/file"
 )
 
@@ -216,9 +216,7 @@ func TestF16CheckpointOfAFollowerIsDamaged(t *testing.T) {
 // TestF17RestartsUnderRotation has a writer that rotates at random while the follower is closed, cut off without
 // a word, and opened again: no line is lost, and only what was not acknowledged comes again.
 func TestF17RestartsUnderRotation(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := faulttest.Rand(t)
 	path := filepath.Join(t.TempDir(), "app.log")
 	r := &restarts{t: t, pattern: path}
 	line, rotations := 0, 0

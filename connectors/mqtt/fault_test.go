@@ -14,6 +14,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
 )
 
@@ -69,7 +70,8 @@ func account(t *testing.T, got []bridge.Message, n int) (lost, duplicates int) {
 // The session's messages are on the broker's disk when the kills begin, so what it forgets
 // in a kill is acknowledgements: it must all arrive, some of it again.
 func TestF04BrokerKilledAsSource(t *testing.T) {
-	const n = 20_000
+	kills := faulttest.Pick(3, 20)
+	n := faulttest.Pick(20_000, 50_000)
 	broker := bridgetest.StartMosquitto(t)
 	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
 	set.ClientID = "f04"
@@ -82,9 +84,9 @@ func TestF04BrokerKilledAsSource(t *testing.T) {
 	run(t, &bridge.Pipeline{
 		Name: "f04", From: fromMQTT(set), To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}, MaxBatch: 100,
 	})
-	for round := range 3 {
+	for round := range kills {
 		before := len(down.Got())
-		bridgetest.Eventually(t, "messages flow", func() bool { return len(down.Got()) > before+2000 })
+		bridgetest.Eventually(t, "messages flow", func() bool { return len(down.Got()) > before+n/(2*kills+4) })
 		broker.Kill()
 		broker.Start()
 		within(t, 10*time.Second, fmt.Sprintf("the flow's return in round %d", round), func() {
@@ -125,7 +127,8 @@ func f04SourceAndSink(t *testing.T) int {
 	run(t, &bridge.Pipeline{Name: "out", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: toMQTT(sinkSettings(t, broker.URL, 1)), MaxBatch: 50})
 	run(t, &bridge.Pipeline{Name: "in", From: fromMQTT(set), To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}, MaxBatch: 50})
 
-	all := bridgetest.Numbered(3000)
+	most := faulttest.Pick(3, 20)
+	all := bridgetest.Numbered(900 + 700*most)
 	sent, kills := 0, 0
 	// feed keeps little between the two pipelines, where only the broker's memory has it.
 	feed := func(until int) {
@@ -135,7 +138,7 @@ func f04SourceAndSink(t *testing.T) int {
 			bridgetest.Eventually(t, "the last but 200 have arrived", func() bool { return len(down.Got()) >= sent-200 })
 		}
 	}
-	for kills < 3 {
+	for kills < most {
 		feed(sent + 400)
 		up.Send(all[sent : sent+300]...)
 		sent += 300

@@ -20,6 +20,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
@@ -513,7 +514,7 @@ func TestF21HostKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range 3 {
+	for round := range faulttest.Pick(3, 20) {
 		cmd := exec.CommandContext(t.Context(), path)
 		cmd.Env = append(os.Environ(), "PROBE=host:"+dir, "TMPDIR="+dir)
 		out, err := cmd.StdoutPipe()
