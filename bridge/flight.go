@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -95,9 +96,15 @@ func (f *flights) settleAll() {
 	}
 }
 
+var errBehindRefused = errors.New("a batch before this one was refused")
+
 // settle calls ack with the outcome of its batch of n messages.
 func (f *flights) settle(ack Ack, n int, outcome error) {
-	if outcome != nil {
+	verdict := outcome
+	if f.err != nil && verdict == nil {
+		verdict = errBehindRefused
+	}
+	if verdict != nil {
 		f.in.counters.refused.Add(uint64(n))
 	}
 	ctx := f.work
@@ -106,7 +113,7 @@ func (f *flights) settle(ack Ack, n int, outcome error) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), nackTimeout)
 		defer cancel()
 	}
-	err := guard(f.in.env.Logger, func() error { return ack(ctx, outcome) })
+	err := guard(f.in.env.Logger, func() error { return ack(ctx, verdict) })
 	crashpoint.Reach(crashpoint.Acknowledged)
 	if err != nil {
 		f.in.env.Logger.WarnContext(ctx, "cannot settle, messages may come again", "err", err)

@@ -40,7 +40,9 @@ type Batch []Message
 // every message was delivered or dropped on purpose, else with the reason why
 // not all were, and the source should then deliver the batch again as soon as
 // its technology allows. The engine settles the batches of one source instance in
-// the order in which they were read, and all of them before it closes the instance.
+// the order in which they were read, and all of them before it closes the instance. Once one
+// is refused, so are those behind it, delivered or not: what a source knows may
+// be no more than a position, which must not move past it.
 //
 // Ack may run while the next Read is blocked, on another goroutine. An error
 // says that the outcome may not have reached the source's system, which may
