@@ -68,6 +68,10 @@ func (e *Server) startNATS(ctx context.Context, log *slog.Logger) error {
 		return errors.Join(err, e.Close())
 	}
 	log = log.With("store", e.store.dir, "temporary", e.store.temporary)
+	if s.MQTT == nil && s.NATS.Listen == "" {
+		log.Debug("store opened") // nobody but this process can reach it
+		return nil
+	}
 	if s.NATS != nil {
 		log = log.With("nats", e.NATSURL())
 	}

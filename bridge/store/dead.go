@@ -83,7 +83,7 @@ func (d *deadSink) Close() error { return nil }
 
 // Letter is a dead letter with its number.
 type Letter struct {
-	Number uint64
+	Number uint64 `json:"number"`
 	bridge.DeadLetter
 }
 
