@@ -1,6 +1,6 @@
 // Package bridge moves messages between systems. It holds the vocabulary
 // (Message, Batch, Source, Sink, Step, Connector) and the engine that runs
-// pipelines of them. It imports the standard library only.
+// pipelines of them. It needs nothing but the standard library.
 //
 // A [Source] and a [Sink] have two methods each. Whatever is hard about moving
 // messages is done once, here: opening again with back-off, batching, the window of
@@ -30,6 +30,13 @@
 // Natural batching (2026-11): Read returns what is there and never waits for more, so a
 // lone message leaves at once, and while a sink is busy the next batch grows by itself.
 // No timer is on the way of a message.
+//
+// A buffer makes two pipelines of one (2026-11): from the sources to the buffer, which is a sink
+// there, and from the buffer, which is a source, to the sinks. The engine knows nothing else about
+// it, and a pipeline without a buffer pays nothing for it.
+//
+// One batch that is refused holds back those behind it (2026-11), though they were delivered: what a
+// source knows may be no more than a position. They come twice, which a failure excuses.
 //
 // An explicit registry (2026-11): connectors are listed by name in one place,
 // nothing is registered by being imported.

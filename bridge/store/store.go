@@ -22,7 +22,8 @@
 //
 // # Look inside
 //
-// While a bridge runs, commands reach its state through the socket xrtcbridge.sock in the folder, and else open the folder themselves.
+// While a bridge runs, commands reach its state through the socket xrtcbridge.sock in the folder, and else open the folder themselves; a
+// bridge that starts meanwhile waits for them. A second bridge is refused.
 package store
 
 import (

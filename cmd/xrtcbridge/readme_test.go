@@ -16,6 +16,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 	"github.com/xrtcbridge/xrtcbridge/connectors"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
@@ -48,7 +49,7 @@ func parse(t *testing.T, name, text string) {
 	registry := bridge.NewRegistry(connectors.Builtin()...)
 	l := config.Loader{
 		Registry: registry,
-		Sections: map[string]any{"embedded": new(embedded.Settings), "plugins": new(map[string]host.Settings)},
+		Sections: map[string]any{"embedded": new(embedded.Settings), "plugins": new(map[string]host.Settings), "state": new(store.Settings)},
 		Find: func(name string) error {
 			if name != "clock" { // what new plugin writes; TestREADMECommands does that for real
 				return nil
