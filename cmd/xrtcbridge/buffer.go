@@ -56,7 +56,7 @@ func newBufferStatus(s std, f *stateFlags) *cobra.Command {
 					if oldest != "" {
 						oldest += " (" + time.Since(st.Oldest).Round(time.Second).String() + " ago)"
 					}
-					fmt.Fprintf(t, "%s\t%d\t%v\t%v\t%s\n", st.Pipeline, st.Messages, bridge.Size(st.Bytes), bridge.Size(st.MaxBytes), oldest)
+					fmt.Fprintf(t, "%s\t%d\t%v\t%v\t%s\n", st.Pipeline, st.Messages, approximate(st.Bytes), bridge.Size(st.MaxBytes), oldest)
 				}
 				if f.json {
 					return nil
@@ -65,6 +65,19 @@ func newBufferStatus(s std, f *stateFlags) *cobra.Command {
 			})
 		},
 	}
+}
+
+// approximate writes a number of bytes with two digits or more.
+func approximate(n uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	x := float64(n)
+	for len(units) > 1 && x >= 1024 {
+		x, units = x/1024, units[1:]
+	}
+	if n < 1024 || x >= 10 {
+		return fmt.Sprintf("%.0f%s", x, units[0])
+	}
+	return fmt.Sprintf("%.1f%s", x, units[0])
 }
 
 func newBufferPeek(s std, f *stateFlags) *cobra.Command {

@@ -114,6 +114,7 @@ func TestF28SIGTERMWithBuffer(t *testing.T) {
 // the middle, and then the way is open again. Every message is in the stream once, memory stays flat, another pipeline
 // notices nothing, and buffer status tells the truth throughout.
 func TestF11SinkStalled(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "80MiB") // the memory that is meant leaves out the program itself, 27 MiB; without a limit garbage may pile up
 	const rate, size = 2000, 1024
 	n := rate * int(faulttest.Pick(20*time.Second, 10*time.Minute).Seconds())
 	broker, h, dir := bridgetest.StartMosquitto(t), startHub(t), t.TempDir()
