@@ -88,8 +88,8 @@ func (c *crashes) die(p crashpoint.Point, n int) bool {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
 	end := time.After(longWait)
 	for told := false; ; {
 		select {
@@ -155,8 +155,7 @@ func (c *crashes) everywhere(points []crashpoint.Point, patience time.Duration) 
 		for range 3 * perPoint {
 			c.append(80)
 			most := 6
-			switch p { // reached once or so in a run
-			case crashpoint.LetterWritten, crashpoint.CheckpointSaving, crashpoint.CheckpointSaved, crashpoint.Purging, crashpoint.Purged, crashpoint.Draining:
+			if slices.Contains(seldom, p) {
 				most = 1
 			}
 			if c.die(p, 1+c.rng.IntN(most)) {
@@ -172,6 +171,11 @@ func (c *crashes) everywhere(points []crashpoint.Point, patience time.Duration) 
 }
 
 const perPoint = 5
+
+// seldom are the points that are reached once or so in a run.
+var seldom = []crashpoint.Point{
+	crashpoint.LetterWritten, crashpoint.CheckpointSaving, crashpoint.CheckpointSaved, crashpoint.Purging, crashpoint.Purged, crashpoint.Draining,
+}
 
 // pointsWithout returns the points of a pipeline without a buffer.
 func pointsWithout() []crashpoint.Point {

@@ -147,15 +147,14 @@ func (p *producer) publish(n, rate int, stop <-chan struct{}) {
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	defer p.unsure.Wait()
-	begin, due := time.Now(), 0
+	begin := time.Now()
 	for done := 0; done < n; {
 		select {
 		case <-tick.C:
-			due = min(n, int(time.Since(begin).Seconds()*float64(rate)))
 		case <-stop:
 			return
 		}
-		for ; done < due; done++ {
+		for due := min(n, int(time.Since(begin).Seconds()*float64(rate))); done < due; done++ {
 			p.one()
 		}
 	}
