@@ -2,12 +2,16 @@ package file
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -32,20 +36,19 @@ type follower struct {
 	most       int
 	log        *slog.Logger
 	checkpoint bridge.Checkpoint
-	saving     sync.Mutex // held while the checkpoint is saved, so that the newest comes last
+	saver      *bridge.Saver
 
 	mu       sync.Mutex // guards what follows
 	files    []*tracked // a file stands behind the one that it replaced
 	records  []*record
-	started  bool // the first look is done, or there is a checkpoint
-	watching bool // the source was opened
-	resuming bool // the first look goes on from a checkpoint
-	saved    time.Time
+	started  bool                 // the first look is done, or there is a checkpoint
+	watching bool                 // the source was opened
+	resuming bool                 // the first look goes on from a checkpoint
 	changed  map[string]time.Time // when a path led to another file
 	broken   map[string]bool
 	lines    *framing.Splitter
 	current  *tracked // whose bytes lines holds
-	placed   bool     // the checkpoint was saved; of Read alone
+	placed   bool     // a checkpoint knows all files, and their ids
 	turn     int      // index of the file that was read last
 
 	wake    chan struct{} // something may have changed
@@ -69,6 +72,7 @@ func openFollower(ctx context.Context, s *SourceSettings, env bridge.Env) (bridg
 		wake:       make(chan struct{}, 1),
 		closing:    make(chan struct{}),
 	}
+	f.saver = bridge.NewSaver(env, func() ([]byte, error) { return json.Marshal(f.places()) })
 	if err := f.recall(ctx); err != nil {
 		return nil, err
 	}
@@ -96,13 +100,6 @@ func openFollower(ctx context.Context, s *SourceSettings, env bridge.Env) (bridg
 }
 
 func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
-	if !f.placed {
-		// Where it begins must be known to the next one, whether anything is delivered or not.
-		if err := f.save(ctx); err != nil {
-			return nil, nil, err
-		}
-		f.placed = true
-	}
 	for {
 		select {
 		case <-f.closing:
@@ -112,6 +109,9 @@ func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		default:
 		}
 		batch, ack, err := f.next(time.Now())
+		if err := f.place(ctx); err != nil {
+			return nil, nil, err
+		}
 		if len(batch) > 0 || err != nil {
 			return batch, ack, err
 		}
@@ -121,6 +121,19 @@ func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		case <-f.closing:
 		}
 	}
+}
+
+// place saves the checkpoint if there are files that it does not know: where it began must be known to the next instance, whether
+// anything is delivered or not, and a line that comes again must have the id that it had.
+func (f *follower) place(ctx context.Context) error {
+	f.mu.Lock()
+	placed := f.placed
+	f.placed = true
+	f.mu.Unlock()
+	if placed {
+		return nil
+	}
+	return f.saver.Save(ctx)
 }
 
 // next returns the next lines of any file, the files taking turns.
@@ -221,6 +234,7 @@ func (f *follower) resume(t *tracked) {
 	f.log.Warn("a file was truncated, reading it from its start; what was unread is lost",
 		"path", t.path, "unread", max(0, t.end-t.offset))
 	t.offset, t.end, t.head = 0, 0, nil
+	t.id, t.acked, f.placed = newID(), newOffset(0), false
 }
 
 // leave gives a file up that is read to its end and has gone.
@@ -241,9 +255,10 @@ func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error)
 	_, before := f.lines.Taken()
 	batch, ack, err := f.lines.Lines(t.path, f.most, int(f.settings.MaxLine), last)
 	_, after := f.lines.Taken()
+	identify(batch, t.id, t.offset)
 	t.offset += after - before
 	if ack != nil {
-		ack = f.acknowledge(ack, t, t.offset)
+		ack = f.acknowledge(ack, t.acked, t.offset)
 	}
 	if errors.Is(err, framing.ErrTooLong) {
 		err = tooLong(t.path, t.offset, int(f.settings.MaxLine))
@@ -251,13 +266,31 @@ func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error)
 	return batch, ack, err
 }
 
-// acknowledge makes an ack of that of the lines before offset.
-func (f *follower) acknowledge(ack bridge.Ack, t *tracked, offset int64) bridge.Ack {
+// identify gives lines that begin at an offset their ids, which share one allocation.
+func identify(batch bridge.Batch, id string, offset int64) {
+	const widest = 13 // digits of an int64 in base 36
+	var text strings.Builder
+	var digits [widest]byte
+	text.Grow(len(batch) * (len(id) + 1 + widest))
+	for i := range batch {
+		start := text.Len()
+		text.WriteString(id)
+		text.WriteByte('-')
+		text.Write(strconv.AppendInt(digits[:0], offset, 36))
+		batch[i].ID = text.String()[start:] // stays put: the builder never grows again
+		offset += int64(len(batch[i].Payload)) + 1
+	}
+}
+
+// acknowledge makes an ack of that of the lines before offset. It may be called when the file has long been cut and written anew, which
+// has an offset of its own.
+func (f *follower) acknowledge(ack bridge.Ack, acked *atomic.Int64, offset int64) bridge.Ack {
 	return func(ctx context.Context, refused error) error {
 		if err := ack(ctx, refused); err != nil || refused != nil {
 			return err
 		}
-		return f.delivered(ctx, t, offset)
+		acked.Store(offset)
+		return f.saver.Delivered(ctx)
 	}
 }
 
@@ -269,7 +302,7 @@ func (f *follower) Close() (err error) {
 		if f.watching {
 			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 			defer cancel()
-			err = f.save(ctx)
+			err = f.saver.Close(ctx)
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -119,12 +119,18 @@ func (f *follower) meet(path, topic string, changed map[string]bool, now time.Ti
 			offset = end
 		}
 	}
-	acked := newOffset(offset)
-	if found.record != nil && found.record.acked != nil {
-		acked = found.record.acked
+	acked, id := newOffset(offset), ""
+	if r := found.record; r != nil && r.acked != nil {
+		acked = r.acked
+		if r.offset == offset {
+			id = r.id
+		}
 	}
 	acked.Store(min(acked.Load(), offset))
-	return &tracked{path: topic, file: found.file, info: found.info, head: found.head, offset: offset, acked: acked, end: found.info.Size(), grown: now}
+	if id == "" {
+		id, f.placed = newID(), false
+	}
+	return &tracked{path: topic, id: id, file: found.file, info: found.info, head: found.head, offset: offset, acked: acked, end: found.info.Size(), grown: now}
 }
 
 // judge returns from where a file is to be read, if at all.

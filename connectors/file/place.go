@@ -16,6 +16,7 @@ import (
 // A place is how far a file was delivered, in a checkpoint. It names the file by what stays when its name changes.
 type place struct {
 	Path   string    `json:"path"` // where it first stood
+	ID     string    `json:"id"`
 	Device uint64    `json:"dev,omitempty"`
 	Inode  uint64    `json:"ino,omitempty"`
 	Head   string    `json:"head"` // checksum of the first Front bytes
@@ -25,16 +26,13 @@ type place struct {
 	Time   time.Time `json:"time"` // of the last change
 }
 
-// Less often than this the checkpoint is saved.
-const saveEvery = 100 * time.Millisecond
-
 func headSum(head []byte) string {
 	sum := sha256.Sum256(head)
 	return hex.EncodeToString(sum[:12])
 }
 
-func newPlace(path string, info fs.FileInfo, head []byte, offset int64) place {
-	p := place{Path: path, Head: headSum(head), Front: len(head), Offset: offset, Size: info.Size(), Time: info.ModTime()}
+func newPlace(path, id string, info fs.FileInfo, head []byte, offset int64) place {
+	p := place{Path: path, ID: id, Head: headSum(head), Front: len(head), Offset: offset, Size: info.Size(), Time: info.ModTime()}
 	p.Device, p.Inode = identity(info)
 	return p
 }
@@ -52,8 +50,10 @@ func (p *place) is(path string, info fs.FileInfo, head []byte) bool {
 	return p.Front == headSize && info.Size() >= p.Offset
 }
 
-// places returns how far every file was delivered. The lock must be held.
+// places returns how far every file was delivered.
 func (f *follower) places() []place {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	all := []place{} // that there is none is worth saving
 	for _, t := range f.files {
 		if t.file != nil {
@@ -61,46 +61,15 @@ func (f *follower) places() []place {
 			if err != nil {
 				info = t.info
 			}
-			all = append(all, newPlace(t.path, info, t.head, t.acked.Load()))
+			all = append(all, newPlace(t.path, t.id, info, t.head, t.acked.Load()))
 		}
 	}
 	for _, r := range f.records {
 		if r.acked != nil {
-			all = append(all, newPlace(r.path, r.info, r.head, r.acked.Load()))
+			all = append(all, newPlace(r.path, r.id, r.info, r.head, r.acked.Load()))
 		}
 	}
 	return all
-}
-
-// delivered notes that the file was delivered up to the offset, and saves that now and then.
-func (f *follower) delivered(ctx context.Context, t *tracked, offset int64) error {
-	t.acked.Store(offset)
-	f.mu.Lock()
-	due := time.Since(f.saved) >= saveEvery
-	if due {
-		f.saved = time.Now()
-	}
-	f.mu.Unlock()
-	if !due {
-		return nil
-	}
-	return f.save(ctx)
-}
-
-func (f *follower) save(ctx context.Context) error {
-	f.saving.Lock()
-	defer f.saving.Unlock()
-	f.mu.Lock()
-	places := f.places()
-	f.mu.Unlock()
-	data, err := json.Marshal(places)
-	if err == nil {
-		err = f.checkpoint.Save(ctx, data)
-	}
-	if err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	return nil
 }
 
 // recall loads the checkpoint, if there is one, so that the first look goes on where the last instance ended.
@@ -187,7 +156,8 @@ func (r *recaller) match() {
 				r.taken[i], c.place = true, i
 				acked := newOffset(p.Offset)
 				r.records = append(r.records, &record{
-					info: c.info, head: c.head[:p.Front], offset: p.Offset, acked: acked, path: p.Path, seen: time.Now(), rest: c.info.Size() > p.Offset,
+					info: c.info, head: c.head[:p.Front], offset: p.Offset, acked: acked, path: p.Path, id: p.ID, seen: time.Now(),
+					rest: c.info.Size() > p.Offset || c.path != p.Path, // its writer may not know yet that it was renamed
 				})
 			}
 		}

@@ -16,6 +16,7 @@ type record struct {
 	acked  *atomic.Int64 // up to where it was delivered; nil: it is none of ours
 	rest   bool          // there is something to read behind offset, wherever the file stands now
 	path   string
+	id     string
 	seen   time.Time
 }
 
@@ -57,7 +58,7 @@ func (f *follower) find(path string) (*finding, error) {
 // to read behind that, and is as it was then.
 func (f *follower) unchanged(info fs.FileInfo) bool {
 	for _, r := range f.records {
-		if os.SameFile(r.info, info) && r.info.Size() <= r.offset && r.info.Size() == info.Size() && r.info.ModTime().Equal(info.ModTime()) {
+		if !r.rest && os.SameFile(r.info, info) && r.info.Size() <= r.offset && r.info.Size() == info.Size() && r.info.ModTime().Equal(info.ModTime()) {
 			r.seen = time.Now()
 			return true
 		}

@@ -2,8 +2,10 @@ package file
 
 import (
 	"bytes"
+	"crypto/rand"
 	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +18,7 @@ const headSize = 1 << 10
 // happens to its name, and keeps its inode from being used again.
 type tracked struct {
 	path   string // where it was found, the topic of its lines
+	id     string // tells its lines from those of all other files, together with their offset
 	file   *os.File
 	info   fs.FileInfo   // of the time of opening, for os.SameFile
 	head   []byte        // up to headSize bytes of its front, as far as known
@@ -36,6 +39,9 @@ func newOffset(n int64) *atomic.Int64 {
 	o.Store(n)
 	return o
 }
+
+// newID returns what no other file has, nor the same one after it was cut.
+func newID() string { return strings.ToLower(rand.Text()[:13]) }
 
 func readHead(f *os.File) []byte {
 	var buf [headSize]byte
@@ -101,5 +107,5 @@ func (t *tracked) close() *record {
 	}
 	_ = t.file.Close()
 	t.file = nil
-	return &record{info: info, head: t.head, offset: t.offset, acked: t.acked, path: t.path, seen: time.Now()}
+	return &record{info: info, head: t.head, offset: t.offset, acked: t.acked, path: t.path, id: t.id, seen: time.Now()}
 }

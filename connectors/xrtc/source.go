@@ -14,11 +14,8 @@ import (
 	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
 )
 
-// Less often than this the checkpoint is saved, and a gap is logged.
-const (
-	saveEvery = 100 * time.Millisecond
-	gapEvery  = time.Second
-)
+// gapEvery is the least time between two lines of the log about gaps.
+const gapEvery = time.Second
 
 var _ bridge.Source = (*source)(nil)
 
@@ -29,8 +26,9 @@ type source struct {
 	env    bridge.Env
 	queue  *queue
 	ids    identifier
+	mu     sync.Mutex  // guards cursor once something was received
 	cursor *sdk.Cursor // of what is acknowledged
-	saved  time.Time
+	saver  *bridge.Saver
 	gap    gap
 	warned bool // of a payload that could not be decoded
 
@@ -41,6 +39,7 @@ type source struct {
 
 func (r *keyring) openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	s := &source{set: set, env: env, queue: newQueue(int(set.Buffer)), cursor: new(sdk.Cursor)}
+	s.saver = bridge.NewSaver(env, s.state)
 	state, err := env.Checkpoint.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load checkpoint: %w", err)
@@ -151,26 +150,19 @@ func (s *source) ack(items []sdk.Item) bridge.Ack {
 		if refused != nil {
 			return nil //nolint:nilerr // there is nothing to do: whoever reads next begins behind what was acknowledged
 		}
+		s.mu.Lock()
 		for i := range items {
 			s.cursor.Add(&items[i])
 		}
-		if now := time.Now(); now.Sub(s.saved) >= saveEvery {
-			s.saved = now
-			return s.save(ctx)
-		}
-		return nil
+		s.mu.Unlock()
+		return s.saver.Delivered(ctx)
 	}
 }
 
-func (s *source) save(ctx context.Context) error {
-	state, err := json.Marshal(s.cursor)
-	if err == nil {
-		err = s.env.Checkpoint.Save(ctx, state)
-	}
-	if err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	return nil
+func (s *source) state() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return json.Marshal(s.cursor)
 }
 
 // Close ends the requests, and saves how far the pipeline has come.
@@ -181,7 +173,7 @@ func (s *source) shut() error {
 	s.queue.end(errClosed)
 	s.receiving.Wait()
 	s.connection.close()
-	return s.save(context.Background())
+	return s.saver.Close(context.Background())
 }
 
 // identifier makes message ids that stay the same when an item comes again: of server and account, portal, time, the checksum of the

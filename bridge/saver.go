@@ -1,0 +1,101 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// How often a [Saver] saves, and how long one attempt may take that nobody waits for.
+const (
+	saveEvery   = 100 * time.Millisecond
+	saveTimeout = 10 * time.Second
+)
+
+// A Saver saves the checkpoint of a source ten times a second at most, and what was delivered last soon after. Its methods may be
+// called concurrently. Close must be called.
+type Saver struct {
+	checkpoint Checkpoint
+	state      func() ([]byte, error)
+	log        *slog.Logger
+	saving     sync.Mutex // held while saving, so that the newest comes last
+
+	mu     sync.Mutex // guards what follows
+	saved  time.Time
+	timer  *time.Timer // nil: there is nothing to save later
+	closed bool
+	late   sync.WaitGroup
+}
+
+// NewSaver returns one for a source. State returns what to save, which must never be ahead of what was delivered.
+func NewSaver(env Env, state func() ([]byte, error)) *Saver {
+	return &Saver{checkpoint: env.Checkpoint, state: state, log: env.Logger}
+}
+
+// Delivered notes that the state has changed. It saves that now, or within a tenth of a second.
+func (s *Saver) Delivered(ctx context.Context) error {
+	s.mu.Lock()
+	since := time.Since(s.saved)
+	due := since >= saveEvery
+	switch {
+	case s.closed:
+		due = false
+	case due:
+		s.saved = time.Now()
+	case s.timer == nil:
+		s.timer = time.AfterFunc(saveEvery-since, s.saveLate)
+	}
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return s.Save(ctx)
+}
+
+// Save saves the state now.
+func (s *Saver) Save(ctx context.Context) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	data, err := s.state()
+	if err == nil {
+		err = s.checkpoint.Save(ctx, data)
+	}
+	if err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// saveLate is called by the timer.
+func (s *Saver) saveLate() {
+	s.mu.Lock()
+	s.timer = nil
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.saved = time.Now()
+	s.late.Add(1)
+	s.mu.Unlock()
+	defer s.late.Done()
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	if err := s.Save(ctx); err != nil {
+		s.log.WarnContext(ctx, "messages may come again after a restart", "err", err)
+		_ = s.Delivered(ctx) // which sets the timer anew
+	}
+}
+
+// Close saves the state a last time. Nothing is saved after that.
+func (s *Saver) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.late.Wait()
+	return s.Save(ctx)
+}

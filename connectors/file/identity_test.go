@@ -1,0 +1,172 @@
+package file_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+)
+
+// take reads n lines, and returns them with their ids and the last ack.
+func (r *restarts) take(n int) (got, ids []string, last bridge.Ack) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), bridgetest.Timeout)
+	defer cancel()
+	for len(got) < n {
+		b, ack, err := r.source.Read(ctx)
+		if err != nil {
+			r.t.Fatalf("read %d of %d lines: %v", len(got), n, err)
+		}
+		for _, m := range b {
+			got, ids = append(got, string(m.Payload)), append(ids, m.ID)
+		}
+		last = ack
+	}
+	return got, ids, last
+}
+
+// A line that comes again has the id that it had, over restarts and renames, and no two lines have the same one.
+func TestLinesKeepTheirIDs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	put(t, path, "a\n\nb\n")
+	r := &restarts{t: t, pattern: path}
+	r.open()
+	_, first, _ := r.take(3)
+	r.close()
+	rename(t, path, path+".1")
+	put(t, path, "a\n\nb\n")
+	r.open()
+	_, again, _ := r.take(6)
+	if d := cmp.Diff(first, again[:3]); d != "" {
+		t.Error(d)
+	}
+	r.close()
+	r.open()
+	_, third, ack := r.take(6)
+	if d := cmp.Diff(again, third); d != "" {
+		t.Error(d)
+	}
+	if err := ack(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	// What stands there after a cut is something else.
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, "another a\n\nb\n")
+	_, cut, _ := r.take(3)
+	all := slices.Concat(third, cut)
+	slices.Sort(all)
+	if len(slices.Compact(all)) != 9 {
+		t.Errorf("some of %v are the same", all)
+	}
+	r.close()
+}
+
+// What was delivered is in the checkpoint soon after, whether anything follows or not.
+func TestLastLinesAreInTheCheckpoint(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	put(t, path, bigText("line", 0, 20_000))
+	r := &restarts{t: t, pattern: path}
+	r.open()
+	for n := 0; n < 20_000; {
+		b, ack, err := r.source.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ack(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		n += len(b)
+	}
+	bridgetest.Eventually(t, "the checkpoint is at the end", func() bool {
+		data, err := r.checkpoint.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var places []struct{ Offset, Size int64 }
+		if err := json.Unmarshal(data, &places); err != nil {
+			t.Fatal(err)
+		}
+		return len(places) == 1 && places[0].Size > 0 && places[0].Offset == places[0].Size
+	})
+	r.close()
+}
+
+func bigText(name string, from, to int) (text string) {
+	var all []byte
+	for i := from; i < to; i++ {
+		all = fmt.Appendf(all, "%s %040d\n", name, i)
+	}
+	return string(all)
+}
+
+// F17: a file is cut and written anew while the sink is down, or while what was read before is still being delivered. After a restart, every line
+// that was not delivered comes, though the file has grown past the old offset.
+func TestF17CutWhileUndelivered(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "app.log")
+		put(t, path, bigText("old", 0, 100))
+		r := &restarts{t: t, pattern: path}
+		r.open()
+		_, _, ack := r.take(100)
+		settle := func() {
+			if err := ack(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !late {
+			settle()
+		}
+		if err := os.Truncate(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, path, bigText("new", 0, 10))
+		r.take(10)
+		if late {
+			settle()
+		}
+		r.close()
+		appendTo(t, path, bigText("new", 10, 200))
+		r.open()
+		got, _, _ := r.take(200)
+		if d := cmp.Diff(bigText("new", 0, 1), got[0]+"\n"); d != "" {
+			t.Error(d)
+		}
+		r.close()
+	}
+}
+
+// F17: a restart between the rename of a rotation and the moment when the writer notices: what it wrote to the renamed file comes.
+func TestF17RestartBetweenRenameAndReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	put(t, path, "1\n2\n")
+	r := &restarts{t: t, pattern: path}
+	r.open()
+	_, _, ack := r.take(2)
+	if err := ack(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	rename(t, path, path+".1")
+	r.open()
+	appendTo(t, path+".1", "3\n")
+	got, _, ack := r.take(1)
+	if err := ack(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, "4\n")
+	more, _, _ := r.take(1)
+	if d := cmp.Diff([]string{"3", "4"}, append(got, more...)); d != "" {
+		t.Error(d)
+	}
+	r.close()
+}
