@@ -17,18 +17,13 @@ func (p *Pipeline) halve() *halves {
 	h := &halves{buffer: p.State.Buffer(p.Name, *p.Buffer)}
 	h.intake = &Pipeline{
 		Name: p.Name, State: p.State, From: p.From, To: []Endpoint[Sink]{{Type: "buffer", Open: h.buffer.OpenSink}}, OnError: p.OnError,
-		MaxBatch: p.MaxBatch, DrainTimeout: p.DrainTimeout,
+		MaxBatch: p.MaxBatch, DrainTimeout: p.DrainTimeout, sinkPlace: bufferPlace,
 	}
 	h.delivery = &Pipeline{
 		Name: p.Name, State: p.State, From: []Endpoint[Source]{{Type: "buffer", Open: h.buffer.OpenSource}}, Steps: p.Steps, To: p.To, OnError: p.OnError,
 		MaxBatch: p.MaxBatch, MaxInFlight: p.MaxInFlight, DrainTimeout: p.DrainTimeout,
 	}
-	if p.Buffer.WhenFull != OverflowReject {
-		h.intake.OnError = OnError{Then: p.OnError.Then, Tries: 0}
-		if h.intake.OnError.Then == FateDeadLetter {
-			h.intake.OnError.DeadLetter = p.OnError.DeadLetter // of what is too large for the buffer
-		}
-	}
+	h.intake.OnError.Tries = 0 // what may have been stored is tried until that is known
 	return h
 }
 

@@ -60,7 +60,8 @@ type DeadLetter struct {
 	Header   map[string]string `json:"header,omitempty"`
 	Time     time.Time         `json:"time,omitzero"`
 
-	// The payload is in one of these: as text if it is valid UTF-8, else in base64.
+	// The payload is in one of these: as text if it is valid UTF-8 without control characters other than tabs and ends of
+	// lines, else in base64. So a letter has about twice the size of its message at most.
 	Payload string `json:"payload,omitempty"`
 	Base64  []byte `json:"base64,omitempty"`
 }
@@ -71,12 +72,28 @@ func newDeadLetter(m *Message, pipeline string, o *output, f failure) DeadLetter
 		Reason: f.err.Error(), Pipeline: pipeline, Sink: o.endpoint.Type, Instance: o.env.Instance, Attempts: f.attempts, First: f.first.UTC(), Last: f.last.UTC(),
 		ID: m.ID, Topic: m.Topic, Header: m.Header, Time: m.Time,
 	}
-	if utf8.Valid(m.Payload) {
+	if isText(m.Payload) {
 		d.Payload = string(m.Payload)
 	} else {
 		d.Base64 = m.Payload
 	}
 	return d
+}
+
+func isText(payload []byte) bool {
+	control := bytes.IndexFunc(payload, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' })
+	return control < 0 && utf8.Valid(payload)
+}
+
+// Encode returns the letter as it is delivered to the sink for dead letters.
+func (d *DeadLetter) Encode() ([]byte, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(d); err != nil {
+		return nil, fmt.Errorf("write dead letter: %w", err)
+	}
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
 }
 
 // Message returns the message as it was.
@@ -136,13 +153,12 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 		u.tell(ctx, o, m, f)
 		return nil
 	case FateDeadLetter:
-		var text bytes.Buffer
-		e := json.NewEncoder(&text)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(newDeadLetter(m, u.pipeline, o, f)); err != nil {
-			return Permanent(fmt.Errorf("write dead letter: %w", err))
+		d := newDeadLetter(m, u.pipeline, o, f)
+		text, err := d.Encode()
+		if err != nil {
+			return Permanent(err)
 		}
-		letter := Message{ID: m.ID, Topic: m.Topic, Time: m.Time, Payload: bytes.TrimSuffix(text.Bytes(), []byte("\n"))}
+		letter := Message{ID: m.ID, Topic: m.Topic, Time: m.Time, Payload: text}
 		if _, err := u.dead.write(ctx, Batch{letter}); err != nil {
 			return fmt.Errorf("dead letter: %w; it is about: %w", err, f.err)
 		}

@@ -55,6 +55,8 @@ type Pipeline struct {
 	// its context is done; 0 means DefaultDrainTimeout.
 	DrainTimeout time.Duration
 
+	sinkPlace string // of the sinks in the names of their instances; empty: sinkPlace
+
 	counters counters
 	gauges   gauges
 	halves   atomic.Pointer[halves] // of a pipeline with a buffer that runs or ran
@@ -73,7 +75,15 @@ func (p *Pipeline) Ledger() Ledger {
 }
 
 // SinkInstance returns the Env.Instance of the i-th sink, which is in its dead letters, too.
-func (p *Pipeline) SinkInstance(i int) string { return instanceName(p.Name, "to", i, len(p.To)) }
+func (p *Pipeline) SinkInstance(i int) string { return instanceName(p.Name, sinkPlace, i, len(p.To)) }
+
+// BufferInstance returns what stands in its place in the dead letters of messages that the buffer could not take, which no step has seen.
+func (p *Pipeline) BufferInstance() string { return instanceName(p.Name, bufferPlace, 0, 1) }
+
+const (
+	sinkPlace   = "to"
+	bufferPlace = "buffer"
+)
 
 // Progress returns how many of how many bytes the sources have read; total is
 // 0 unless all of them know it.

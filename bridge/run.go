@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (p *Pipeline) newRun(env Env, stop func()) *run {
 	r := &run{Pipeline: p, env: env, stop: stop, slots: make(chan struct{}, max(1, p.MaxInFlight))}
 	u := &undertaker{OnError: p.OnError, pipeline: p.Name}
 	for i, e := range p.To {
-		r.outputs = append(r.outputs, newOutput(e, r.place(e.Type, "to", i, len(p.To)), u))
+		r.outputs = append(r.outputs, newOutput(e, r.place(e.Type, cmp.Or(p.sinkPlace, sinkPlace), i, len(p.To)), u))
 	}
 	if p.OnError.Then == FateDeadLetter {
 		letters := p.OnError.DeadLetter

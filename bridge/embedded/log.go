@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -28,8 +29,21 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 	}
 }
 
+// warningLevel returns the level of a warning: what is usual here, or what we have chosen, is none.
+func warningLevel(format string) slog.Level {
+	for _, usual := range []string{
+		"Maximum payloads over", // see NATS.MaxPayload
+		"Stream state outdated", // after a kill: the newest messages are found by reading the last block
+	} {
+		if strings.Contains(format, usual) {
+			return slog.LevelDebug
+		}
+	}
+	return slog.LevelWarn
+}
+
 func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
-func (l *logger) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }
+func (l *logger) Warnf(format string, args ...any)   { l.say(warningLevel(format), format, args) }
 func (l *logger) Errorf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
 func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }

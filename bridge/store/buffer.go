@@ -66,14 +66,17 @@ type limits struct {
 // pending is a record that may have been stored or not.
 type pending struct {
 	first  uint64
-	count  int
-	head   *bridge.Message // a retry has the very same messages
-	sum    uint32          // of the record
+	batch  bridge.Batch // a retry has the very same messages, or the rest of them
+	sum    uint32       // of the record
 	stored bool
 }
 
+// last returns the number of its last message.
+func (p *pending) last() uint64 { return p.first + uint64(len(p.batch)) - 1 }
+
 const (
 	recordSizeWanted = 1 << 20
+	mostRecord       = 8 << 20 // which the largest message must fit into
 	epochKey         = "xrtcbridge.epoch"
 )
 
@@ -128,7 +131,10 @@ func (b *buffer) Held() (before, now uint64) {
 	return b.before, b.held()
 }
 
-func (b *buffer) held() uint64 { return b.last.Number - b.settled.Number - b.gone }
+// held returns how many messages are owed. What the source has settled may be newer than what the sink knows to be stored.
+func (b *buffer) held() uint64 {
+	return b.last.Number - min(b.last.Number, b.settled.Number+b.gone)
+}
 
 // broadcast wakes whoever waits for a change. The lock must be held.
 func (b *buffer) broadcast() {
@@ -218,13 +224,16 @@ func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
 	switch {
 	case newest.Number <= b.last.Number:
 		// What may be missing, the source notices.
-	case p != nil && newest.Number == p.first+uint64(p.count)-1 && sum == p.sum:
+	case p != nil && newest.Number == p.last() && sum == p.sum:
 		p.stored = true
 		b.last.Number = newest.Number
 	default:
 		return bridge.Permanent(fmt.Errorf("another bridge writes to the buffer of pipeline %q: let one of them have another state.nats.prefix", b.pipeline))
 	}
 	b.last.Seq = lastSeq
+	if lastSeq < b.settled.Seq {
+		b.settled.Seq = 0 // sequence numbers began anew
+	}
 	b.broadcast()
 	return nil
 }
@@ -260,7 +269,7 @@ func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) e
 		return err
 	}
 	b.stream, b.epoch = stream, config.Metadata[epochKey]
-	most := int(n.nc.MaxPayload()) - 1024 // what the server adds
+	most := min(mostRecord, int(n.nc.MaxPayload())-1024) // what the server adds
 	if limit := stream.CachedInfo().Config.MaxBytes; limit > 0 {
 		b.limits.bytes = limit
 		most = min(most, int(min(limit, 1<<30))/2)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
@@ -100,6 +102,9 @@ func (n *session) save(ctx context.Context, subject string, data []byte) error {
 	defer cancel()
 	crashpoint.Reach(crashpoint.CheckpointSaving)
 	if _, err := n.js.Publish(limited, subject, seal(data)); err != nil {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return bridge.Permanent(fmt.Errorf("save checkpoint: it has %v, and the server of the state takes %v at most", bridge.Size(len(data)), bridge.Size(n.nc.MaxPayload())))
+		}
 		n.suspect(ctx, err)
 		return n.failed("save checkpoint", err)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -70,6 +68,10 @@ func (d *deadSink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
 		cancel()
 		if isNoRoom(err) || answered(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum") {
 			return i, fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, and take some out with xrtcbridge dead replay or purge: %w", err)
+		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return i, bridge.Permanent(fmt.Errorf("the dead letter has %v, and the server of the state takes %v: name another sink with on_error.dead_letter",
+				bridge.Size(len(batch[i].Payload)), bridge.Size(d.session.nc.MaxPayload())))
 		}
 		if err != nil {
 			d.session.suspect(ctx, err)
@@ -163,81 +165,3 @@ func deadCount(ctx context.Context, stream jetstream.Stream, subject string) (in
 	}
 	return int(info.State.Subjects[subject]), nil
 }
-
-// Replay returns a source of the messages that became dead letters of a pipeline until now, as they were. One that is delivered is no dead
-// letter any more. It returns those of these instances of sinks only, and, if numbers are given, only these.
-func (s *Store) Replay(pipeline string, instances []string, numbers ...uint64) bridge.Endpoint[bridge.Source] {
-	return bridge.Endpoint[bridge.Source]{
-		Type: "dead letters",
-		Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-			n, err := s.open(ctx)
-			if err != nil {
-				return nil, err
-			}
-			stream, err := n.js.Stream(ctx, s.names.dead())
-			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				return &replay{done: true}, nil
-			}
-			if err != nil {
-				return nil, n.failed("read the dead letters", err)
-			}
-			info, err := stream.Info(ctx)
-			if err != nil {
-				return nil, n.failed("read the dead letters", err)
-			}
-			only := make(map[uint64]bool)
-			for _, number := range numbers {
-				only[number] = true
-			}
-			return &replay{store: s, session: n, stream: stream, pipeline: pipeline, instances: instances, only: only, next: 1, last: info.State.LastSeq, most: env.MaxBatch}, nil
-		},
-	}
-}
-
-type replay struct {
-	store      *Store
-	session    *session
-	stream     jetstream.Stream
-	pipeline   string
-	instances  []string
-	only       map[uint64]bool
-	next, last uint64
-	most       int
-	done       bool
-}
-
-func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
-	var batch bridge.Batch
-	var numbers []uint64
-	for !r.done && len(batch) < r.most {
-		l, err := r.store.letter(ctx, r.session, r.pipeline, r.next)
-		if err != nil {
-			return nil, nil, err
-		}
-		if l == nil || l.Number > r.last {
-			r.done = true
-			break
-		}
-		r.next = l.Number + 1
-		if len(r.only) > 0 && !r.only[l.Number] || !slices.Contains(r.instances, l.Instance) {
-			continue
-		}
-		batch, numbers = append(batch, l.Message()), append(numbers, l.Number)
-	}
-	if len(batch) == 0 {
-		return nil, nil, io.EOF
-	}
-	return batch, func(ctx context.Context, refused error) error {
-		if refused != nil {
-			return nil //nolint:nilerr // they stay where they are
-		}
-		for _, number := range numbers {
-			if err := r.stream.DeleteMsg(ctx, number); err != nil {
-				return fmt.Errorf("take out dead letter %d, which was delivered: %w", number, err)
-			}
-		}
-		return nil
-	}, nil
-}
-
-func (r *replay) Close() error { return nil }

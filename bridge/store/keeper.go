@@ -30,6 +30,7 @@ type keeper struct {
 	done   sync.WaitGroup
 
 	mu       sync.Mutex // held while keeping
+	session  *session   // that purged is about
 	saved    position
 	savedAt  time.Time
 	purged   uint64 // sequence number
@@ -94,10 +95,11 @@ func (k *keeper) run() {
 // wait returns how long nothing needs to be done.
 func (k *keeper) wait() time.Duration {
 	k.buffer.mu.Lock()
-	settled, last, hungry := k.buffer.settled, k.buffer.last, k.buffer.hungry
+	n, settled, last, hungry := k.buffer.session, k.buffer.settled, k.buffer.last, k.buffer.hungry
 	k.buffer.mu.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.in(n)
 	due := time.Hour
 	now := time.Now()
 	if settled.Number > k.saved.Settled.Number {
@@ -124,6 +126,9 @@ func (k *keeper) keep(ctx context.Context, now bool) error {
 	b.mu.Lock()
 	n, stream := b.session, b.stream
 	p := position{Epoch: b.epoch, Settled: b.settled, Last: b.last}
+	if p.Last.Number < p.Settled.Number {
+		p.Last = p.Settled // the sink is yet to hear that this one is stored
+	}
 	now = now || b.hungry
 	b.mu.Unlock()
 	if n == nil || n.hasEnded() {
@@ -131,6 +136,7 @@ func (k *keeper) keep(ctx context.Context, now bool) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.in(n)
 	if p != k.saved {
 		data, err := json.Marshal(p)
 		if err == nil {
@@ -155,4 +161,11 @@ func (k *keeper) keep(ctx context.Context, now bool) error {
 		b.mu.Unlock()
 	}
 	return nil
+}
+
+// in forgets, in a new session, how far the stream was purged: its sequence numbers may have begun anew.
+func (k *keeper) in(n *session) {
+	if k.session != n {
+		k.session, k.purged = n, 0
+	}
 }

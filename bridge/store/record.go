@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,9 +58,7 @@ func appendRecord(to []byte, first uint64, b bridge.Batch) []byte {
 		}
 		to = binary.AppendVarint(to, at)
 		to = binary.AppendUvarint(to, uint64(len(m.Header)))
-		for key, value := range m.Header {
-			to = appendText(appendText(to, key), value)
-		}
+		to = appendHeader(to, m.Header)
 		to = binary.AppendUvarint(to, uint64(len(m.Payload)))
 	}
 	binary.LittleEndian.PutUint32(to[start+20:], uint32(len(to)-start-recordFixed))
@@ -67,6 +66,20 @@ func appendRecord(to []byte, first uint64, b bridge.Batch) []byte {
 		to = append(to, b[i].Payload...)
 	}
 	binary.LittleEndian.PutUint32(to[start+4:], crc32.Checksum(to[start+8:], castagnoli))
+	return to
+}
+
+// appendHeader appends a header the same way each time, so that a record that is written once more has the same checksum.
+func appendHeader(to []byte, header map[string]string) []byte {
+	var few [8]string
+	keys := few[:0]
+	for key := range header {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		to = appendText(appendText(to, key), header[key])
+	}
 	return to
 }
 

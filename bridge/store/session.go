@@ -19,6 +19,10 @@ import (
 // answerTimeout is how long a server may take to answer: a slow disk syncs within that.
 const answerTimeout = 10 * time.Second
 
+// maxPayload is what our own server takes: a dead letter can be twice as large as its message, which may be as large as mostRecord. The
+// server's files take no more than 32 MiB.
+const maxPayload = 24 << 20
+
 // session is one connection to JetStream, and the server if that is our own. It is never mended: what fails in an unclear way ends it, and the
 // next one starts anew, since a server that once met a full disk goes on failing until it is started again.
 type session struct {
@@ -46,7 +50,7 @@ func (n *session) hasEnded() bool {
 // suspect ends the session unless err is an answer of the server.
 func (n *session) suspect(ctx context.Context, err error) {
 	var answer *jetstream.APIError
-	if err == nil || ctx.Err() != nil || errors.As(err, &answer) && answer.Code < 500 {
+	if err == nil || ctx.Err() != nil || errors.As(err, &answer) && answer.Code < 500 || errors.Is(err, nats.ErrMaxPayload) {
 		return
 	}
 	n.end()
@@ -150,7 +154,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (s *Store) serve(ctx context.Context, n *session) error {
 	var err error
 	n.server, err = embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{
-		Store: s.settings.dir(), Durability: s.settings.Durability, Visitor: s.look,
+		Store: s.settings.dir(), Durability: s.settings.Durability, Visitor: s.look, MaxPayload: maxPayload,
 		MaxStore: cmp.Or(s.settings.MaxSize, defaultMaxSize),
 		Reserve:  bridge.Size(s.reserve()) / 2, // what buffers leave is for checkpoints and dead letters
 	}}, s.log.With("part", "state"))

@@ -56,16 +56,21 @@ func (w *writer) Write(ctx context.Context, batch bridge.Batch) (int, error) {
 	return done, nil
 }
 
-// known returns how many messages an earlier try has stored after all, of which this is the first.
+// known returns how many messages an earlier try has stored after all, beginning with this one.
 func (w *writer) known(m *bridge.Message) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.pending
 	w.pending = nil
-	if p == nil || !p.stored || p.head != m {
+	if p == nil || !p.stored {
 		return 0
 	}
-	return p.count
+	for i := range p.batch {
+		if &p.batch[i] == m {
+			return len(p.batch) - i
+		}
+	}
+	return 0
 }
 
 // fit returns how many messages go into one record.
@@ -89,7 +94,7 @@ func (w *writer) put(ctx context.Context, batch bridge.Batch) error {
 	last := w.last
 	w.mu.Unlock()
 	w.text = appendRecord(w.text[:0], last.Number+1, batch)
-	p := &pending{first: last.Number + 1, count: len(batch), head: &batch[0], sum: recordSum(w.text)}
+	p := &pending{first: last.Number + 1, batch: batch, sum: recordSum(w.text)}
 	w.mu.Lock()
 	w.pending = p
 	w.mu.Unlock()
@@ -141,11 +146,10 @@ func (w *writer) unclear(ctx context.Context, err error) {
 	switch {
 	case answered(err, codeWrongLast, codeWrongLastUnchanged):
 		w.session.end() // an earlier try was stored, or somebody else writes; what comes after looks
+	case errors.As(err, &answer) && answer.ErrorCode == codeStoreFailed:
+		w.session.end() // a server that failed to write goes on failing until it is started again, and may have written the record
 	case errors.As(err, &answer):
 		w.forget()
-		if answer.ErrorCode == codeStoreFailed {
-			w.session.end() // a server that failed to write goes on failing until it is started again
-		}
 	case ctx.Err() == nil:
 		w.session.end()
 	}
@@ -167,7 +171,7 @@ func (w *writer) stored(p *pending, seq uint64) error {
 	}
 	w.pending = nil
 	w.full = false
-	w.last = mark{Number: p.first + uint64(p.count) - 1, Seq: seq}
+	w.last = mark{Number: p.last(), Seq: seq}
 	w.broadcast()
 	w.keeper.wake()
 	return nil

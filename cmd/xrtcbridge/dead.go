@@ -143,7 +143,7 @@ func newDeadReplay(s std, f *stateFlags, folders *pluginFolders) *cobra.Command 
 		Use:   "replay PIPELINE [NUMBER...]",
 		Short: "Deliver dead letters again, each to the sink that could not take it",
 		Long: `replay writes the messages of the dead letters, as they were when they came out of the steps, to the sinks that could not take them, as the pipeline
-file says now. What is delivered is no dead letter any more; what fails again is one anew.`,
+file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with all its attempts.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			numbers, err := letterNumbers(args[1:])
@@ -175,24 +175,36 @@ file says now. What is delivered is no dead letter any more; what fails again is
 	}
 }
 
-// replay runs a pipeline from the dead letters to each sink of p.
+// replay runs pipelines from the dead letters to the sinks of p that did not take them, and, for what was too much for the buffer, through the
+// steps to all of them.
 func replay(ctx context.Context, s std, state *store.Store, p *bridge.Pipeline, numbers []uint64) error {
 	var sum bridge.Ledger
 	var errs []error
-	for i, to := range p.To {
-		again := &bridge.Pipeline{
-			// Not the name of p, which a bridge may be running beside.
-			Name: p.Name + "-replay", To: []bridge.Endpoint[bridge.Sink]{to}, OnError: p.OnError,
-		}
-		// A letter that came of an earlier replay is for the sink, too.
-		instances := []string{p.SinkInstance(i), again.SinkInstance(0)}
-		again.From = []bridge.Endpoint[bridge.Source]{state.Replay(p.Name, instances, numbers...)}
-		if again.OnError.Then == bridge.FateDeadLetter && again.OnError.DeadLetter.Open == nil {
-			again.OnError.DeadLetter = state.DeadLetters(p.Name)
-		}
+	run := func(instance string, again *bridge.Pipeline, as map[string]string) {
+		letters, failed := state.Replay(store.Replay{Pipeline: p.Name, Instance: instance, Numbers: numbers, As: as})
+		again.Name = p.Name + "-replay" // not the name of p, which a bridge may be running beside
+		again.From = []bridge.Endpoint[bridge.Source]{letters}
+		again.OnError = bridge.OnError{Tries: max(1, p.OnError.Tries), Then: bridge.FateDeadLetter, DeadLetter: failed}
 		errs = append(errs, again.Run(ctx, bridge.Env{Logger: s.warnings(), Stdin: s.in, Stdout: s.out}, nil))
 		sum.Add(again.Ledger())
 	}
-	fmt.Fprintf(s.err, "delivered %d dead letters, %d failed again\n", sum.Delivered, sum.DeadLettered+sum.Dropped+sum.InFlight)
-	return errors.Join(errs...)
+	instances := &bridge.Pipeline{Name: p.Name + "-replay", To: p.To}
+	all := make(map[string]string)
+	for i, to := range p.To {
+		one := &bridge.Pipeline{Name: instances.Name, To: []bridge.Endpoint[bridge.Sink]{to}}
+		run(p.SinkInstance(i), one, map[string]string{one.SinkInstance(0): p.SinkInstance(i)})
+		all[instances.SinkInstance(i)] = p.SinkInstance(i)
+	}
+	if p.Buffer != nil {
+		run(p.BufferInstance(), &bridge.Pipeline{Steps: p.Steps, To: p.To}, all)
+	}
+	failed := sum.DeadLettered + sum.Dropped + sum.InFlight
+	fmt.Fprintf(s.err, "delivered %d dead letters, %d failed again\n", sum.Delivered, failed)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return failure{code: exitFailed, err: fmt.Errorf("%d dead letters could not be delivered again, and are kept", failed), hint: "xrtcbridge dead list shows why"}
+	}
+	return nil
 }

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// Replay says which dead letters of a pipeline are to be delivered again.
+type Replay struct {
+	Pipeline string
+	Instance string            // of the sink that did not take them
+	Numbers  []uint64          // only these; none: all
+	As       map[string]string // Env.Instance of a sink that they go to, to that which a letter is to name if it fails again
+}
+
+// replayBytes is how much one batch of a replay may have.
+const replayBytes = 8 << 20
+
+// Replay returns a source of the messages that became dead letters until now, as they were, and a sink for those that fail again. A letter whose message was
+// delivered is gone; one that failed again is replaced by a new one, with the time of its first failure and all attempts.
+func (s *Store) Replay(r Replay) (letters bridge.Endpoint[bridge.Source], failed bridge.Endpoint[bridge.Sink]) {
+	p := &replaying{Replay: r, store: s}
+	letters = bridge.Endpoint[bridge.Source]{Type: "dead letters", Open: p.openSource}
+	dead := s.DeadLetters(r.Pipeline)
+	failed = bridge.Endpoint[bridge.Sink]{Type: dead.Type, Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+		sink, err := dead.Open(ctx, env)
+		return again{p, sink}, err
+	}}
+	return letters, failed
+}
+
+// replaying is what the two ends of a replay share.
+type replaying struct {
+	Replay
+	store *Store
+
+	mu  sync.Mutex // guards out
+	out []*Letter  // read, and neither delivered nor failed again
+}
+
+func (p *replaying) openSource(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+	n, err := p.store.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := n.js.Stream(ctx, p.store.names.dead())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return &replay{replaying: p, done: true}, nil
+	}
+	if err != nil {
+		return nil, n.failed("read the dead letters", err)
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, n.failed("read the dead letters", err)
+	}
+	return &replay{replaying: p, session: n, stream: stream, next: 1, last: info.State.LastSeq, most: env.MaxBatch}, nil
+}
+
+// replay is the source.
+type replay struct {
+	*replaying
+	session    *session
+	stream     jetstream.Stream
+	next, last uint64
+	most       int
+	done       bool
+}
+
+func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	var batch bridge.Batch
+	var letters []*Letter
+	for size := 0; !r.done && len(batch) < r.most && size < replayBytes; {
+		l, err := r.store.letter(ctx, r.session, r.Pipeline, r.next)
+		if err != nil {
+			return nil, nil, err
+		}
+		if l == nil || l.Number > r.last {
+			r.done = true
+			break
+		}
+		r.next = l.Number + 1
+		if len(r.Numbers) > 0 && !slices.Contains(r.Numbers, l.Number) || l.Instance != r.Instance {
+			continue
+		}
+		batch, letters = append(batch, l.Message()), append(letters, l)
+		size += len(l.Payload) + len(l.Base64)
+	}
+	if len(batch) == 0 {
+		return nil, nil, io.EOF
+	}
+	r.mu.Lock()
+	r.out = append(r.out, letters...)
+	r.mu.Unlock()
+	return batch, func(ctx context.Context, refused error) error {
+		r.mu.Lock()
+		r.out = slices.DeleteFunc(r.out, func(l *Letter) bool { return slices.Contains(letters, l) })
+		r.mu.Unlock()
+		if refused != nil {
+			return nil //nolint:nilerr // they stay where they are
+		}
+		for _, l := range letters {
+			if err := r.stream.DeleteMsg(ctx, l.Number); err != nil {
+				return fmt.Errorf("take out dead letter %d, which was delivered: %w", l.Number, err)
+			}
+		}
+		return nil
+	}, nil
+}
+
+func (r *replay) Close() error { return nil }
+
+// again is the sink. It gives letters their history back.
+type again struct {
+	*replaying
+	sink bridge.Sink
+}
+
+func (a again) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+	told := slices.Clone(batch)
+	for i := range told {
+		var d bridge.DeadLetter
+		if err := json.Unmarshal(told[i].Payload, &d); err != nil {
+			return 0, bridge.Permanent(fmt.Errorf("read a dead letter: %w", err))
+		}
+		d.Pipeline = a.Pipeline
+		if instance, ok := a.As[d.Instance]; ok {
+			d.Instance = instance
+		}
+		if before := a.find(&d); before != nil {
+			d.First, d.Attempts = before.First, before.Attempts+d.Attempts
+		}
+		text, err := d.Encode()
+		if err != nil {
+			return 0, bridge.Permanent(err)
+		}
+		told[i].Payload = text
+	}
+	return a.sink.Write(ctx, told)
+}
+
+// find returns the letter that has become d.
+func (a again) find(d *bridge.DeadLetter) *Letter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := slices.IndexFunc(a.out, func(l *Letter) bool {
+		return l.Instance == d.Instance && l.ID == d.ID && l.Topic == d.Topic && l.Payload == d.Payload && bytes.Equal(l.Base64, d.Base64)
+	})
+	if at < 0 {
+		return nil
+	}
+	l := a.out[at]
+	a.out = slices.Delete(a.out, at, at+1)
+	return l
+}
+
+func (a again) Close() error { return a.sink.Close() }

@@ -1,0 +1,128 @@
+package store
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+func openWriter(t *testing.T) (*buffer, *writer) {
+	t.Helper()
+	s := New(Settings{Dir: t.TempDir()}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := s.Buffer("p", bridge.BufferSettings{MaxBytes: 16 << 20}).(*buffer)
+	return b, reopenWriter(t, b)
+}
+
+func reopenWriter(t *testing.T, b *buffer) *writer {
+	t.Helper()
+	sink, err := b.OpenSink(t.Context(), bridge.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sink.(*writer)
+}
+
+// send stores the record of a batch as an earlier try did whose answer never came.
+func (w *writer) send(t *testing.T, text []byte) {
+	t.Helper()
+	if _, err := w.session.js.PublishMsg(t.Context(), &nats.Msg{Subject: w.store.names.bufferSubject("p"), Data: text}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func someBatch() bridge.Batch {
+	h := map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"}
+	return bridge.Batch{{Payload: []byte("1"), Header: h}, {Payload: []byte("2"), Header: h}, {Payload: []byte("3"), Header: h}}
+}
+
+// The server says that it could not store a record that it has stored.
+func TestStoredThoughItFailed(t *testing.T) {
+	b, w := openWriter(t)
+	batch := someBatch()
+	text := appendRecord(nil, 1, batch)
+	b.pending = &pending{first: 1, batch: batch, sum: recordSum(text)}
+	w.send(t, text)
+	w.unclear(t.Context(), &jetstream.APIError{Code: 503, ErrorCode: codeStoreFailed, Description: "input/output error"})
+	_ = w.Close()
+	w = reopenWriter(t, b)
+	if n, err := w.Write(t.Context(), batch); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	if _, now := b.Held(); now != 3 {
+		t.Errorf("holds %d, want 3", now)
+	}
+}
+
+// An earlier try arrives after the buffer was opened anew: the next one finds it, and is the same to the byte.
+func TestLateRecordIsKnown(t *testing.T) {
+	b, w := openWriter(t)
+	batch := someBatch()
+	text := appendRecord(nil, 1, batch)
+	b.pending = &pending{first: 1, batch: batch, sum: recordSum(text)}
+	w.session.end()
+	_ = w.Close()
+	w = reopenWriter(t, b)
+	w.send(t, text)
+	if n, err := w.Write(t.Context(), batch); n != 0 || err == nil || bridge.IsPermanent(err) {
+		t.Fatal(n, err)
+	}
+	_ = w.Close()
+	w = reopenWriter(t, b)
+	if n, err := w.Write(t.Context(), batch); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	if _, now := b.Held(); now != 3 {
+		t.Errorf("holds %d, want 3", now)
+	}
+	for range 20 {
+		if !bytes.Equal(text, appendRecord(nil, 1, batch)) {
+			t.Fatal("a record differs from the same one")
+		}
+	}
+}
+
+// The rest of a record that is stored is stored, too.
+func TestRestOfAStoredRecord(t *testing.T) {
+	b, w := openWriter(t)
+	batch := someBatch()
+	text := appendRecord(nil, 1, batch)
+	b.pending = &pending{first: 1, batch: batch, sum: recordSum(text)}
+	w.send(t, text)
+	w.session.end()
+	_ = w.Close()
+	w = reopenWriter(t, b)
+	if n, err := w.Write(t.Context(), batch[1:]); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if _, now := b.Held(); now != 3 {
+		t.Errorf("holds %d, want 3", now)
+	}
+}
+
+// What the source has settled may be newer than what the sink has been told of.
+func TestHeldIsNeverNegative(t *testing.T) {
+	b, w := openWriter(t)
+	b.mu.Lock()
+	b.settled = mark{Number: 3, Seq: 1}
+	b.mu.Unlock()
+	if _, now := b.Held(); now != 0 {
+		t.Errorf("holds %d", now)
+	}
+	if err := b.keeper.keep(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.session.position(t.Context(), b.store.names.positionSubject("p"))
+	if err != nil || p.Last.Number != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
