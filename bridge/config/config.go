@@ -58,7 +58,13 @@ type Loader struct {
 	// A struct whose key is absent is left as it is.
 	Sections map[string]any
 
-	// Prepare, if not nil, is called when all Sections are filled in without a mistake and before pipelines are read, and
+	// ServersKey is the key of the section that makes a file worth running without a pipeline; empty if there is none.
+	ServersKey string
+
+	// PluginsKey is the key of the section that Prepare and Find are about.
+	PluginsKey string
+
+	// Prepare, if not nil, is called when that section is filled in without a mistake and before pipelines are read, and
 	// may add to Registry. Its error is one [bridge.KeyError] or several joined, with keys like "plugins.NAME.path".
 	Prepare func() error
 

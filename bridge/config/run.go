@@ -25,7 +25,7 @@ type run struct {
 	pipelines   map[string]place
 	exclusive   map[string]place
 	missing     map[string]error // of connectors, what Find said
-	unprepared  bool             // there was a mistake in a section or in Prepare, so that connectors may be missing
+	unprepared  bool             // there was a mistake in the section of plugins or in Prepare, so that connectors may be missing
 	drain       time.Duration
 	config      Config
 
@@ -79,7 +79,7 @@ func (r *run) finish() (*Config, error) {
 	for _, d := range r.docs {
 		d.allPipelines()
 	}
-	if len(r.errs) == 0 && len(r.config.Pipelines) == 0 {
+	if _, serves := tops[r.ServersKey]; !serves && len(r.errs) == 0 && len(r.config.Pipelines) == 0 {
 		for _, d := range r.docs[:min(1, len(r.docs))] {
 			d.fail(d.root, "there is no pipeline", "write pipelines: and under it NAME: {from: …, to: …}")
 		}

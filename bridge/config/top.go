@@ -43,7 +43,7 @@ func (d *document) top(tops map[string]place) {
 		tops[key.Value] = place{d, key}
 		w := &walker{document: d}
 		w.value(value, target, &field{name: key.Value})
-		d.unprepared = d.unprepared || w.failed > 0
+		d.unprepared = d.unprepared || w.failed > 0 && key.Value == d.PluginsKey
 	})
 }
 

@@ -63,10 +63,11 @@ func (k *catalog) close() {
 // loader returns a loader of files that may use plugins.
 func (k *catalog) loader() config.Loader {
 	return config.Loader{
-		Registry: k.registry,
-		Sections: map[string]any{"plugins": &k.plugins},
-		Prepare:  func() error { return k.loadListed(context.Background()) },
-		Find:     func(name string) error { return k.find(context.Background(), name) },
+		Registry:   k.registry,
+		Sections:   map[string]any{"plugins": &k.plugins},
+		PluginsKey: "plugins",
+		Prepare:    func() error { return k.loadListed(context.Background()) },
+		Find:       func(name string) error { return k.find(context.Background(), name) },
 	}
 }
 

@@ -76,6 +76,7 @@ func (k *catalog) load(named []string) (loaded, error) {
 	var c loaded
 	l := k.loader()
 	l.Sections["embedded"], l.Sections["state"] = &c.servers, &c.state
+	l.ServersKey = "embedded"
 	var err error
 	c.Config, err = l.Load(files...)
 	switch {

@@ -38,7 +38,9 @@ func newDeadList(s std, f *stateFlags) *cobra.Command {
 				t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tLAST TRY\tTRIES\tSINK\tTOPIC\tREASON")
 				var failed error
+				n := 0
 				err := state.Letters(ctx, args[0], func(l store.Letter) bool {
+					n++
 					if f.json {
 						failed = printJSON(s, l)
 					} else {
@@ -46,7 +48,10 @@ func newDeadList(s std, f *stateFlags) *cobra.Command {
 					}
 					return failed == nil && ctx.Err() == nil
 				})
-				if f.json {
+				if n == 0 && err == nil {
+					fmt.Fprintf(s.err, "the state has no dead letters of a pipeline %q\n", args[0])
+				}
+				if f.json || n == 0 {
 					return errors.Join(err, failed, ctx.Err())
 				}
 				return errors.Join(err, t.Flush(), ctx.Err())

@@ -13,6 +13,9 @@ import (
 // printLedger prints what became of the messages, as a table or, if the log was asked to be JSON, as
 // a part of it. It returns an error if the count of one pipeline does not add up.
 func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge.Pipeline) error {
+	if len(pipelines) == 0 {
+		return nil
+	}
 	var err error
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	width := len("PIPELINE")

@@ -51,7 +51,7 @@ func allHops(pipelines []*bridge.Pipeline) []hop {
 
 // meet reports whether what comes from the sources and is written may be read.
 func meet(from []bridge.Endpoint[bridge.Source], write, read bridge.Traffic) bool {
-	if write.System == "" || write.System != read.System || write.Topic == nil {
+	if write.System == "" || loopback.Replace(write.System) != loopback.Replace(read.System) || write.Topic == nil {
 		return false
 	}
 	for _, w := range written(from, write.Topic) {
@@ -61,6 +61,9 @@ func meet(from []bridge.Endpoint[bridge.Source], write, read bridge.Traffic) boo
 	}
 	return false
 }
+
+// loopback are names of this machine.
+var loopback = strings.NewReplacer("localhost", "127.0.0.1", "[::1]", "127.0.0.1")
 
 // written returns what the topics of what is written begin with.
 func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []string {

@@ -40,7 +40,7 @@ type std struct {
 func execute(ctx context.Context, args []string, s std) int {
 	root := newRoot(s)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -53,6 +53,9 @@ func execute(ctx context.Context, args []string, s std) int {
 	default:
 		// Cobra's own errors are about arguments.
 		f = failure{code: exitUsage, err: err, hint: "xrtcbridge help lists the commands"}
+		if cmd != root && cmd.Runnable() {
+			f.hint = "usage: " + cmd.UseLine()
+		}
 	}
 	var mistakes config.Errors
 	switch {

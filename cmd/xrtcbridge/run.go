@@ -119,6 +119,9 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 	}
 	hide := f.showProgress(s, screen, b)
 	err = b.Run(ctx)
+	if len(b.Pipelines) == 0 {
+		<-ctx.Done() // the servers are what is wanted
+	}
 	hide()
 	err = cmp.Or(err, interrupted(b.Pipelines), f.printLedger(s.err, log, b.Pipelines))
 	if err != nil && f.log.format == "json" {
