@@ -150,7 +150,7 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 	case FateStop:
 	case FateDrop:
 		o.dropped.Add(1)
-		u.tell(ctx, "dropped what cannot be delivered", o, m, f)
+		u.tell(ctx, o, m, f)
 		return nil
 	case FateDeadLetter:
 		d := newDeadLetter(m, u.pipeline, o, f)
@@ -164,7 +164,7 @@ func (u *undertaker) bury(ctx context.Context, o *output, m *Message, f failure)
 		}
 		crashpoint.Reach(crashpoint.LetterWritten)
 		o.buried.Add(1)
-		u.tell(ctx, "put what cannot be delivered with the dead letters", o, m, f)
+		u.tell(ctx, o, m, f)
 		return nil
 	}
 	return Permanent(fmt.Errorf("%s sink: message with topic %q, %d bytes: %w", o.endpoint.Type, m.Topic, len(m.Payload), f.err))
@@ -180,11 +180,16 @@ func (u *undertaker) recent(o *output) int {
 func (u *undertaker) window() int { return cmp.Or(u.Window, 100) }
 
 // tell logs what became of messages that failed, at most one line a second.
-func (u *undertaker) tell(ctx context.Context, what string, o *output, m *Message, f failure) {
+func (u *undertaker) tell(ctx context.Context, o *output, m *Message, f failure) {
 	u.untold++
 	if time.Since(u.told) < time.Second {
 		return
 	}
-	o.env.Logger.WarnContext(ctx, what, "err", f.err, "topic", m.Topic, "attempts", f.attempts, "n", u.untold)
+	log := o.env.Logger.With("err", f.err, "topic", m.Topic, "attempts", f.attempts, "n", u.untold)
+	if u.Then == FateDrop {
+		log.WarnContext(ctx, "dropped what cannot be delivered")
+	} else {
+		log.WarnContext(ctx, "put what cannot be delivered with the dead letters")
+	}
 	u.told, u.untold = time.Now(), 0
 }

@@ -34,24 +34,35 @@ func NewSaver(env Env, state func() ([]byte, error)) *Saver {
 	return &Saver{checkpoint: env.Checkpoint, state: state, log: env.Logger}
 }
 
-// Delivered notes that the state has changed. It saves that now, or within a tenth of a second.
+// Delivered notes that the state has changed. It saves that now, or within a tenth of a second; what cannot be saved is tried again.
 func (s *Saver) Delivered(ctx context.Context) error {
 	s.mu.Lock()
 	since := time.Since(s.saved)
-	due := since >= saveEvery
-	switch {
-	case s.closed:
-		due = false
-	case due:
-		s.saved = time.Now()
-	case s.timer == nil:
-		s.timer = time.AfterFunc(saveEvery-since, s.saveLate)
-	}
-	s.mu.Unlock()
-	if !due {
+	if s.closed || since < saveEvery {
+		s.wind(saveEvery - since)
+		s.mu.Unlock()
 		return nil
 	}
-	return s.Save(ctx)
+	s.saved = time.Now()
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	s.mu.Unlock()
+	err := s.Save(ctx)
+	if err != nil {
+		s.mu.Lock()
+		s.wind(saveEvery)
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// wind sets the timer unless it is set. The lock must be held.
+func (s *Saver) wind(d time.Duration) {
+	if s.timer == nil && !s.closed {
+		s.timer = time.AfterFunc(d, s.saveLate)
+	}
 }
 
 // Save saves the state now.
@@ -76,15 +87,14 @@ func (s *Saver) saveLate() {
 		s.mu.Unlock()
 		return
 	}
-	s.saved = time.Now()
 	s.late.Add(1)
+	s.saved = time.Time{}
 	s.mu.Unlock()
 	defer s.late.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	if err := s.Save(ctx); err != nil {
+	if err := s.Delivered(ctx); err != nil {
 		s.log.WarnContext(ctx, "messages may come again after a restart", "err", err)
-		_ = s.Delivered(ctx) // which sets the timer anew
 	}
 }
 

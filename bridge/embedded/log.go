@@ -33,7 +33,8 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 func warningLevel(format string) slog.Level {
 	for _, usual := range []string{
 		"Maximum payloads over", // see NATS.MaxPayload
-		"Stream state outdated", // after a kill: the newest messages are found by reading the last block
+		// After a kill: the newest messages are found by reading the last block.
+		"Stream state outdated", "Recovering stream state from index errored",
 	} {
 		if strings.Contains(format, usual) {
 			return slog.LevelDebug

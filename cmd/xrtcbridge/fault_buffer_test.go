@@ -41,7 +41,7 @@ func TestF01KillNineWithBuffer(t *testing.T) {
 	out := h.outlet("OUT", ledger)
 	config := buffered(t, dir, broker, h.addr, "")
 	p := start(t, dir, io.Discard, "run", config)
-	p.opened(2)
+	p.opened(4) // the source last: what is published before that is for nobody
 	from := newProducer(t, broker.URL, "in", 256, ledger)
 	published := make(chan struct{})
 	go func() { defer close(published); from.publish(n, 2000, t.Context().Done()) }()
@@ -57,7 +57,7 @@ func TestF01KillNineWithBuffer(t *testing.T) {
 		slowest = max(slowest, time.Since(began))
 	}
 	<-published
-	eventually(t, "all have arrived", func() bool { return out.delivered() >= n })
+	out.await(n)
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -81,7 +81,7 @@ func TestF28SIGTERMWithBuffer(t *testing.T) {
 	out := h.outlet("OUT", ledger, func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
 	config := buffered(t, dir, broker, proxy.Addr(), "")
 	p := start(t, dir, io.Discard, "run", config)
-	p.opened(2)
+	p.opened(4) // the source last: what is published before that is for nobody
 	from := newProducer(t, broker.URL, "in", 256, ledger)
 	published := make(chan struct{})
 	go func() { defer close(published); from.publish(n, 5000, t.Context().Done()) }()
@@ -95,9 +95,10 @@ func TestF28SIGTERMWithBuffer(t *testing.T) {
 		}
 		slowest = max(slowest, time.Since(began))
 		p = start(t, dir, io.Discard, "run", config)
+		p.opened(1) // it heeds signals
 	}
 	<-published
-	eventually(t, "all have arrived", func() bool { return out.delivered() >= n })
+	out.await(n)
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -127,7 +128,7 @@ func TestF11SinkStalled(t *testing.T) {
     to: {nats: {url: "nats://%s", stream: OTHER, subject: "OTHER.{{ segment(topic, 1) }}"}}
 `, broker.URL, h.addr))
 	p := start(t, dir, io.Discard, "run", config)
-	p.opened(4)
+	p.opened(6)
 	from, beside := newProducer(t, broker.URL, "in", size, stalled), newProducer(t, broker.URL, "other", size, healthy)
 	from.publish(2*rate, rate, nil)
 	eventually(t, "the buffer is empty", func() bool { return out.delivered() == 2*rate })
@@ -174,7 +175,7 @@ func TestF11SinkStalled(t *testing.T) {
 
 	proxy.Set(faulttest.Fault{})
 	began := time.Now()
-	eventually(t, "all have arrived", func() bool { return out.delivered() >= 2*rate+n })
+	out.await(2*rate + n)
 	took := time.Since(began)
 	eventually(t, "the buffer is empty", func() bool { return bufferStatus(t, dir) == 0 })
 	p.signal(syscall.SIGTERM)
@@ -189,7 +190,7 @@ func TestF11SinkStalled(t *testing.T) {
 		t.Errorf("%d came twice", again)
 	}
 	const mib = 1 << 20
-	if highest > calm+64*mib {
+	if highest > calm+64*mib && !raceDetector {
 		t.Errorf("memory rose from %d to %d MiB", calm/mib, highest/mib)
 	}
 	t.Logf("%d messages owed; memory %d MiB before, %d MiB at most; drained in %s, %.0f a second; buffer status was right %d times",

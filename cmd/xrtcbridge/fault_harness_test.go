@@ -116,6 +116,19 @@ func (o *outlet) delivered() int {
 	return o.ledger.Report().Delivered
 }
 
+// await waits until n different messages have arrived.
+func (o *outlet) await(n int) {
+	o.t.Helper()
+	end := time.After(longWait)
+	for o.delivered() < n {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-end:
+			o.t.Fatalf("waited %s in vain for %d messages, %d records read: %s", longWait, n, o.read, o.ledger.Report())
+		}
+	}
+}
+
 // producer publishes messages of a ledger over MQTT at QoS 1. Keys go round: key k is at topic PREFIX/k.
 type producer struct {
 	t      *testing.T

@@ -27,7 +27,7 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 `
 	addr, rest := h.addr, ""
 	p := start(t, dir, io.Discard, "run", buffered(t, dir, broker, addr, rest))
-	p.opened(2)
+	p.opened(4)
 	from := newProducer(t, broker.URL, "in", 256, ledger)
 	published := make(chan struct{})
 	go func() { defer close(published); from.publish(n, 2000, t.Context().Done()) }()
@@ -72,9 +72,10 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 			addr = faulttest.NewProxy(t, h.addr).Addr()
 		}
 		p = start(t, dir, io.Discard, "run", buffered(t, dir, broker, addr, rest))
+		p.opened(1)
 	}
 	<-published
-	eventually(t, "all have arrived", func() bool { return out.delivered() >= n })
+	out.await(n)
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
 		t.Errorf("exit code %d", code)

@@ -108,10 +108,10 @@ func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			return nil, nil, ctx.Err()
 		default:
 		}
-		batch, ack, err := f.next(time.Now())
 		if err := f.place(ctx); err != nil {
 			return nil, nil, err
 		}
+		batch, ack, err := f.next(time.Now())
 		if len(batch) > 0 || err != nil {
 			return batch, ack, err
 		}
@@ -133,13 +133,23 @@ func (f *follower) place(ctx context.Context) error {
 	if placed {
 		return nil
 	}
-	return f.saver.Save(ctx)
+	err := f.saver.Save(ctx)
+	if err != nil {
+		f.mu.Lock()
+		f.placed = false
+		f.mu.Unlock()
+	}
+	return err
 }
 
 // next returns the next lines of any file, the files taking turns.
 func (f *follower) next(now time.Time) (bridge.Batch, bridge.Ack, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.placed {
+		f.nudge()
+		return nil, nil, nil // a file has come since
+	}
 	defer f.sweep()
 	if f.current != nil && f.lines.Rest() > 0 {
 		if batch, ack, err := f.take(f.current, false); len(batch) > 0 || err != nil {

@@ -34,10 +34,15 @@ func (f *follower) watch(notify *fsnotify.Watcher) {
 				f.cover(notify, paths)
 			}
 		}
-		select {
-		case f.wake <- struct{}{}:
-		default:
-		}
+		f.nudge()
+	}
+}
+
+// nudge makes Read look.
+func (f *follower) nudge() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
 	}
 }
 
