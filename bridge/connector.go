@@ -169,7 +169,7 @@ type Env struct {
 }
 
 // Checkpoint keeps a few bytes for a source. A source saves what was acknowledged, and
-// nothing before that, once it is open.
+// nothing before that, once it is open. A [Saver] does that for it, neither too often nor too late.
 type Checkpoint interface {
 	// Load returns what was saved last, nil if nothing was.
 	Load(ctx context.Context) ([]byte, error)
