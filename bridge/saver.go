@@ -26,7 +26,7 @@ type Saver struct {
 	saved  time.Time
 	timer  *time.Timer // nil: there is nothing to save later
 	closed bool
-	late   sync.WaitGroup
+	busy   sync.WaitGroup // saves that are on their way
 }
 
 // NewSaver returns one for a source. State returns what to save, which must never be ahead of what was delivered.
@@ -65,8 +65,22 @@ func (s *Saver) wind(d time.Duration) {
 	}
 }
 
-// Save saves the state now.
+// Save saves the state now, unless the saver is closed.
 func (s *Saver) Save(ctx context.Context) error {
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.busy.Add(1)
+		defer s.busy.Done()
+	}
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return s.save(ctx)
+}
+
+func (s *Saver) save(ctx context.Context) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	data, err := s.state()
@@ -87,10 +101,8 @@ func (s *Saver) saveLate() {
 		s.mu.Unlock()
 		return
 	}
-	s.late.Add(1)
 	s.saved = time.Time{}
 	s.mu.Unlock()
-	defer s.late.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
 	if err := s.Delivered(ctx); err != nil {
@@ -106,6 +118,6 @@ func (s *Saver) Close(ctx context.Context) error {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
-	s.late.Wait()
-	return s.Save(ctx)
+	s.busy.Wait()
+	return s.save(ctx)
 }

@@ -67,7 +67,7 @@ func TestSaver(t *testing.T) {
 		}
 		check("closed", "1003", 2)
 		at.Add(1)
-		if err := s.Delivered(t.Context()); err != nil {
+		if err := errors.Join(s.Delivered(t.Context()), s.Save(t.Context())); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Hour) //nolint:forbidigo // of the bubble's clock

@@ -81,6 +81,21 @@ func (c *Cursor) Since(portal string) time.Time {
 	return time.Time{}
 }
 
+// Count returns how many items equal to it are noted of its millisecond, if that is the newest of its portal, and else 0.
+func (c *Cursor) Count(it *Item) (n int) {
+	m := c.portals[it.PortalID]
+	if m == nil || m.Time != it.Time.UnixMilli() {
+		return 0
+	}
+	want := sum(it.Payload)
+	for _, s := range m.Sums {
+		if s == want {
+			n++
+		}
+	}
+	return n
+}
+
 // Clone returns a copy.
 func (c *Cursor) Clone() *Cursor {
 	d := new(Cursor)

@@ -57,6 +57,83 @@ func TestStreamMadeAnew(t *testing.T) {
 	e.close()
 }
 
+// The same, while messages of before are being delivered: that they are settled takes none of the new ones out.
+func TestSettledAfterStreamWasMadeAnew(t *testing.T) {
+	server, js := startServer(t)
+	s := store.New(store.Settings{NATS: external(t, server)}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(func() { shut(t, s) })
+	e := openEnds(t, s, bridge.BufferSettings{MaxBytes: 32 << 20})
+	for i := range 20 {
+		e.write(t, numbered(i+1, i+1, 20)...)
+	}
+	var acks []bridge.Ack
+	for got := 0; got < 20; {
+		batch, ack, err := e.source.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += len(batch)
+		acks = append(acks, ack)
+	}
+	name := "xrtcbridge-buffer-" + pipeline
+	stream, err := js.Stream(t.Context(), name)
+	if err == nil {
+		err = js.DeleteStream(t.Context(), name)
+	}
+	if err == nil {
+		_, err = js.CreateStream(t.Context(), stream.CachedInfo().Config) // as it was before the 20
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 21; i <= 30; {
+		if n, _ := e.sink.Write(t.Context(), numbered(i, i, 20)); n == 1 {
+			i++
+			continue
+		}
+		_ = e.sink.Close()
+		if e.sink, err = e.buffer.OpenSink(t.Context(), e.env(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ack := range acks {
+		if err := ack(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut(t, s) // which saves, and takes out what is settled
+	e.close()
+	e.sink = nil
+	next := store.New(store.Settings{NATS: external(t, server)}, nil)
+	t.Cleanup(func() { shut(t, next) })
+	e.buffer = next.Buffer(pipeline, bridge.BufferSettings{MaxBytes: 32 << 20})
+	e.reopen(t)
+	if d := cmp.Diff(payloads(numbered(21, 30, 20)), payloads(e.rest(t))); d != "" {
+		t.Error(d)
+	}
+	e.close()
+}
+
+// A damaged dead letter can be thrown away by its number.
+func TestDamagedLetter(t *testing.T) {
+	server, js := startServer(t)
+	s := store.New(store.Settings{NATS: external(t, server)}, nil)
+	t.Cleanup(func() { shut(t, s) })
+	if _, err := s.DeadLetters("p").Open(t.Context(), bridgetest.Env(t, "")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "xrtcbridge.dead.p", []byte("{damaged")); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Letters(t.Context(), "p", func(store.Letter) bool { return true })
+	if err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "xrtcbridge dead purge p 1") {
+		t.Error(err)
+	}
+	if n, err := s.Purge(t.Context(), "p", 1); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+}
+
 // one is a source of one message.
 type one struct{ payload []byte }
 

@@ -302,10 +302,13 @@ func (b *buffer) close() error {
 	return b.keeper.keep(ctx, true)
 }
 
-// settle notes that everything up to the mark is settled.
-func (b *buffer) settle(m mark, gaps uint64) {
+// settle notes that everything up to the mark, which was read in a session, is settled.
+func (b *buffer) settle(n *session, m mark, gaps uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.session != n {
+		m.Seq = b.settled.Seq // sequence numbers may have begun anew
+	}
 	b.settled = m
 	b.gone -= min(b.gone, gaps)
 	b.keeper.wake()

@@ -118,7 +118,7 @@ func (s *Store) letter(ctx context.Context, n *session, pipeline string, seq uin
 	}
 	l := &Letter{Number: m.Seq}
 	if err := json.Unmarshal(m.Data, &l.DeadLetter); err != nil {
-		return nil, fmt.Errorf("dead letter %d is damaged: take it out with xrtcbridge dead purge %s %d: %w", m.Seq, pipeline, m.Seq, err)
+		return nil, bridge.Permanent(fmt.Errorf("dead letter %d is damaged: take it out with xrtcbridge dead purge %s %d: %w", m.Seq, pipeline, m.Seq, err))
 	}
 	return l, nil
 }
@@ -144,8 +144,8 @@ func (s *Store) Purge(ctx context.Context, pipeline string, numbers ...uint64) (
 		return count, err
 	}
 	for i, number := range numbers {
-		l, err := s.letter(ctx, n, pipeline, number)
-		if err == nil && (l == nil || l.Number != number) {
+		m, err := n.get(ctx, s.names.dead(), map[string]any{"seq": number, "next_by_subj": s.names.deadSubject(pipeline)})
+		if err == nil && (m == nil || m.Seq != number) {
 			err = fmt.Errorf("pipeline %q has no dead letter %d", pipeline, number)
 		}
 		if err == nil {

@@ -114,7 +114,7 @@ func (r *reader) next() (bridge.Batch, bridge.Ack) {
 	r.gaps = 0
 	return batch, func(_ context.Context, refused error) error {
 		if refused == nil {
-			r.settle(end, gaps)
+			r.settle(r.session, end, gaps)
 		}
 		return nil
 	}

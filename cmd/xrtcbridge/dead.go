@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"unicode"
 
@@ -189,19 +190,22 @@ func replay(ctx context.Context, s std, state *store.Store, p *bridge.Pipeline, 
 		letters, failed := state.Replay(store.Replay{Pipeline: p.Name, Instance: instance, Numbers: numbers, As: as})
 		again.Name = p.Name + "-replay" // not the name of p, which a bridge may be running beside
 		again.From = []bridge.Endpoint[bridge.Source]{letters}
+		again.MaxBatch = 1 // a sink does not say which message of a batch it dropped
 		again.OnError = bridge.OnError{Tries: max(1, p.OnError.Tries), Then: bridge.FateDeadLetter, DeadLetter: failed}
 		errs = append(errs, again.Run(ctx, bridge.Env{Logger: s.warnings(), Stdin: s.in, Stdout: s.out}, nil))
 		sum.Add(again.Ledger())
 	}
 	instances := &bridge.Pipeline{Name: p.Name + "-replay", To: p.To}
 	all := make(map[string]string)
-	for i, to := range p.To {
-		one := &bridge.Pipeline{Name: instances.Name, To: []bridge.Endpoint[bridge.Sink]{to}}
+	to := make([]bridge.Endpoint[bridge.Sink], len(p.To))
+	for i := range p.To {
+		to[i] = undropped(p.To[i])
+		one := &bridge.Pipeline{Name: instances.Name, To: to[i : i+1]}
 		run(p.SinkInstance(i), one, map[string]string{one.SinkInstance(0): p.SinkInstance(i)})
 		all[instances.SinkInstance(i)] = p.SinkInstance(i)
 	}
 	if p.Buffer != nil {
-		run(p.BufferInstance(), &bridge.Pipeline{Steps: p.Steps, To: p.To}, all)
+		run(p.BufferInstance(), &bridge.Pipeline{Steps: p.Steps, To: to}, all)
 	}
 	failed := sum.DeadLettered + sum.Dropped + sum.InFlight
 	fmt.Fprintf(s.err, "delivered %d dead letters, %d failed again\n", sum.Delivered, failed)
@@ -212,4 +216,36 @@ func replay(ctx context.Context, s std, state *store.Store, p *bridge.Pipeline, 
 		return failure{code: exitFailed, err: fmt.Errorf("%d dead letters could not be delivered again, and are kept", failed), hint: "xrtcbridge dead list shows why"}
 	}
 	return nil
+}
+
+// undropped makes a message that the sink dropped one that it did not take, so that its letter stays.
+func undropped(e bridge.Endpoint[bridge.Sink]) bridge.Endpoint[bridge.Sink] {
+	open := e.Open
+	e.Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+		u := new(undropping)
+		env.Dropped = func(n int) { u.dropped.Add(int64(n)) }
+		var err error
+		u.Sink, err = open(ctx, env)
+		return u, err
+	}
+	return e
+}
+
+type undropping struct {
+	bridge.Sink
+	dropped atomic.Int64
+}
+
+func (u *undropping) NeedsID() bool {
+	i, ok := u.Sink.(bridge.Identifying)
+	return ok && i.NeedsID()
+}
+
+func (u *undropping) Write(ctx context.Context, b bridge.Batch) (int, error) {
+	before := u.dropped.Load()
+	n, err := u.Sink.Write(ctx, b)
+	if u.dropped.Load() > before {
+		return 0, bridge.Permanent(errors.New("the sink dropped it, as configured"))
+	}
+	return n, err
 }

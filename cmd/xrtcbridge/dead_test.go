@@ -29,6 +29,17 @@ func (shortStep) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error
 
 func (shortStep) Close() error { return nil }
 
+// droppingSink leaves everything out, as a sink with a rate may be configured to.
+type droppingSink struct {
+	bridge.Sink
+	env bridge.Env
+}
+
+func (d droppingSink) Write(_ context.Context, b bridge.Batch) (int, error) {
+	d.env.Dropped(len(b))
+	return len(b), nil
+}
+
 func payloadsOf(d *bridgetest.Downstream) []string {
 	var all []string
 	for _, m := range d.Got() {
@@ -46,12 +57,8 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		}
 	})
 	first, second := new(bridgetest.Downstream), new(bridgetest.Downstream)
-	refuse := true
-	first.Fault = func(_ context.Context, b bridge.Batch) (int, error) {
-		if refuse {
-			return 0, bridge.Permanent(errors.New("not this one"))
-		}
-		return len(b), nil
+	first.Fault = func(context.Context, bridge.Batch) (int, error) {
+		return 0, bridge.Permanent(errors.New("not this one"))
 	}
 	up := new(bridgetest.Upstream)
 	up.Send(bridge.Message{Payload: []byte("small one")}, bridge.Message{Payload: []byte(strings.Repeat("large", 1<<20))})
@@ -101,7 +108,15 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 	check("at first", []letter{{"p-to-1", 1, 5}, {"p-buffer", 1, 5 << 20}}, nil, []string{"small"})
 	again("2 dead letters could not be delivered again")
 	check("after a replay in vain", []letter{{"p-to-1", 2, 5}, {"p-to-1", 1, 5}}, nil, []string{"small", "large"})
-	refuse = false
+	first.Fault = func(_ context.Context, b bridge.Batch) (int, error) { return len(b), nil }
+	drops := p.To[0]
+	p.To[0].Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+		sink, err := drops.Open(ctx, env)
+		return droppingSink{sink, env}, err
+	}
+	again("2 dead letters could not be delivered again")
+	check("after the sink has dropped them", []letter{{"p-to-1", 3, 5}, {"p-to-1", 2, 5}}, nil, []string{"small", "large"})
+	p.To[0] = drops
 	again("")
 	check("at last", nil, []string{"small", "large"}, []string{"small", "large"})
 }

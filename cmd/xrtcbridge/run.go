@@ -91,7 +91,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 			log.Warn(loopWarning, "pipeline", c.Pipelines[i].Name, "circle", circle)
 		}
 	}
-	server, err := embedded.Start(ctx, c.servers, log)
+	server, err := startEmbedded(ctx, c.servers, log)
 	if err != nil {
 		return failure{code: exitFailed, err: err}
 	}
@@ -132,6 +132,23 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 		return failure{code: exitFailed, err: err, hint: hintFor(err)}
 	}
 	return nil
+}
+
+// startEmbedded starts servers. A command that has their store for a moment is waited for.
+func startEmbedded(ctx context.Context, set embedded.Settings, log *slog.Logger) (*embedded.Server, error) {
+	for {
+		server, err := embedded.Start(ctx, set, log)
+		used, ok := errors.AsType[*embedded.InUseError](err)
+		if !ok || !used.Visitor {
+			return server, err
+		}
+		log.Warn("waiting for a command that uses the store", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return server, err
+		}
+	}
 }
 
 // interrupted returns an error for each pipeline whose input has an end that was not

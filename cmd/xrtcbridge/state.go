@@ -204,6 +204,11 @@ func startServers(ctx context.Context, s std, state *store.Store, set embedded.S
 	if used, err := state.InUse(ctx); err != nil || used {
 		return func() error { return nil }, err
 	}
+	if set.NATS != nil {
+		visited := *set.NATS
+		visited.Visitor = true
+		set.NATS = &visited
+	}
 	server, err := embedded.Start(ctx, set, s.warnings())
 	if err != nil {
 		return nil, err

@@ -20,8 +20,8 @@
 // A source that follows saves a checkpoint, every tenth of a second and at a stop, that never
 // is ahead of what was delivered: a restart goes on there, also in files that were renamed
 // meanwhile; after a crash the lines of that time come again. A source that does
-// not follow reads its files from the beginning as often as it is opened. A line that is followed has an id, of its file and
-// its offset in it, which is the same when it comes again.
+// not follow reads its files from the beginning as often as it is opened. A line that is followed has an id, of its file, its
+// offset in it and its checksum, which is the same when it comes again.
 //
 // While it runs, it loses no line of a file that is renamed or deleted, also if it
 // happens while the sinks are stalled, as long as it has seen the file: it looks whenever the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
@@ -192,6 +193,10 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 		f.current = t
 	}
 	for f.fill(t, now) {
+		if !f.placed { // its id must be in the checkpoint first
+			f.nudge()
+			return nil, nil, nil
+		}
 		if batch, ack, err := f.take(t, false); len(batch) > 0 || err != nil {
 			return batch, ack, err
 		}
@@ -224,11 +229,15 @@ func (f *follower) fill(t *tracked, now time.Time) bool {
 	if n == 0 && t.size() >= at {
 		return false
 	}
+	faceless := len(t.head) == 0
 	if n == 0 || !t.sameHead() {
 		f.resume(t)
 		return true
 	}
 	f.lines.Filled(n)
+	if faceless {
+		f.placed = false // nothing told it from others so far
+	}
 	t.grown = now
 	t.end = max(t.end, at+int64(n))
 	return true
@@ -276,9 +285,12 @@ func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error)
 	return batch, ack, err
 }
 
-// identify gives lines that begin at an offset their ids, which share one allocation.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// identify gives lines that begin at an offset their ids, which share one allocation. The checksum is for a file that was written anew with the same
+// front while nobody looked: what is different must never be taken for the same.
 func identify(batch bridge.Batch, id string, offset int64) {
-	const widest = 13 // digits of an int64 in base 36
+	const widest = 13 + 1 + 7 // an int64 and a uint32 in base 36
 	var text strings.Builder
 	var digits [widest]byte
 	text.Grow(len(batch) * (len(id) + 1 + widest))
@@ -286,7 +298,8 @@ func identify(batch bridge.Batch, id string, offset int64) {
 		start := text.Len()
 		text.WriteString(id)
 		text.WriteByte('-')
-		text.Write(strconv.AppendInt(digits[:0], offset, 36))
+		number := append(strconv.AppendInt(digits[:0], offset, 36), '-')
+		text.Write(strconv.AppendUint(number, uint64(crc32.Checksum(batch[i].Payload, castagnoli)), 36))
 		batch[i].ID = text.String()[start:] // stays put: the builder never grows again
 		offset += int64(len(batch[i].Payload)) + 1
 	}

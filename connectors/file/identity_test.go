@@ -170,3 +170,58 @@ func TestF17RestartBetweenRenameAndReopen(t *testing.T) {
 	}
 	r.close()
 }
+
+// F17: the same for a pattern, which does not match the new name, while there is no new file yet.
+func TestF17RenamedWhileDownWithoutSuccessor(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.log")
+	put(t, path, "1\n2\n")
+	r := &restarts{t: t, pattern: filepath.Join(dir, "*.log")}
+	r.open()
+	_, _, ack := r.take(2)
+	if err := ack(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	appendTo(t, path, "3\n")
+	rename(t, path, path+".1")
+	r.open()
+	if got, _, _ := r.take(1); got[0] != "3" {
+		t.Errorf("got %q", got)
+	}
+	r.close()
+}
+
+// The id of a line is in the checkpoint before the line is delivered, also if its file was empty or other when it was met.
+func TestIDsAreSavedFirst(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "app.log")
+		put(t, path, "")
+		r := &restarts{t: t, pattern: path}
+		r.open()
+		if cut {
+			appendTo(t, path, "what was there before\n")
+			_, _, ack := r.take(1)
+			if err := ack(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, "1\n")
+		} else {
+			appendTo(t, path, "1\n")
+		}
+		_, first, _ := r.take(1)
+		saved, err := r.checkpoint.Load(t.Context()) // as it is when the process is killed now
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.close()
+		if err := r.checkpoint.Save(t.Context(), saved); err != nil {
+			t.Fatal(err)
+		}
+		r.open()
+		if _, again, _ := r.take(1); first[0] != again[0] {
+			t.Errorf("cut %t: the id was %s, and is %s", cut, first, again)
+		}
+		r.close()
+	}
+}

@@ -67,6 +67,11 @@ func (f *follower) bases() []string {
 	for _, t := range f.files {
 		bases = append(bases, t.path)
 	}
+	for _, r := range f.records {
+		if r.rest {
+			bases = append(bases, r.path) // a pattern does not name it once it was renamed
+		}
+	}
 	slices.Sort(bases)
 	return slices.Compact(bases)
 }

@@ -52,7 +52,7 @@ func (r *keyring) openSource(ctx context.Context, set *SourceSettings, env bridg
 	if s.connection, err = r.connect(ctx, &set.ClientSettings, env, true, 0); err != nil {
 		return nil, err
 	}
-	s.ids.prefix = s.name
+	s.ids.prefix, s.ids.before = s.name, s.cursor.Clone()
 	receiving, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.close = sync.OnceValue(s.shut)
@@ -176,49 +176,67 @@ func (s *source) shut() error {
 	return s.saver.Close(context.Background())
 }
 
-// identifier makes message ids that stay the same when an item comes again: of server and account, portal, time, the checksum of the
-// payload, and how many equal items came before in the same millisecond.
+// identifier makes message ids that stay the same when an item comes again, in this instance or the next: of server and account, portal, time,
+// the checksum of the payload, and how many equal items came before in the same millisecond.
 type identifier struct {
 	prefix string
+	before *sdk.Cursor // of what was acknowledged when the instance was opened
 	text   strings.Builder
-	time   int64
-	equal  map[string]int // of the ids of one millisecond
+
+	// How many equal items have come. There are two maps, of which the older one is forgotten when the newer one is full: items of one
+	// millisecond come near each other.
+	equal, older map[likeness]int
 }
+
+// likeness is what equal items have in common.
+type likeness struct {
+	portal string
+	time   int64
+	sum    uint32
+}
+
+const mostLikenesses = 1 << 15
 
 // begin makes room for the ids of a batch, which share their memory.
 func (d *identifier) begin(items []sdk.Item) {
 	d.text = strings.Builder{}
 	size := 0
 	for i := range items {
-		size += len(d.prefix) + len(items[i].PortalID) + len("-01234567890123-01234567-")
+		size += len(d.prefix) + len(items[i].PortalID) + len("-01234567890123-01234567-012345")
 	}
 	d.text.Grow(size)
 }
 
 func (d *identifier) next(it *sdk.Item) string {
-	ts := it.Time.UnixMilli()
-	if ts != d.time {
-		d.time = ts
-		clear(d.equal)
-	}
+	like := likeness{it.PortalID, it.Time.UnixMilli(), crc32.ChecksumIEEE([]byte(it.Payload))}
+	n := d.count(like, it)
 	start := d.text.Len()
 	var digits [20]byte
 	d.text.WriteString(d.prefix)
 	d.text.WriteString(it.PortalID)
 	d.text.WriteByte('-')
-	d.text.Write(strconv.AppendInt(digits[:0], ts, 36))
+	d.text.Write(strconv.AppendInt(digits[:0], like.time, 36))
 	d.text.WriteByte('-')
-	d.text.Write(strconv.AppendUint(digits[:0], uint64(crc32.ChecksumIEEE([]byte(it.Payload))), 36))
-	id := d.text.String()[start:]
-	if d.equal == nil {
-		d.equal = make(map[string]int)
-	}
-	n := d.equal[id]
-	d.equal[id] = n + 1
+	d.text.Write(strconv.AppendUint(digits[:0], uint64(like.sum), 36))
 	if n > 0 {
 		d.text.WriteByte('-')
 		d.text.Write(strconv.AppendInt(digits[:0], int64(n), 36))
-		id = d.text.String()[start:]
 	}
-	return id
+	return d.text.String()[start:]
+}
+
+// count returns how many items came before that are equal to it.
+func (d *identifier) count(like likeness, it *sdk.Item) int {
+	n, known := d.equal[like]
+	if !known {
+		n, known = d.older[like]
+	}
+	if !known && d.before != nil {
+		n = d.before.Count(it)
+	}
+	if d.equal == nil || len(d.equal) == mostLikenesses {
+		d.equal, d.older = make(map[likeness]int), d.equal
+	}
+	d.equal[like] = n + 1
+	return n
 }
