@@ -73,6 +73,7 @@ type outlet struct {
 	ledger   *faulttest.Ledger
 	consumer jetstream.Consumer
 	read     uint64 // of the stream's messages
+	newest   []byte // payload of the last of them
 }
 
 // outlet makes a stream for the subjects NAME.>. It knows a message again for an hour, as an outage may be that long.
@@ -107,6 +108,7 @@ func (o *outlet) delivered() int {
 		}
 		for m := range batch.Messages() {
 			o.ledger.Delivered(m.Data())
+			o.newest = m.Data()
 			o.read++
 		}
 		if err := batch.Error(); err != nil && !errors.Is(err, natsgo.ErrTimeout) {
@@ -187,6 +189,9 @@ func (p *producer) one() {
 	})
 }
 
+// lineKey is the key of all lines of a file, which keep their order.
+const lineKey = "file"
+
 // lines appends n messages of a ledger to a file, and returns when they are on the disk.
 func lines(t *testing.T, path string, first uint64, n, size int, ledger *faulttest.Ledger) {
 	t.Helper()
@@ -196,7 +201,7 @@ func lines(t *testing.T, path string, first uint64, n, size int, ledger *faultte
 	}
 	var text []byte
 	for i := range uint64(n) {
-		payload := faulttest.Payload(t.Name(), 0, first+i, "file", size)
+		payload := faulttest.Payload(t.Name(), 0, first+i, lineKey, size)
 		ledger.Sent(payload)
 		ledger.Accepted(payload)
 		text = append(append(text, payload...), '\n')
