@@ -539,6 +539,10 @@ func TestF21HostKilled(t *testing.T) {
 		}
 		if round == 1 { // one that is stopped must end, too
 			_ = syscall.Kill(pids[0], syscall.SIGSTOP)
+			bridgetest.Eventually(t, "it is stopped", func() bool { // else the kill may come first
+				_, state, _ := strings.Cut(read(fmt.Sprintf("/proc/%d/stat", pids[0])), ") ")
+				return strings.HasPrefix(state, "T")
+			})
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
