@@ -539,9 +539,13 @@ func TestF21HostKilled(t *testing.T) {
 		}
 		if round == 1 { // one that is stopped must end, too
 			_ = syscall.Kill(pids[0], syscall.SIGSTOP)
-			bridgetest.Eventually(t, "it is stopped", func() bool { // else the kill may come first
-				_, state, _ := strings.Cut(read(fmt.Sprintf("/proc/%d/stat", pids[0])), ") ")
-				return strings.HasPrefix(state, "T")
+			// The kernel continues a group that is orphaned only if all threads of one in it have stopped.
+			bridgetest.Eventually(t, "all its threads have stopped", func() bool {
+				threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pids[0]))
+				return len(threads) > 0 && !slices.ContainsFunc(threads, func(path string) bool {
+					_, state, _ := strings.Cut(read(path), ") ")
+					return !strings.HasPrefix(state, "T")
+				})
 			})
 		}
 		if err := cmd.Process.Kill(); err != nil {
