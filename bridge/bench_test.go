@@ -25,7 +25,12 @@ func BenchmarkEngine(b *testing.B) {
 					return &endless{left: b.N}, nil
 				}}},
 				Steps: []bridge.Endpoint[bridge.Step]{{Type: "touch", Open: func(context.Context, bridge.Env) (bridge.Step, error) { return touch{}, nil }}},
-				To:    []bridge.Endpoint[bridge.Sink]{{Type: "count", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{c.ids}, nil }}},
+				To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "count", Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
+					if c.ids {
+						env.NeedID()
+					}
+					return count{}, nil
+				}}),
 			}
 			b.ReportAllocs()
 			if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
@@ -37,6 +42,54 @@ func BenchmarkEngine(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRoute is the engine with a route of three branches, whose conditions cost nothing.
+func BenchmarkRoute(b *testing.B) {
+	branch := func(when bridge.Condition) bridge.Branch {
+		to := counting(false)
+		to.When = when
+		return to
+	}
+	benchmarkTo(b, bridge.Branch{Mode: bridge.ModeRoute, Branches: []bridge.Branch{branch(new(oneIn)), branch(new(oneIn)), branch(nil)}})
+}
+
+// BenchmarkAny is the engine with a branch of any, the first of which is well, beside one sink
+// alone that needs IDs, as those of any may: the difference is what the alternative costs.
+func BenchmarkAny(b *testing.B) {
+	b.Run("Alone", func(b *testing.B) { benchmarkTo(b, counting(true)) })
+	b.Run("Any", func(b *testing.B) { benchmarkTo(b, anyOf(counting(false), counting(false))) })
+}
+
+func counting(ids bool) bridge.Branch {
+	return bridge.To(bridge.Endpoint[bridge.Sink]{Type: "count", Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
+		if ids {
+			env.NeedID()
+		}
+		return count{}, nil
+	}})
+}
+
+func benchmarkTo(b *testing.B, to bridge.Branch) {
+	p := &bridge.Pipeline{
+		Name: "bench",
+		From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+			return &endless{left: b.N}, nil
+		}}},
+		To: to,
+	}
+	b.ReportAllocs()
+	if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
+		b.Fatal(err)
+	}
+	if got := p.Ledger().Delivered; got != uint64(b.N) {
+		b.Fatalf("%d delivered, want %d", got, b.N)
+	}
+}
+
+// oneIn is a condition that every third message meets.
+type oneIn struct{ n int }
+
+func (c *oneIn) Match(*bridge.Message) (bool, error) { c.n++; return c.n%3 == 0, nil }
 
 var payload = make([]byte, 256)
 
@@ -60,18 +113,22 @@ func (e *endless) Close() error { return nil }
 
 type touch struct{}
 
-func (touch) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) {
-	kept := b[:0]
-	for _, m := range b {
-		if len(m.Payload) > 0 {
-			kept = append(kept, m)
+func (touch) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	for i := range b {
+		if len(b[i].Payload) > 0 {
+			out.Pass(i)
+		} else {
+			out.Drop(i)
 		}
 	}
-	return kept, nil
+	return nil
 }
 
-type count struct{ ids bool }
+func (touch) Close() error { return nil }
 
-func (c count) NeedsID() bool                                      { return c.ids }
-func (count) Write(_ context.Context, b bridge.Batch) (int, error) { return len(b), nil }
-func (count) Close() error                                         { return nil }
+type count struct{}
+
+func (count) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+	return bridge.Result{Settled: len(b)}, nil
+}
+func (count) Close() error { return nil }

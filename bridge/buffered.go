@@ -3,27 +3,45 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 )
 
-// halves are the two pipelines that one with a buffer consists of: one fills the buffer, the other one empties it. So the engine knows
-// nothing of buffers but this, and either half waits, retries and drains as any pipeline.
+// bufferedDrain is how long a stop waits for sinks if what they do not take stays in the buffer:
+// enough for writes that are under way.
+const bufferedDrain = time.Second
+
+// halves are the two pipelines that one with a buffer consists of: one fills the buffer, the other
+// one empties it. So the engine knows nothing of buffers but this, and either half waits, retries
+// and drains as any pipeline.
 type halves struct {
 	intake, delivery *Pipeline
 	buffer           Buffer
 }
 
+// halve makes the halves, at the first run.
 func (p *Pipeline) halve() *halves {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.halves != nil {
+		return p.halves
+	}
 	h := &halves{buffer: p.State.Buffer(p.Name, *p.Buffer)}
 	h.intake = &Pipeline{
-		Name: p.Name, State: p.State, From: p.From, To: []Endpoint[Sink]{{Type: "buffer", Open: h.buffer.OpenSink}}, OnError: p.OnError,
-		MaxBatch: p.MaxBatch, DrainTimeout: p.DrainTimeout, sinkPlace: bufferPlace,
+		Name: p.Name, State: p.State, From: p.From, OnError: p.OnError,
+		To:       To(Endpoint[Sink]{Type: bufferPlace, Open: h.buffer.OpenSink}),
+		MaxBatch: p.MaxBatch, DrainTimeout: p.DrainTimeout, Jitter: p.Jitter, sinks: bufferPlace,
 	}
 	h.delivery = &Pipeline{
-		Name: p.Name, State: p.State, From: []Endpoint[Source]{{Type: "buffer", Open: h.buffer.OpenSource}}, Steps: p.Steps, To: p.To, OnError: p.OnError,
-		MaxBatch: p.MaxBatch, MaxInFlight: p.MaxInFlight, DrainTimeout: p.DrainTimeout,
+		Name: p.Name, State: p.State, Steps: p.Steps, To: p.To, OnError: p.OnError,
+		From:     []Endpoint[Source]{{Type: bufferPlace, Open: h.buffer.OpenSource, KeepIDs: true}},
+		MaxBatch: p.MaxBatch, MaxInFlight: p.MaxInFlight, OrderBy: p.OrderBy,
+		DrainTimeout: p.DrainTimeout, Jitter: p.Jitter, delivers: true,
 	}
+	h.intake.top, h.delivery.top = p, p
 	h.intake.OnError.Tries = 0 // what may have been stored is tried until that is known
+	p.halves = h
 	return h
 }
 
@@ -33,7 +51,8 @@ func (p *Pipeline) runBuffered(ctx context.Context, env Env, abort <-chan struct
 		return Permanent(errors.New("a buffer needs a State"))
 	}
 	h := p.halve()
-	p.halves.Store(h)
+	h.buffer.Finish(false)
+	outer := ctx
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
@@ -46,30 +65,47 @@ func (p *Pipeline) runBuffered(ctx context.Context, env Env, abort <-chan struct
 			return
 		}
 		if ctx.Err() == nil {
-			h.buffer.Finish()
+			h.buffer.Finish(true)
 		}
 	})
 	running.Go(func() {
-		if emptied = h.delivery.run(ctx, env, abort); emptied != nil {
+		// The buffer goes on being filled while the delivery is started again.
+		emptied = p.again(ctx, env.Logger, func() error { return h.delivery.run(ctx, env, abort) })
+		if emptied != nil {
 			stop()
 		}
 	})
 	running.Wait()
+	if onlyStopped(emptied) {
+		emptied = nil // what was not delivered is in the buffer
+	}
+	if onlyStopped(filled) && outer.Err() == nil {
+		filled = nil // because of the other half
+	}
 	return joinOnce(filled, emptied)
+}
+
+// onlyStopped reports whether err says no more than that a stop came before the end.
+func onlyStopped(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !onlyStopped(e) })
+	}
+	return errors.Is(err, ErrNotDrained) || errors.Is(err, ErrNeverConnected) || errors.Is(err, ErrCut)
 }
 
 // ledger tells of both halves as of one pipeline.
 func (h *halves) ledger() Ledger {
 	in, out := h.intake.counters.ledger(), h.delivery.counters.ledger()
 	before, now := h.buffer.Held()
-	// What a step made more of, and what was read from the buffer once more, since it could not be settled, counts as received, as it does
-	// in a pipeline without a buffer.
-	again := int64(h.delivery.counters.made.Load()+h.delivery.counters.refused.Load()) - h.delivery.counters.inFlight.Load()
+	// What the delivery has settled and not acknowledged is in the buffer still, and comes again.
+	again := unsigned(&h.delivery.counters.again)
 	return Ledger{
 		Carried:      before,
-		Received:     in.Received + uint64(max(0, again)),
+		Received:     in.Received + again,
+		Made:         out.Made,
 		Delivered:    out.Delivered,
 		Filtered:     out.Filtered,
+		Merged:       out.Merged,
 		DeadLettered: in.DeadLettered + out.DeadLettered,
 		Dropped:      in.Dropped + out.Dropped,
 		Buffered:     now,

@@ -4,25 +4,26 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // Source reads batches from somewhere. An instance is single-use: it is
 // opened, read, closed and thrown away, and reconnecting is opening another.
 type Source interface {
-	// Read returns the messages that are there now, waiting only while there is
-	// none, and never to fill a batch. The batch has at most Env.MaxBatch
-	// messages; ack is not nil if the batch is not empty.
+	// Read returns the messages that are there now, waiting only while there is none, and never to
+	// fill a batch. The batch has at most Env.MaxBatch messages; ack is not nil if the batch is not
+	// empty.
 	//
-	// Read is called from one goroutine, and again only when the pipeline has
-	// room: back-pressure is a Read that is not called. It returns ctx.Err()
-	// soon after ctx is done, without losing a message by that, and is not called again then.
+	// Read is called from one goroutine, and again only when the pipeline has room: back-pressure
+	// is a Read that is not called. It returns ctx.Err() soon after ctx is done, without losing a
+	// message by that, and is not called again then.
 	//
-	// io.EOF says that the input is finished: the engine settles what is in
-	// flight and ends this source with success. After any other error, be it one
-	// that wraps io.EOF (a connection that broke), the engine closes the instance,
-	// waits (back-off with jitter), and opens a new one; [Permanent] says that this
-	// would be in vain, and stops the pipeline. A batch that comes with an error is
-	// handled before the error.
+	// io.EOF says that the input is finished: the engine settles what is in flight and ends this
+	// source with success. [Refusals] name messages of the batch that the source cannot hand on
+	// whole; they say nothing of the instance, which is read again. After any other error, be it
+	// one that wraps io.EOF (a connection that broke), the engine closes the instance, waits
+	// (back-off with jitter), and opens a new one; [Permanent] says that this would be in vain, and
+	// stops the pipeline. A batch that comes with an error is handled before the error.
 	Read(ctx context.Context) (batch Batch, ack Ack, err error)
 
 	// Close frees the instance, making a blocked Read return. It may be called
@@ -33,48 +34,76 @@ type Source interface {
 // Sink writes batches somewhere. An instance is single-use, as a Source is.
 type Sink interface {
 	// Write delivers the batch in order and returns when that is as certain as
-	// the technology can make it; hence Close has nothing to flush. n messages
-	// at the front of the batch are delivered; if n < len(batch), err says why.
-	// A sink may have sent messages behind the first n too: they come again.
+	// the technology can make it; hence Close has nothing to flush. The result is about the
+	// messages, the error about the instance: a message that can never be delivered here is
+	// refused in the result, and does not keep the others from being delivered.
 	//
-	// After an error the engine closes the instance and writes the rest of the
-	// batch to a new one. An error wrapped by [Permanent] says that message n itself can
-	// never be delivered here, and nothing of the instance, which goes on being used if the
-	// pipeline is configured to leave such messages out.
+	// If fewer messages are settled than the batch has, err says why. A sink may have sent
+	// messages behind the settled ones too: they come again. After an error the engine closes
+	// the instance and writes the rest of the batch to a new one; [Permanent] says that a new one
+	// would not help either, and stops the pipeline.
 	//
 	// Write must not change the batch, nor keep it or its payloads after it returned. It is
 	// called from several goroutines at once only if the pipeline sets
 	// max_in_flight above 1. It returns soon after ctx is done.
-	Write(ctx context.Context, batch Batch) (n int, err error)
+	Write(ctx context.Context, batch Batch) (Result, error)
 
 	// Close frees the instance, making a blocked Write return. It may be called
 	// more than once, and does nothing the second time.
 	Close() error
 }
 
-// Step transforms batches between source and sink.
+// Result is what became of the messages of one Write.
+type Result struct {
+	// Settled is how many messages at the front of the batch are done with. They are delivered, but
+	// for those that the other fields name.
+	Settled int
+
+	// Refused are those among them that the sink can never take, in the order of the batch.
+	// [OnError] says what becomes of them.
+	Refused Refusals
+
+	// Omitted are the indices of those among them that were left out as configured, in the order of
+	// the batch. The ledger counts them as dropped.
+	Omitted []int
+}
+
+// Refusal says of one message why it can never go on: a source cannot hand it on whole, or a sink
+// can never take it. It is about the message and never about the connection, which others share.
+type Refusal struct {
+	Index int // in the batch
+	Err   error
+}
+
+// Refusals are in the order of the batch, at most one for each message. As an error of
+// [Source.Read] they come with the batch that they are about, whose refused messages hold what
+// there is of them.
+type Refusals []Refusal //nolint:errname // they come beside a batch, and seldom as an error
+
+func (r Refusals) Error() string {
+	if len(r) == 0 {
+		return "no message was refused"
+	}
+	return r[0].Err.Error()
+}
+
+// Step transforms batches between source and sink. An instance is single-use, as a Source is.
 type Step interface {
-	// Process returns the messages that go on, in order. It may reuse the
-	// batch's backing array, and must not change payloads or headers in place.
-	// It is never called from two goroutines at once. An error stops the
-	// pipeline: a step that merely dislikes a message drops or marks it.
-	Process(ctx context.Context, batch Batch) (Batch, error)
-}
+	// Process says of each message of the batch, by out, what becomes of it. It must not change
+	// payloads or headers in place, and not keep the batch. A message about which it says nothing
+	// is an error of the step, never a silent drop.
+	//
+	// The batch is empty when [Output.Wake] asked for the call, and when [Output.Last] is true,
+	// which happens once if the step, or another one, has held something.
+	//
+	// It is never called from two goroutines at once. After an error the engine closes the
+	// instance, gives what is not delivered back to the sources, and begins anew with what they
+	// deliver again; [Permanent] says that this would be in vain, and stops the pipeline. A step
+	// that merely dislikes a message drops or refuses it.
+	Process(ctx context.Context, batch Batch, out *Output) error
 
-// Identifying is implemented by sinks that pass Message.ID on to a system that
-// de-duplicates by it. The engine then sees to it that no message
-// written to such a sink has an empty ID.
-type Identifying interface {
-	Sink
-	NeedsID() bool
-}
-
-// Measurable is implemented by sources that know how much there is to read.
-type Measurable interface {
-	Source
-	// Progress returns how many of how many bytes have been read; total is 0
-	// if it is not known. It may be called from any goroutine.
-	Progress() (done, total int64)
+	// Close frees the instance. It may be called more than once, and does nothing the second time.
+	Close() error
 }
 
 // Opener opens instances of T, which is [Source], [Sink] or [Step].
@@ -82,19 +111,18 @@ type Opener[T any] interface {
 	// Settings returns a pointer to a new struct that holds the defaults, for
 	// the configuration to be decoded into. Fields carry a yaml tag; see
 	// package config for the others. If *struct has a method Validate() error,
-	// that is called when all keys are set; [KeyError] names the guilty one.
+	// that is called when all keys are set; [KeyError] names the guilty one. If it
+	// has a method Describe() [Description], that says what it guarantees.
 	Settings() any
 
-	// Open makes an instance from settings that Settings returned. ctx
-	// covers the opening only. [Permanent] says that trying again is in vain.
-	Open(ctx context.Context, settings any, env Env) (T, error)
-}
-
-// Checker is implemented by openers that can tell more mistakes in settings than their struct does,
-// because they must ask somebody.
-type Checker interface {
-	// Check returns what is wrong with settings, as their method Validate would. ctx bounds the asking.
+	// Check returns what is wrong with settings beyond what Validate says, since somebody must be
+	// asked for that. ctx bounds the asking.
 	Check(ctx context.Context, settings any) error
+
+	// Open makes an instance from settings that Settings returned. ctx covers the opening only.
+	// [Permanent] says that trying again is in vain: bad credentials, a missing file, no
+	// permission. What may pass by itself, an unknown host say, is not permanent.
+	Open(ctx context.Context, settings any, env Env) (T, error)
 }
 
 // NewOpener makes an Opener of a struct of defaults and a function, so that
@@ -109,6 +137,8 @@ type opener[S, T any] struct {
 }
 
 func (o opener[S, T]) Settings() any { s := o.defaults; return &s }
+
+func (opener[S, T]) Check(context.Context, any) error { return nil }
 
 func (o opener[S, T]) Open(ctx context.Context, settings any, env Env) (T, error) {
 	return o.open(ctx, settings.(*S), env)
@@ -136,7 +166,8 @@ type Connector struct {
 	Step   Opener[Step]
 }
 
-// Env is what the engine lends to an instance.
+// Env is what the engine lends to an instance. Its functions are never nil, and safe from any
+// goroutine.
 type Env struct {
 	// Pipeline is the name of the pipeline.
 	Pipeline string
@@ -156,15 +187,23 @@ type Env struct {
 	// MaxBatch is the most messages that a Read may return; at least 1.
 	MaxBatch int
 
-	// Dropped is called by a source that had to drop n messages which its
-	// system had handed over, or knows to have lost, where the technology offers nothing better (MQTT QoS 0,
-	// core NATS, a portal's ring). The ledger counts them as received and dropped. A sink calls it during Write for
-	// messages that it will count as delivered although it left them out, as configured; the ledger then counts them as dropped
-	// instead. Never nil, safe from any goroutine.
+	// Dropped is called by a source that had to drop n messages which its system had handed over,
+	// or knows to have lost, where the technology offers nothing better (MQTT QoS 0, core NATS, a
+	// portal's ring). The ledger counts them as received and dropped. A negative n takes back what
+	// an instance before has counted, and is there after all.
 	Dropped func(n int)
 
-	// Checkpoint is where a source leaves how far it has come, for the instance that
-	// follows it in its place, be it after a restart of the process if the pipeline has a [State]. Nil for sinks and steps.
+	// Progress is called by a source that knows how much there is to read, whenever that changes:
+	// how many of how many bytes have been read. A total of 0 is not known.
+	Progress func(done, total int64)
+
+	// NeedID is called, before Open returns, by a sink that passes Message.ID on to a system that
+	// de-duplicates by it. Then no message that is written to it has an empty ID.
+	NeedID func()
+
+	// Checkpoint is where a source leaves how far it has come, for the instance that follows it in
+	// its place, be it after a restart of the process if the pipeline has a [State]. Nil for sinks
+	// and steps.
 	Checkpoint Checkpoint
 }
 
@@ -176,4 +215,56 @@ type Checkpoint interface {
 
 	// Save replaces what was saved. It keeps no reference to b.
 	Save(ctx context.Context, b []byte) error
+}
+
+// Description is what settings say about the source, sink or step that they make, for people and
+// for the checks before the start.
+type Description struct {
+	Guarantee Guarantee
+	Traffic   Traffic
+
+	// Exclusive names what no other instance may use at the same time; the empty string names
+	// nothing.
+	Exclusive string
+
+	// Ends says of a source that its input has an end, like a file that is not followed: a pipeline
+	// that failed is not started again by itself then.
+	Ends bool
+
+	// MaxUnacked is how many messages the system of a source hands over before it waits for an
+	// acknowledgement; 0: any number.
+	MaxUnacked int
+
+	// Holds says of a step that it may keep messages for later.
+	Holds bool
+}
+
+// Described is implemented by settings that know more about what they make than their connector
+// does.
+type Described interface {
+	Describe() Description
+}
+
+// Endpoint is a place in a pipeline: a connector with its settings bound.
+type Endpoint[T any] struct {
+	// Type is the name of the connector, for logs and errors.
+	Type string
+
+	// Open opens an instance, see [Opener].
+	Open func(ctx context.Context, env Env) (T, error)
+
+	Description
+
+	// OnError says what becomes of messages that are refused here; nil: what the pipeline says.
+	OnError *OnError
+
+	// KeepIDs says of a source that its messages have been in an engine before, and keep the IDs
+	// that they have.
+	KeepIDs bool
+}
+
+// Restart says how a pipeline that failed is started again.
+type Restart struct {
+	Off         bool
+	First, Most time.Duration // bounds of the growing pause; 0 means 1 s and 5 min
 }

@@ -24,14 +24,16 @@ func (s *sieve) endpoint() bridge.Endpoint[bridge.Sink] {
 	}}
 }
 
-func (s *sieve) Write(_ context.Context, b bridge.Batch) (n int, err error) {
-	n = len(b)
+func (s *sieve) Write(_ context.Context, b bridge.Batch) (r bridge.Result, err error) {
+	r.Settled = len(b)
 	if s.fail > 0 {
 		s.fail--
-		n, err = n/2, errors.New("half of it")
+		r.Settled, err = r.Settled/2, errors.New("half of it")
 	}
-	s.env.Dropped(n - s.keep(n))
-	return n, err
+	for i := s.keep(r.Settled); i < r.Settled; i++ {
+		r.Omitted = append(r.Omitted, i)
+	}
+	return r, err
 }
 
 func (s *sieve) Close() error { return nil }
@@ -59,7 +61,7 @@ func TestDroppedBySinkIsCounted(t *testing.T) {
 			up.Finish()
 			p := &bridge.Pipeline{Name: "p", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, MaxBatch: 20, MaxInFlight: c.flight}
 			for _, s := range c.sinks {
-				p.To = append(p.To, s.endpoint())
+				p.To.Branches = append(p.To.Branches, bridge.To(s.endpoint()))
 			}
 			if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
 				t.Fatal(err)
@@ -112,7 +114,7 @@ func TestCheckpointSurvivesTheInstance(t *testing.T) {
 	}
 	down := new(bridgetest.Downstream)
 	source := bridge.Endpoint[bridge.Source]{Type: "counter", Open: open}
-	p := &bridge.Pipeline{Name: "p", From: []bridge.Endpoint[bridge.Source]{source, source}, To: []bridge.Endpoint[bridge.Sink]{down.Endpoint()}}
+	p := &bridge.Pipeline{Name: "p", From: []bridge.Endpoint[bridge.Source]{source, source}, To: bridge.To(down.Endpoint())}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, bridge.Env{}, nil) }()

@@ -27,13 +27,13 @@ func (w *words) Close() error { return nil }
 // shout is a sink: it prints in capitals.
 type shout struct{ to io.Writer }
 
-func (s shout) Write(_ context.Context, batch bridge.Batch) (int, error) {
+func (s shout) Write(_ context.Context, batch bridge.Batch) (bridge.Result, error) {
 	for i, m := range batch {
 		if _, err := fmt.Fprintf(s.to, "%s: %s\n", m.Topic, strings.ToUpper(string(m.Payload))); err != nil {
-			return i, err
+			return bridge.Result{Settled: i}, err
 		}
 	}
-	return len(batch), nil
+	return bridge.Result{Settled: len(batch)}, nil
 }
 
 func (s shout) Close() error { return nil }
@@ -67,9 +67,9 @@ func ExamplePipeline() {
 		From: []bridge.Endpoint[bridge.Source]{{Type: "words", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 			return &words{strings.Fields("at least once")}, nil
 		}}},
-		To: []bridge.Endpoint[bridge.Sink]{{Type: "shout", Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
+		To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "shout", Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
 			return shout{env.Stdout}, nil
-		}}},
+		}}),
 	}
 	if err := p.Run(context.Background(), bridge.Env{Stdout: &out}, nil); err != nil {
 		fmt.Println(err)

@@ -2,134 +2,242 @@ package bridge
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/crashpoint"
 )
 
-// nackTimeout bounds an Ack that comes when the drain is over. It is shorter than what
-// a process waits after a second signal.
-const nackTimeout = 500 * time.Millisecond
-
-// flights are the batches of one source instance between Read and Ack.
-//
-// With one slot, a batch is written and settled on the goroutine that read it:
-// no hand-over, and the next Read waits for the sink. With more, each
-// is written on a goroutine of its own, and one more settles them in the order of reading.
-type flights struct {
-	in   *input
-	work context.Context //nolint:containedctx // one value per source instance, made by newFlights
-
-	queue   chan *flight // nil with one slot
-	settled sync.WaitGroup
-
-	err error // what failed; belongs to the goroutine that settles, and then to wait
-}
-
+// flight is what is made of one batch on its way from the sources to the sinks, or of a call by
+// time, which has none.
 type flight struct {
-	ack  Ack
-	n    int // messages
-	done chan error
+	number uint64
+	last   bool // nothing comes after it
+	once   bool // it is one through a branch of ModeAny, which has another
+	done   chan error
+
+	// Messages of the flight are those that the root steps made of the batch, and then those that
+	// were made in branches.
+	outcomes []outcome // of each; nil if all leave the tree together
+	one      [1]part
+	parts    []part
+	refused  []refusal // with once
+	err      error     // a message was refused that stops the pipeline
+
+	freed uint64   // up to which flight nothing is held by a step
+	debt  *debt    // nil: there is nothing to acknowledge
+	gone  *reading // whose batches are given back with this flight, nil for others
 }
 
-func (in *input) newFlights(work context.Context) *flights {
-	f := &flights{in: in, work: work}
-	if n := cap(in.slots); n > 1 {
-		f.queue = make(chan *flight, n)
-		f.settled.Go(f.settleAll)
-	}
-	return f
+// part is what of a flight leaves the tree in one place.
+type part struct {
+	node   *node
+	units  []int32 // of each message; nil: all of the flight, in order
+	lane   *queue  // nil: none
+	ticket *ticket // in the lane
+	write  write
 }
 
-// launch processes and writes the batch, or starts to. What fails has stopped reading,
-// and wait returns it.
-func (f *flights) launch(b Batch, ack Ack) {
-	if crashpoint.Misordered { // wrong on purpose
-		f.settle(ack, 0, nil)
-		ack = func(context.Context, error) error { return nil }
+func (f *flight) add(p part, b Batch, lane *queue) {
+	p.write = write{batch: b, once: f.once}
+	p.lane, p.ticket = lane, lane.take(false)
+	if f.parts == nil {
+		f.parts = f.one[:0]
 	}
-	if f.queue == nil {
-		f.settle(ack, len(b), f.pass(b))
+	f.parts = append(f.parts, p)
+}
+
+// set notes an outcome of a message, unless there is a greater one.
+func (f *flight) set(unit int32, out outcome) { f.outcomes[unit] = max(f.outcomes[unit], out) }
+
+// made adds a message.
+func (f *flight) made() int32 {
+	f.outcomes = append(f.outcomes, filtered)
+	return int32(len(f.outcomes) - 1)
+}
+
+// deliver writes the parts of the flight, at once if there are several, and notes the outcomes.
+func (r *run) deliver(ctx context.Context, f *flight) error {
+	if len(f.parts) == 0 {
+		return f.err
+	}
+	crashpoint.Reach(crashpoint.Delivering)
+	var writing sync.WaitGroup
+	for i := range f.parts[1:] {
+		writing.Go(func() { r.writePart(ctx, &f.parts[1+i]) })
+	}
+	r.writePart(ctx, &f.parts[0])
+	writing.Wait()
+	crashpoint.Reach(crashpoint.Delivered)
+	err := f.err
+	for i := range f.parts {
+		p := &f.parts[i]
+		err = joinOnce(err, p.write.err)
+		for _, bad := range p.write.refused {
+			bad.index = int(unit(p.units, bad.index))
+			f.refused = append(f.refused, bad)
+		}
+		if f.outcomes == nil {
+			continue
+		}
+		for k := range p.write.batch {
+			f.set(unit(p.units, k), p.write.of(k))
+		}
+	}
+	return err
+}
+
+// writePart writes one part when it is its turn. It stops reading after an error, and not
+// its callers, since other parts may take long.
+func (r *run) writePart(ctx context.Context, p *part) {
+	if !p.lane.enter(ctx, p.ticket) {
+		p.write.err = context.Cause(ctx)
 		return
 	}
-	l := &flight{ack: ack, n: len(b), done: make(chan error, 1)}
-	f.queue <- l
-	b, err := f.board(b)
-	if err != nil {
-		l.done <- err
-		return
+	defer p.lane.leave()
+	if p.node.output != nil {
+		p.node.output.write(ctx, &p.write)
+	} else {
+		r.writeAny(ctx, p.node, &p.write)
 	}
-	f.settled.Go(func() {
-		l.done <- f.in.deliver(f.work, b)
-		<-f.in.slots
+	if p.write.err != nil && !p.write.once {
+		r.stop()
+	}
+}
+
+// abandon gives way to others where the flight was to be written.
+func (f *flight) abandon(ctx context.Context) {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.lane.enter(ctx, p.ticket) {
+			p.lane.leave()
+		}
+	}
+}
+
+// tally counts the outcomes of the flight.
+func (f *flight) tally() (t tally) {
+	if f.outcomes != nil {
+		for _, out := range f.outcomes {
+			t[out]++
+		}
+		return t
+	}
+	for i := range f.parts { // one at most
+		w := &f.parts[i].write
+		t[pending] += len(w.batch) - w.done
+		if w.outcomes == nil {
+			t[delivered] += w.done
+			continue
+		}
+		for _, out := range w.outcomes[:w.done] {
+			t[out]++
+		}
+	}
+	return t
+}
+
+// launch takes what a source has returned through the steps and on its way.
+func (r *run) launch(from *reading, b Batch, ack Ack, said Refusals) {
+	if !from.in.endpoint.KeepIDs {
+		qualify(from.in.place.env.Instance, b)
+	}
+	r.turn.Lock()
+	r.counters.read(len(b))
+	f := r.newFlight(&debt{from: from, ack: ack, received: len(b)})
+	r.send(f, func(way *router) error {
+		var err error
+		if len(said) > 0 {
+			b, err = way.refuseAtSource(from.in.place, b, said)
+		} else {
+			from.in.pass(len(b))
+		}
+		if err != nil {
+			return err
+		}
+		return way.start(0, b, false)
 	})
 }
 
-// pass takes a batch through steps and sinks while other sources wait.
-func (f *flights) pass(b Batch) error {
-	f.in.turn.Lock()
-	defer f.in.turn.Unlock()
-	b, err := f.in.process(f.work, b)
-	if err != nil {
-		return err
-	}
-	return f.in.deliver(f.work, b)
+// newFlight begins a flight. The turn must be held.
+func (r *run) newFlight(d *debt) *flight {
+	r.number++
+	d.number = r.number
+	r.owe(d)
+	return &flight{number: r.number, debt: d}
 }
 
-// board takes a batch through the steps and into a slot while other sources wait.
-func (f *flights) board(b Batch) (Batch, error) {
-	f.in.turn.Lock()
-	defer f.in.turn.Unlock()
-	b, err := f.in.process(f.work, b)
+// send takes a flight its way, has it delivered and settled, and passes the turn, which must be
+// held.
+func (r *run) send(f *flight, way func(*router) error) {
+	err := r.broken
 	if err == nil {
-		f.in.slots <- struct{}{}
+		err = way(&router{r, r.work, f})
+		r.broken = err // nobody asks an instance again that has failed
 	}
-	return b, err
+	if err != nil || f.err != nil {
+		r.stop()
+	}
+	f.freed = f.number
+	if r.holding {
+		f.freed = r.root.freeUpTo(f.number)
+	}
+	r.setAlarm()
+	if r.queue == nil {
+		if err == nil {
+			err = r.deliver(r.work, f)
+		}
+		r.settling.Lock()
+		r.turn.Unlock()
+		r.settle(r.work, f, err)
+		r.settling.Unlock()
+		return
+	}
+	f.done = make(chan error, 1)
+	r.slots <- struct{}{}
+	r.queue <- f
+	r.turn.Unlock()
+	r.flying.Go(func() {
+		if err == nil {
+			err = r.deliver(r.work, f)
+		} else {
+			f.abandon(r.work)
+		}
+		f.done <- err
+		<-r.slots
+	})
 }
 
-func (f *flights) settleAll() {
-	for l := range f.queue {
-		f.settle(l.ack, l.n, <-l.done)
+func (r *run) settleAll() {
+	for f := range r.queue {
+		r.settle(r.work, f, <-f.done)
 	}
 }
 
-var errBehindRefused = errors.New("a batch before this one was refused")
-
-// settle calls ack with the outcome of its batch of n messages.
-func (f *flights) settle(ack Ack, n int, outcome error) {
-	verdict := outcome
-	if f.err != nil && verdict == nil {
-		verdict = errBehindRefused
+// finish is called once for each source that reads no more. After the last one, the steps let go of
+// what they hold.
+func (r *run) finish() {
+	if r.reading.Add(-1) > 0 {
+		return
 	}
-	if verdict != nil {
-		f.in.counters.refused.Add(uint64(n))
-	}
-	ctx := f.work
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), nackTimeout)
-		defer cancel()
-	}
-	err := guard(f.in.env.Logger, func() error { return ack(ctx, verdict) })
-	crashpoint.Reach(crashpoint.Acknowledged)
-	if err != nil {
-		f.in.env.Logger.WarnContext(ctx, "cannot settle, messages may come again", "err", err)
-	}
-	if IsPermanent(err) {
-		f.in.stop()
-		outcome = joinOnce(outcome, fmt.Errorf("%s source: settle: %w", f.in.endpoint.Type, err))
-	}
-	f.err = joinOnce(f.err, outcome)
+	r.turn.Lock()
+	r.ended = true
+	f := r.newFlight(new(debt))
+	f.last = true
+	r.send(f, func(way *router) error {
+		switch {
+		case len(r.stages) == 0 || !r.holding:
+			return nil
+		case r.work.Err() != nil:
+			return context.Cause(r.work)
+		}
+		return way.start(0, nil, false)
+	})
 }
 
-// wait waits until every launched batch is settled and returns what failed.
-func (f *flights) wait() error {
-	if f.queue != nil {
-		close(f.queue)
-		f.settled.Wait()
-	}
-	return f.err
+// giveUp gives back what is owed to a reading, once what is on its way is settled.
+func (r *run) giveUp(from *reading) {
+	r.turn.Lock()
+	f := r.newFlight(new(debt))
+	f.gone = from
+	r.send(f, func(*router) error { return nil })
+	from.owed.Wait()
 }

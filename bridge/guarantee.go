@@ -5,8 +5,8 @@ type Guarantee struct {
 	Level Level
 	Why   string // in a few words, of the settings that decide
 
-	// StableIDs says of a source that a message that comes again has the same Message.ID, also after a restart. Without, a
-	// sink cannot know it.
+	// StableIDs says of a source that a message that comes again has the same Message.ID, also
+	// after a restart. Without, a sink cannot know it.
 	StableIDs bool
 }
 
@@ -34,20 +34,10 @@ func (l Level) String() string {
 	}
 }
 
-// Guaranteed is implemented by settings of sources and sinks that know what they guarantee.
-type Guaranteed interface {
-	Guarantee() Guarantee
-}
-
 // Traffic says what a source reads or a sink writes, as far as its settings tell, to find loops.
 type Traffic struct {
 	System  string   // the same for all that are connected to the same one: "mqtt://broker:1883"; empty: not known
 	Topics  []string // what all topics begin with that are read
 	Topic   Template // that of what is written
 	Headers bool     // the system carries headers
-}
-
-// Located is implemented by settings of sources and sinks that know their traffic.
-type Located interface {
-	Traffic() Traffic
 }

@@ -8,11 +8,9 @@ import (
 // Message is one unit that a pipeline carries. It is copied freely, so it
 // holds no state: acknowledging is the business of the [Ack] of its batch.
 type Message struct {
-	// ID is the stable identity of the message, for sinks that can
-	// de-duplicate. It is the same each time the message is delivered again.
-	// A source fills it in if its technology has one; else it is empty, and
-	// the engine gives one to messages bound for a sink that asks (see
-	// [Identifying]), good for as long as the message is retried.
+	// ID is the identity of the message, for sinks that de-duplicate: two messages with one ID are
+	// one message. A source leaves it empty unless its system gives the same message the same one
+	// each time it delivers it; see the package comment.
 	ID string
 
 	// Topic says where the message came from: MQTT topic, NATS subject,

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
@@ -26,25 +28,28 @@ type picky struct {
 	down   int // failures of any kind of the next writes
 }
 
-func (p *picky) Write(_ context.Context, b bridge.Batch) (int, error) {
+func (p *picky) Write(_ context.Context, b bridge.Batch) (r bridge.Result, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, m := range b {
 		text := string(m.Payload)
+		r.Settled = i
 		if p.down > 0 {
 			p.down--
-			return i, errors.New("out of order")
+			return r, errors.New("out of order")
 		}
 		p.tries[text]++
 		if p.never != nil && p.never(text) {
-			return i, bridge.Permanent(errors.New("poison"))
+			r.Refused = append(r.Refused, bridge.Refusal{Index: i, Err: errors.New("poison")})
+			continue
 		}
 		if strings.HasSuffix(text, "7") && p.tries[text] <= p.passes {
-			return i, errors.New("not now")
+			return r, errors.New("not now")
 		}
 		p.taken = append(p.taken, text)
 	}
-	return len(b), nil
+	r.Settled = len(b)
+	return r, nil
 }
 
 func (*picky) Close() error { return nil }
@@ -89,15 +94,15 @@ func pipeline(s *numbers, p *bridge.Pipeline) *bridge.Pipeline {
 	return p
 }
 
-// F22: one message in a hundred never passes, and one in ten at the third attempt: each is delivered once or
-// becomes a dead letter, with what is known about it.
+// F22: one message in a hundred never passes, and one in ten at the third attempt: each is
+// delivered once or becomes a dead letter, with what is known about it.
 func TestF22PoisonMessages(t *testing.T) {
 	n := faulttest.Pick(10_000, 100_000)
 	poison := func(text string) bool { return strings.HasSuffix(text, "13") }
 	sink := &picky{tries: make(map[string]int), never: poison, passes: 2}
 	dead := &picky{tries: make(map[string]int), down: 3} // it is down at first, too
 	s := &numbers{n: n}
-	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}})
+	p := pipeline(s, &bridge.Pipeline{To: bridge.To(to(sink)), OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}})
 	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +124,8 @@ func TestF22PoisonMessages(t *testing.T) {
 	if err := json.Unmarshal([]byte(dead.taken[0]), &d); err != nil {
 		t.Fatal(err)
 	}
-	if d.Reason != "poison" || d.Pipeline != "test" || d.Sink != "picky" || d.Attempts != 1 || d.ID != "id13" || d.Topic != "t" ||
-		d.Header["k"] != "v" || d.Payload != "13" || d.First.IsZero() || d.Last.IsZero() {
+	if d.Reason != "poison" || d.Pipeline != "test" || d.Place != "sink" || d.Connector != "picky" || d.Attempts != 1 || d.ID != "test-from:id13" || d.Topic != "t" ||
+		d.Header["k"] != "v" || string(d.Payload) != "13" || d.First.IsZero() || d.Last.IsZero() {
 		t.Errorf("the first dead letter is %+v", d)
 	}
 }
@@ -128,7 +133,7 @@ func TestF22PoisonMessages(t *testing.T) {
 func TestF22RetryIsExact(t *testing.T) {
 	sink := &picky{tries: make(map[string]int), passes: 1000}
 	s := &numbers{n: 100}
-	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{Tries: 4, Then: bridge.FateDrop}})
+	p := pipeline(s, &bridge.Pipeline{To: bridge.To(to(sink)), OnError: bridge.OnError{Tries: 4, Then: bridge.FateDrop}})
 	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +147,8 @@ func TestF22RetryIsExact(t *testing.T) {
 	}
 }
 
-// Where dead letters cannot be written, nothing is acknowledged; and without them the pipeline stops at the message.
+// Where dead letters cannot be written, nothing is acknowledged; and without them the pipeline
+// stops at the message.
 func TestF22StopsWithTheReason(t *testing.T) {
 	poison := func(text string) bool { return text == "150" }
 	refuses := &picky{tries: make(map[string]int), never: func(string) bool { return true }}
@@ -159,7 +165,7 @@ func TestF22StopsWithTheReason(t *testing.T) {
 			sink.passes = 10
 		}
 		s := &numbers{n: 1000}
-		p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: c.onError})
+		p := pipeline(s, &bridge.Pipeline{To: bridge.To(to(sink)), OnError: c.onError})
 		err := p.Run(t.Context(), bridge.Env{}, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || s.refused == nil {
 			t.Errorf("%s: %v, want %q; refused: %v", name, err, c.want, s.refused)
@@ -189,16 +195,26 @@ func TestF22Threshold(t *testing.T) {
 		}}
 		dead := &picky{tries: make(map[string]int)}
 		s := &numbers{n: 1000}
-		p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(sink)}, OnError: bridge.OnError{
+		p := pipeline(s, &bridge.Pipeline{To: bridge.To(to(sink)), OnError: bridge.OnError{
 			Then: bridge.FateDeadLetter, DeadLetter: to(dead), Most: 5, Window: 100,
 		}})
 		err := p.Run(t.Context(), bridge.Env{}, nil)
-		taken := len(sink.taken) + len(dead.taken)
+		letters := 0
+		for n := range 1000 {
+			if n == c.stops {
+				break
+			}
+			if c.poison(n) {
+				letters++
+			}
+		}
 		switch {
-		case c.stops < 0 && (err != nil || taken != 1000):
-			t.Errorf("it ended with %v after %d messages", err, taken)
-		case c.stops >= 0 && (err == nil || taken != c.stops || !strings.Contains(err.Error(), "6 of the last 100 messages could not be delivered, and 5 may be")):
-			t.Errorf("it ended with %v after %d messages, want %d", err, taken, c.stops)
+		case len(dead.taken) != letters:
+			t.Errorf("%d letters, want %d", len(dead.taken), letters)
+		case c.stops < 0 && err != nil:
+			t.Errorf("it ended with %v", err)
+		case c.stops >= 0 && (err == nil || !strings.Contains(err.Error(), "6 of the last 100 messages were refused, and 5 may be")):
+			t.Errorf("it ended with %v", err)
 		}
 		if l := p.Ledger(); !l.Balanced() {
 			t.Errorf("the ledger is %+v", l)
@@ -212,13 +228,30 @@ func TestF22SeveralSinks(t *testing.T) {
 	a, b := &picky{tries: make(map[string]int), never: poison}, &picky{tries: make(map[string]int)}
 	dead := &picky{tries: make(map[string]int)}
 	s := &numbers{n: 1000}
-	p := pipeline(s, &bridge.Pipeline{To: []bridge.Endpoint[bridge.Sink]{to(a), to(b)}, OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}, MaxInFlight: 4})
+	p := pipeline(s, &bridge.Pipeline{To: bridge.All(to(a), to(b)), OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(dead)}, MaxInFlight: 4})
 	if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if l := p.Ledger(); l.DeadLettered != 100 || l.Delivered != 900 || len(a.taken) != 900 || len(b.taken) != 1000 || len(dead.taken) != 100 {
 		t.Errorf("the ledger is %+v; %d, %d, %d", l, len(a.taken), len(b.taken), len(dead.taken))
 	}
+}
+
+// Dead letters of several sinks are written one batch at a time, as their sink may expect.
+func TestDeadLettersAreWrittenOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(gauge)
+		letters := &bridgetest.Downstream{Fault: g.fault}
+		p := between(finished(texts("bad", "bad", "bad")...), refusing("bad"), refusing("bad"), refusing("bad"))
+		p.MaxBatch = 1
+		p.OnError = bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint()}
+		if err := run(t, p); err != nil {
+			t.Error(err)
+		}
+		if n, most := len(letters.Got()), g.most.Load(); n != 9 || most != 1 {
+			t.Errorf("%d letters, and %d writes at once, want 9 and 1", n, most)
+		}
+	})
 }
 
 var errEOF = io.EOF

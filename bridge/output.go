@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,128 +15,311 @@ const openTimeout = 30 * time.Second
 // output is one sink of a running pipeline. It keeps an instance open, and
 // replaces one that returned an error.
 type output struct {
+	*place
 	endpoint Endpoint[Sink]
-	env      Env
-	onError  *undertaker
+	end      *end            // its state
+	leave    <-chan struct{} // once it is closed, nobody waits for an instance any more; nil: never
+	share    *queue          // nil: there is one write at a time
 
-	delivered atomic.Bool  // something, since the last failure
-	dropped   atomic.Int64 // messages that Write left out and counts as delivered, or that onError dropped
-	buried    atomic.Int64 // messages that became dead letters
-	seen      atomic.Int64 // messages that were delivered or failed for good
-	failures  []int64      // numbers of the latest ones that failed for good; guarded by onError.mu
-
-	mu      sync.Mutex // held while opening, so that one goroutine opens and the others wait
-	sink    Sink       // nil: not open
+	mu      mutex                  // held while opening, so that one goroutine opens and the others wait
+	open    atomic.Pointer[opened] // nil: not open; changed with the lock held
 	backoff backoff
+	next    time.Time // when the next instance may be opened
+	closed  bool
+
+	opening *reopening // of an output that has an alternative, nil for others
 }
 
-func newOutput(e Endpoint[Sink], env Env, u *undertaker) *output {
-	o := &output{endpoint: e, env: env, onError: u, backoff: backoff{first: u.FirstWait, most: u.LongestWait}}
-	o.env.Dropped = func(n int) { o.dropped.Add(int64(n)) }
-	return o
+// opened is an open instance.
+type opened struct {
+	Sink
+	at     time.Time
+	worked atomic.Bool // something was settled
 }
 
-// open returns the open instance, or opens one, trying again until it works,
+// pause sees to it that the next instance is opened after a while. The lock must be held.
+func (o *output) pause(what string, cause error) {
+	attempt, wait := o.backoff.next()
+	o.env.Logger.Log(context.Background(), level(attempt), what, //nolint:sloglint // one of a few texts
+		"err", cause, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
+	o.end.set(PhaseConnecting, cause)
+	o.next = time.Now().Add(wait)
+}
+
+// wait waits until an instance may be opened.
+func (o *output) wait(ctx context.Context, next time.Time) {
+	t := time.NewTimer(time.Until(next))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-o.leave:
+	}
+}
+
+// await returns the open instance, or opens one, trying again until it works,
 // the error is permanent or ctx is done.
-func (o *output) open(ctx context.Context) (Sink, error) {
+func (o *output) await(ctx context.Context) (*opened, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.sink == nil {
+	for o.open.Load() == nil {
+		o.wait(ctx, o.next)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		s, err := openOnce(ctx, o.endpoint, o.env)
-		switch {
-		case err == nil:
-			o.sink = s
-		case IsPermanent(err):
-			return nil, fmt.Errorf("%s sink: %w", o.endpoint.Type, err)
+		select {
+		case <-o.leave:
+			return nil, ErrNotDrained
 		default:
-			attempt, wait := o.backoff.next()
-			o.env.Logger.WarnContext(ctx, "cannot open, will try again", "err", err, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
-			if !sleep(ctx, wait) {
-				return nil, err
+		}
+		err := o.openOnce(ctx)
+		switch {
+		case IsPermanent(err):
+			o.end.set(PhaseFailed, err)
+			return nil, err
+		case err != nil && ctx.Err() != nil:
+			o.end.interrupted(err)
+		case err != nil:
+			o.pause("cannot open, will try again", err)
+		}
+	}
+	return o.open.Load(), nil
+}
+
+// openOnce tries to open an instance. The lock must be held.
+func (o *output) openOnce(ctx context.Context) error {
+	s, err := openOnce(ctx, o.endpoint, o.env)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o, err)
+	}
+	o.isOpen(s)
+	return nil
+}
+
+// isOpen notes that an instance is open. The lock must be held.
+func (o *output) isOpen(s Sink) {
+	o.open.Store(&opened{Sink: s, at: time.Now()})
+	o.end.set(PhaseRunning, nil)
+}
+
+// failed closes the instance s, unless that has been done already. The next one is opened after a
+// while.
+func (o *output) failed(s *opened, cause error) {
+	if !o.uses(s) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case !o.drop(s):
+	case o.opening != nil:
+		o.lost(cause)
+	default:
+		o.pause("write failed, will open again", cause)
+	}
+}
+
+// drop closes the instance s, unless that has been done already. The lock must be held.
+func (o *output) drop(s *opened) bool {
+	if o.open.Load() != s {
+		return false
+	}
+	o.open.Store(nil)
+	closeQuietly(s, o.env.Logger)
+	if s.worked.Load() || time.Since(s.at) >= o.backoff.longest() {
+		o.backoff.reset()
+	}
+	return true
+}
+
+// uses reports whether s is the instance in use: one that is not was closed by us.
+func (o *output) uses(s *opened) bool { return o.open.Load() == s }
+
+// write delivers a batch, through as many instances as it takes. Its error is permanent, or says
+// that ctx was done; with once it may be any.
+//
+// A message is blamed for a failure if it was the first one not settled of a write that had the
+// instance for itself. So after a failure the next write is one message alone, and then twice as
+// many each time.
+func (o *output) write(ctx context.Context, w *write) {
+	var failed failure // of message w.done
+	few := 0           // how many messages to write at most, after a failure; 0: any number
+	for w.done < len(w.batch) && w.err == nil {
+		s, err := o.instance(ctx, w.once)
+		if err != nil || ctx.Err() != nil {
+			w.err = causeOr(ctx, err)
+			return
+		}
+		size := len(w.batch) - w.done
+		if few > 0 {
+			size = min(size, few)
+		}
+		t := o.share.take(few > 0)
+		if !o.share.enter(ctx, t) {
+			w.err = context.Cause(ctx)
+			return
+		}
+		if !o.uses(s) { // it was closed while this one waited
+			o.share.leave()
+			continue
+		}
+		settled, err := o.writeOnce(ctx, s, w, size)
+		if err == nil && settled < size && w.err == nil {
+			err = errors.New("nothing was written, without an error")
+		}
+		own := o.uses(s)
+		if err != nil {
+			o.failed(s, err) // before anybody else has it for itself
+		}
+		o.share.leave()
+		switch {
+		case w.err != nil:
+			return
+		case err == nil:
+			few, failed = 2*few, failure{}
+			continue
+		case w.done == len(w.batch):
+			return
+		case ctx.Err() != nil && !IsPermanent(err):
+			w.err = context.Cause(ctx)
+			return
+		case w.once:
+			w.tried, w.err = true, fmt.Errorf("%s: %w", o, err)
+			return
+		case own && IsPermanent(err):
+			w.err = fmt.Errorf("%s: %w", o, err)
+			o.end.set(PhaseFailed, w.err)
+			return
+		}
+		if settled > 0 {
+			failed = failure{}
+		}
+		few = 1
+		if own && !o.share.shares(t) && settled < size && (size == 1 || settled > 0) {
+			failed.note(err)
+			m := &w.batch[w.done]
+			if failed.attempts >= suspicious {
+				o.end.set(PhaseConnecting, failed.named(m, err))
+			}
+			if o.exhausted(ctx, m, &failed) {
+				o.giveUp(ctx, w, &failed)
 			}
 		}
 	}
-	return o.sink, nil
 }
 
-// replace closes the instance s and, unless that has been done already, waits
-// a little before the next one is opened.
-func (o *output) replace(ctx context.Context, s Sink, cause error) {
+// instance returns an open instance. With once it does not wait for one.
+func (o *output) instance(ctx context.Context, once bool) (*opened, error) {
+	if !once {
+		return o.await(ctx)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.sink != s {
-		return
+	if s := o.open.Load(); s != nil {
+		return s, nil
 	}
-	o.sink = nil
-	closeQuietly(s, o.env.Logger)
-	if o.delivered.Swap(false) {
-		o.backoff.reset()
-	}
-	attempt, wait := o.backoff.next()
-	o.env.Logger.WarnContext(ctx, "write failed, will open again", "err", cause, "attempt", attempt, "wait", wait.Round(time.Millisecond).String())
-	sleep(ctx, wait)
+	return nil, o.opening.err
 }
 
-// write delivers the batch, through as many instances as it takes, and returns
-// how many messages at its front were delivered. err is permanent, or
-// says that ctx was done.
-func (o *output) write(ctx context.Context, b Batch) (int, error) {
-	done := 0
-	var failed failure // of message done
-	for done < len(b) {
-		s, err := o.open(ctx)
-		if ctx.Err() != nil {
-			return done, context.Cause(ctx)
-		}
-		if err != nil {
-			return done, err
-		}
-		n, err := s.Write(ctx, b[done:])
-		if n < 0 || n > len(b)-done {
-			return done, Permanent(fmt.Errorf("%s sink: wrote %d of %d messages: the connector is broken", o.endpoint.Type, n, len(b)-done))
-		}
-		done += n
-		if n > 0 {
-			o.seen.Add(int64(n))
-			o.delivered.Store(true)
-			failed = failure{}
-		}
-		switch {
-		case done == len(b):
-			return done, nil // whatever err says, every message is delivered
-		case ctx.Err() != nil && !IsPermanent(err):
-			return done, context.Cause(ctx)
-		case err == nil && n > 0:
-			continue
-		case err == nil:
-			err = errors.New("nothing was written, without an error")
-		}
-		failed.note(err)
-		if !o.onError.final(failed) {
-			o.replace(ctx, s, err)
-			continue
-		}
-		if err := o.onError.bury(ctx, o, &b[done], failed); err != nil {
-			return done, err
-		}
-		done++
-		if !IsPermanent(err) {
-			o.replace(ctx, s, err)
-		}
-		failed = failure{}
+// writeOnce writes size messages to an instance and notes what became of them. It returns how many
+// it settled.
+func (o *output) writeOnce(ctx context.Context, s *opened, w *write, size int) (settled int, err error) {
+	b := w.batch[w.done : w.done+size]
+	var result Result
+	err = guard(o.env.Logger, func() (err error) {
+		result, err = s.Write(ctx, b)
+		return err
+	})
+	if broken := result.check(size); broken != nil {
+		w.err = Permanent(fmt.Errorf("%s: %w: the connector is broken", o, broken))
+		return 0, nil
 	}
-	return done, nil
+	if result.Settled == 0 {
+		return 0, err
+	}
+	for _, i := range result.Omitted {
+		w.set(w.done+i, dropped)
+	}
+	if !s.worked.Load() {
+		s.worked.Store(true)
+	}
+	if len(result.Refused) == 0 {
+		o.pass(result.Settled)
+		w.done += result.Settled
+		return result.Settled, err
+	}
+	bad := refusals(b, result.Refused)
+	if w.once {
+		for _, r := range bad {
+			r.index += w.done
+			w.refused = append(w.refused, r)
+			w.set(r.index, refused)
+		}
+		w.done += result.Settled
+		return result.Settled, err
+	}
+	n, out, stop := o.refuse(ctx, result.Settled, bad)
+	for _, r := range bad[:n] {
+		w.set(w.done+r.index, out)
+	}
+	if stop != nil {
+		w.done += bad[n].index
+		w.err = stop
+		return bad[n].index, nil //nolint:nilerr // why it stops is told first
+	}
+	w.done += result.Settled
+	return result.Settled, err
+}
+
+// giveUp does what is configured with the first message that is not settled.
+func (o *output) giveUp(ctx context.Context, w *write, failed *failure) {
+	n, out, err := o.refuse(ctx, 1, []refusal{{message: &w.batch[w.done], failure: *failed}})
+	if w.err = err; n == 1 {
+		w.set(w.done, out)
+		w.done++
+	}
+	*failed = failure{}
+}
+
+// check reports what is impossible about the result for n messages.
+func (r *Result) check(n int) error {
+	if r.Settled < 0 || r.Settled > n {
+		return fmt.Errorf("settled %d of %d messages", r.Settled, n)
+	}
+	if err := r.Refused.check(r.Settled); err != nil {
+		return err
+	}
+	last := -1
+	for _, i := range r.Omitted {
+		if i <= last || i >= r.Settled {
+			return fmt.Errorf("left out message %d of %d settled, or not in order", i, r.Settled)
+		}
+		last = i
+	}
+	return nil
+}
+
+// check reports what is impossible about refusals of n messages.
+func (r Refusals) check(n int) error {
+	last := -1
+	for _, refused := range r {
+		if refused.Index <= last || refused.Index >= n || refused.Err == nil {
+			return fmt.Errorf("refused message %d of %d, without a reason or not in order", refused.Index, n)
+		}
+		last = refused.Index
+	}
+	return nil
 }
 
 func (o *output) close() {
 	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.opening.end()
+	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.sink != nil {
-		closeQuietly(o.sink, o.env.Logger)
-		o.sink = nil
+	if s := o.open.Swap(nil); s != nil {
+		closeQuietly(s, o.env.Logger)
 	}
 }
 
@@ -162,4 +344,12 @@ func closeQuietly(c interface{ Close() error }, log *slog.Logger) {
 		return
 	}
 	log.Info("closed")
+}
+
+// causeOr returns why ctx is done, or else err.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil && !IsPermanent(err) {
+		return context.Cause(ctx)
+	}
+	return err
 }

@@ -26,8 +26,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // between returns a pipeline from up to down.
 func between(up *bridgetest.Upstream, down ...*bridgetest.Downstream) *bridge.Pipeline {
 	p := &bridge.Pipeline{Name: "test", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}}
+	p.To = bridge.Branch{Mode: bridge.ModeAll}
 	for _, d := range down {
-		p.To = append(p.To, d.Endpoint())
+		p.To.Branches = append(p.To.Branches, bridge.To(d.Endpoint()))
+	}
+	if len(down) == 1 {
+		p.To = p.To.Branches[0]
 	}
 	return p
 }
@@ -126,11 +130,11 @@ func TestWriteWithoutErrorAndProgressIsNotTrusted(t *testing.T) {
 
 func TestPermanentWriteErrorStopsAndNamesTheMessage(t *testing.T) {
 	up, down := new(bridgetest.Upstream), new(bridgetest.Downstream)
-	down.Fault = func(_ context.Context, b bridge.Batch) (int, error) {
-		if i := slices.IndexFunc(b, func(m bridge.Message) bool { return string(m.Payload) == `{"n":7}` }); i >= 0 {
-			return i, bridge.Permanent(errors.New("too large"))
+	down.Refuse = func(m *bridge.Message) error {
+		if string(m.Payload) == `{"n":7}` {
+			return errors.New("too large")
 		}
-		return len(b), nil
+		return nil
 	}
 	sent := bridgetest.Numbered(10)
 	up.Send(sent...)
@@ -140,7 +144,7 @@ func TestPermanentWriteErrorStopsAndNamesTheMessage(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
-	compare(t, "delivered", sent[:7], down.Got())
+	compare(t, "delivered", slices.Delete(slices.Clone(sent), 7, 8), down.Got())
 	if n := len(up.Acked()); n != 0 {
 		t.Errorf("%d messages of an undelivered batch were acked", n)
 	}
@@ -155,7 +159,7 @@ func TestPermanentWriteErrorStopsAndNamesTheMessage(t *testing.T) {
 func TestOpenErrors(t *testing.T) {
 	t.Run("Permanent", func(t *testing.T) {
 		p := between(new(bridgetest.Upstream), new(bridgetest.Downstream))
-		p.To[0].Open = func(context.Context, bridge.Env) (bridge.Sink, error) {
+		p.To.Sink.Open = func(context.Context, bridge.Env) (bridge.Sink, error) {
 			return nil, bridge.Permanent(errors.New("no such thing"))
 		}
 		if err := run(t, p); err == nil || !strings.Contains(err.Error(), "memory sink: no such thing") {
@@ -340,12 +344,12 @@ func TestDrain(t *testing.T) {
 func TestStopBeforeTheSinkOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := between(new(bridgetest.Upstream), new(bridgetest.Downstream))
-		p.To[0].Open = func(context.Context, bridge.Env) (bridge.Sink, error) { return nil, errors.New("down") }
+		p.To.Sink.Open = func(context.Context, bridge.Env) (bridge.Sink, error) { return nil, errors.New("down") }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
-		if err := p.Run(ctx, bridgetest.Env(t, ""), nil); err != nil {
-			t.Errorf("got %v, want nil: nothing was read", err)
+		if err := p.Run(ctx, bridgetest.Env(t, ""), nil); !errors.Is(err, bridge.ErrNeverConnected) || !strings.Contains(err.Error(), "memory sink: down") {
+			t.Errorf("got %v, want that it was never connected, and why", err)
 		}
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("took %s", took)
@@ -367,7 +371,7 @@ func TestSeveralSourcesAndSinks(t *testing.T) {
 	}
 	downs := []*bridgetest.Downstream{{}, {}}
 	for _, d := range downs {
-		p.To = append(p.To, d.Endpoint())
+		p.To.Branches = append(p.To.Branches, bridge.To(d.Endpoint()))
 	}
 	if err := run(t, p); err != nil {
 		t.Fatal(err)
@@ -413,9 +417,18 @@ func TestAllSinksMustAccept(t *testing.T) {
 
 type odd struct{}
 
-func (odd) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) {
-	return slices.DeleteFunc(b, func(m bridge.Message) bool { return len(m.Payload)%2 == 0 }), nil
+func (odd) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	for i := range b {
+		if len(b[i].Payload)%2 == 0 {
+			out.Drop(i)
+		} else {
+			out.Pass(i)
+		}
+	}
+	return nil
 }
+
+func (odd) Close() error { return nil }
 
 func TestFilteredIsCountedAndAcked(t *testing.T) {
 	up, down := new(bridgetest.Upstream), new(bridgetest.Downstream)
@@ -446,7 +459,7 @@ func TestPanicStopsItsOwnPipelineOnly(t *testing.T) {
 			good.Send(bridgetest.Numbered(10)...)
 			good.Finish()
 			b := bridge.Bridge{Pipelines: []*bridge.Pipeline{between(bad, explode), between(good, fine)}}
-			b.Pipelines[0].MaxInFlight = inFlight
+			b.Pipelines[0].MaxInFlight, b.Pipelines[0].Restart.Off = inFlight, true
 			err := b.Run(t.Context())
 			if err == nil || !strings.Contains(err.Error(), "panic: boom") {
 				t.Errorf("got %v", err)
@@ -458,7 +471,7 @@ func TestPanicStopsItsOwnPipelineOnly(t *testing.T) {
 
 func TestFailFastStopsTheOthers(t *testing.T) {
 	p, q := between(new(bridgetest.Upstream), new(bridgetest.Downstream)), between(new(bridgetest.Upstream), new(bridgetest.Downstream))
-	q.To[0].Open = func(context.Context, bridge.Env) (bridge.Sink, error) {
+	q.To.Sink.Open = func(context.Context, bridge.Env) (bridge.Sink, error) {
 		return nil, bridge.Permanent(errors.New("no such thing"))
 	}
 	b := bridge.Bridge{Pipelines: []*bridge.Pipeline{p, q}, FailFast: true}
@@ -497,7 +510,7 @@ func TestIDsAreStableAndUnique(t *testing.T) {
 		for _, id := range seen {
 			ids[id] = true
 		}
-		if len(ids) != 51 || ids[""] || seen["own"] != "own" {
+		if len(ids) != 51 || ids[""] || seen["own"] != "test-from:own" {
 			t.Errorf("IDs are not unique: %v", seen)
 		}
 	})

@@ -12,11 +12,12 @@ const (
 	portalIDText = portalIDMax - portalIDHash
 )
 
-// PortalID turns any text, such as an MQTT topic, into a valid id of an XRTC portal: 1 to 32 letters and
-// digits. A text that is one stays as it is. Of any other, what can be read of its end is kept, with a
-// capital letter where something had to go, followed by 12 characters of a hash of the whole text:
-// sensors/hall/temp becomes sensorsHallTemp and those. So the same text always gives the same id, and
-// different texts different ones, but for chances below one in 10^18 for a pair.
+// PortalID turns any text, such as an MQTT topic, into a valid id of an XRTC portal: 1 to 32
+// letters and digits. A text that is one stays as it is. Of any other, what can be read of its end
+// is kept, with a capital letter where something had to go, followed by 12 characters of a hash of
+// the whole text: sensors/hall/temp becomes sensorsHallTemp and those. So the same text always
+// gives the same id, and different texts different ones, but for chances below one in 10^18 for a
+// pair.
 func PortalID(text string) string {
 	if validPortalID(text) {
 		return text

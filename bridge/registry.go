@@ -27,10 +27,18 @@ func NewRegistry(connectors ...Connector) *Registry {
 	return r
 }
 
-// Add adds c. A malformed or taken name is an error.
+// reserved are the words that stand beside the name of a connector in a file, or in its place.
+var reserved = []string{
+	"all", "any", "by", "from", "max_in_flight", "on_error", "route", "share", "steps", "to", "when",
+}
+
+// Add adds c. A malformed, reserved or taken name is an error.
 func (r *Registry) Add(c Connector) error {
 	if !connectorName.MatchString(c.Name) {
 		return fmt.Errorf("add connector %q: a name is a lower-case letter, then letters, digits, - and _", c.Name)
+	}
+	if slices.Contains(reserved, c.Name) {
+		return fmt.Errorf("add connector %q: the word means something else in a file", c.Name)
 	}
 	if _, taken := r.connectors[c.Name]; taken {
 		return fmt.Errorf("add connector %q: the name is taken", c.Name)

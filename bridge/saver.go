@@ -14,8 +14,8 @@ const (
 	saveTimeout = 10 * time.Second
 )
 
-// A Saver saves the checkpoint of a source ten times a second at most, and what was delivered last soon after. Its methods may be
-// called concurrently. Close must be called.
+// A Saver saves the checkpoint of a source ten times a second at most, and what was delivered last
+// soon after. Its methods may be called concurrently. Close must be called.
 type Saver struct {
 	checkpoint Checkpoint
 	state      func() ([]byte, error)
@@ -29,12 +29,14 @@ type Saver struct {
 	busy   sync.WaitGroup // saves that are on their way
 }
 
-// NewSaver returns one for a source. State returns what to save, which must never be ahead of what was delivered.
+// NewSaver returns one for a source. State returns what to save, which must never be ahead of what
+// was delivered.
 func NewSaver(env Env, state func() ([]byte, error)) *Saver {
 	return &Saver{checkpoint: env.Checkpoint, state: state, log: env.Logger}
 }
 
-// Delivered notes that the state has changed. It saves that now, or within a tenth of a second; what cannot be saved is tried again.
+// Delivered notes that the state has changed. It saves that now, or within a tenth of a second;
+// what cannot be saved is tried again.
 func (s *Saver) Delivered(ctx context.Context) error {
 	s.mu.Lock()
 	since := time.Since(s.saved)

@@ -18,11 +18,9 @@ type Template interface {
 	// Constant returns what the text begins with whatever the message is, and
 	// true if that is all of it.
 	Constant() (string, bool)
-}
 
-// Prefixed is implemented by templates that know how they pass on a topic.
-type Prefixed interface {
-	// Prefix returns what the text begins with at least, if the topic of the message begins with topic.
+	// Prefix returns what the text begins with at least, if the topic of the message begins with
+	// topic.
 	Prefix(topic string) string
 }
 
@@ -34,6 +32,9 @@ func (t Text) Render(*Message) (string, error) { return string(t), nil }
 
 // Constant returns the text and true.
 func (t Text) Constant() (string, bool) { return string(t), true }
+
+// Prefix returns the text.
+func (t Text) Prefix(string) string { return string(t) }
 
 // String returns the text.
 func (t Text) String() string { return string(t) }

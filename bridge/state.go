@@ -2,8 +2,8 @@ package bridge
 
 import "context"
 
-// State is what a bridge remembers beyond the life of its process. Its methods may be called from any goroutine, and start
-// nothing: what they return does when it is used.
+// State is what a bridge remembers beyond the life of its process. Its methods may be called from
+// any goroutine, and start nothing: what they return does when it is used.
 type State interface {
 	// Checkpoint returns the checkpoint of a source, see [Env].
 	Checkpoint(pipeline, instance string) Checkpoint
@@ -34,18 +34,20 @@ const (
 	OverflowDropOldest                 // the oldest messages go, and are counted as dropped
 )
 
-// Buffer keeps messages between the sources and the steps of a pipeline. What its sink has confirmed it keeps until its source
-// acknowledges it, beyond the life of the process. Sink and source are single-use instances, as any; there is one
-// of each at a time.
+// Buffer keeps messages between the sources and the steps of a pipeline. What its sink has
+// confirmed it keeps until its source acknowledges it, beyond the life of the process. Sink and
+// source are single-use instances, as any; there is one of each at a time.
 type Buffer interface {
 	// OpenSink and OpenSource open the two ends.
 	OpenSink(ctx context.Context, env Env) (Sink, error)
 	OpenSource(ctx context.Context, env Env) (Source, error)
 
-	// Finish says that no more will be written: the source returns io.EOF when everything is read.
-	Finish()
+	// Finish says whether no more will be written: then the source returns io.EOF when everything
+	// is read.
+	Finish(bool)
 
-	// Held returns how many messages the buffer held when it was first opened, and how many it holds now.
-	// What is lost or dropped is not among them once the source has told so by Env.Dropped.
+	// Held returns how many messages the buffer held when it was first opened, and how many it
+	// holds now. What is lost or dropped is not among them once the source has told so by
+	// Env.Dropped.
 	Held() (before, now uint64)
 }

@@ -55,8 +55,8 @@ func TestStopUnderLoadEndsReading(t *testing.T) {
 	}
 }
 
-// When the drain is cut short, what was delivered behind a batch that was not is refused with it: it comes twice, but the
-// position of a source does not move past what was not delivered.
+// When the drain is cut short, what was delivered behind a batch that was not is refused with it:
+// it comes twice, but the position of a source does not move past what was not delivered.
 func TestUndrainedBatchHoldsBackThoseBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up, d := new(bridgetest.Upstream), new(bridgetest.Downstream)
@@ -152,7 +152,7 @@ func TestOtherEOFIsNoSuccess(t *testing.T) {
 			d.Fault = func(context.Context, bridge.Batch) (int, error) { return 0, bridge.Permanent(broken) }
 		},
 		"Step": func(p *bridge.Pipeline, _ *bridgetest.Downstream) {
-			p.Steps = steps(func(bridge.Batch) (bridge.Batch, error) { return nil, broken })
+			p.Steps = steps(func(bridge.Batch) (bridge.Batch, error) { return nil, bridge.Permanent(broken) })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,9 +171,22 @@ func steps(f func(bridge.Batch) (bridge.Batch, error)) []bridge.Endpoint[bridge.
 	return []bridge.Endpoint[bridge.Step]{{Type: "test", Open: func(context.Context, bridge.Env) (bridge.Step, error) { return stepFunc(f), nil }}}
 }
 
+// stepFunc is a step that lets pass what it returns, which must be all or nothing.
 type stepFunc func(bridge.Batch) (bridge.Batch, error)
 
-func (f stepFunc) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) { return f(b) }
+func (f stepFunc) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	kept, err := f(b)
+	for i := range b {
+		if i < len(kept) {
+			out.Pass(i)
+		} else {
+			out.Drop(i)
+		}
+	}
+	return err
+}
+
+func (stepFunc) Close() error { return nil }
 
 // deaf heeds no context: its Read ends with Close only.
 type deaf struct{ bridge.Source }
@@ -272,7 +285,7 @@ func TestPanicAnywhereEndsThePipeline(t *testing.T) {
 					case "OpenStep":
 						p.Steps[0].Open = func(context.Context, bridge.Env) (bridge.Step, error) { panic("boom") }
 					case "OpenSink":
-						p.To[0].Open = func(context.Context, bridge.Env) (bridge.Sink, error) { panic("boom") }
+						p.To.Sink.Open = func(context.Context, bridge.Env) (bridge.Sink, error) { panic("boom") }
 					case "Write":
 						d.Fault = func(context.Context, bridge.Batch) (int, error) { panic("boom") }
 					}

@@ -3,6 +3,7 @@ package bridge
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 )
@@ -18,33 +19,56 @@ type TLS struct {
 	Insecure bool   `yaml:"insecure"` // accept any certificate: for trying out only
 }
 
-// Validate checks that cert and key come together.
+// Validate checks that cert and key come together, and that the files can be used.
 func (t TLS) Validate() error {
-	if (t.Cert == "") != (t.Key == "") {
-		return &KeyError{Key: "cert", Err: fmt.Errorf("cert and key go together: set both or neither")}
-	}
-	return nil
+	_, err := t.load()
+	return err
 }
 
-// Config reads the files and returns the configuration for crypto/tls.
+// Config reads the files and returns the configuration for crypto/tls. An error is permanent.
 func (t TLS) Config() (*tls.Config, error) {
+	c, err := t.load()
+	if err != nil {
+		return nil, Permanent(fmt.Errorf("tls.%w", err))
+	}
+	return c, nil
+}
+
+// load fails with a KeyError.
+func (t TLS) load() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.Name, InsecureSkipVerify: t.Insecure}
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("read tls.ca: %w", err)
+			return nil, &KeyError{Key: "ca", Err: err}
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read tls.ca: no PEM certificate in %s", t.CA)
+			return nil, &KeyError{Key: "ca", Err: fmt.Errorf("there is no certificate in %s, which must be a PEM file", t.CA)}
 		}
 	}
-	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+	switch {
+	case (t.Cert == "") != (t.Key == ""):
+		return nil, &KeyError{Key: "cert", Err: errors.New("cert and key go together: set both or neither")}
+	case t.Cert != "":
+		return c, t.loadPair(c)
 	}
 	return c, nil
+}
+
+func (t TLS) loadPair(c *tls.Config) error {
+	cert, err := os.ReadFile(t.Cert)
+	if err != nil {
+		return &KeyError{Key: "cert", Err: err}
+	}
+	key, err := os.ReadFile(t.Key)
+	if err != nil {
+		return &KeyError{Key: "key", Err: err}
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return &KeyError{Key: "cert", Err: fmt.Errorf("%s and %s are not a certificate and its key: %w", t.Cert, t.Key, err)}
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return nil
 }

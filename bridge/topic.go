@@ -4,16 +4,15 @@ import "strings"
 
 // SubjectFromTopic converts an MQTT topic or filter to a NATS subject.
 //
-// The separators and wildcards change places, so a/+/# becomes a.*.>, and a
-// level a.b becomes the token a/b. What a subject cannot hold is written as a % and two hexadecimal
-// digits: white space (%20, %09, %0A, %0C, %0D), an empty level (the token
-// %00), and a $ at the start (%24), so that nobody reaches the server's own
-// subjects, $SYS and $JS, by a topic. Where a topic holds such a sequence already, its % becomes %25;
-// every other % stays as it is.
+// The separators and wildcards change places, so a/+/# becomes a.*.>, and a level a.b becomes the
+// token a/b. What a subject cannot hold is written as a % and two hexadecimal digits: white space
+// (%20, %09, %0A, %0C, %0D), an empty level (the token %00), and a $ at the start (%24), so that
+// nobody reaches the server's own subjects, $SYS and $JS, by a topic. Where a topic holds such a
+// sequence already, its % becomes %25; every other % stays as it is.
 //
-// A topic without wildcards always gives a subject that can be published to,
-// and [TopicFromSubject] gives the topic back. One difference is left to the
-// servers: the filter a/# matches the topic a, the subject a.> does not match a.
+// A topic without wildcards always gives a subject that can be published to, and [TopicFromSubject]
+// gives the topic back. One difference is left to the servers: the filter a/# matches the topic a,
+// the subject a.> does not match a.
 func SubjectFromTopic(topic string) string {
 	var b strings.Builder
 	b.Grow(len(topic) + len("%00"))

@@ -29,7 +29,8 @@ type Features struct {
 	MaxPayload int // bytes of the largest payload; 0: as large as the suites have
 }
 
-// Env returns an Env for instance, which logs to the test, counts nothing and has a checkpoint of its own.
+// Env returns an Env for instance, which logs to the test, counts nothing and has a checkpoint of
+// its own.
 func Env(t testing.TB, instance string) bridge.Env {
 	return bridge.Env{
 		Pipeline: t.Name(),
@@ -39,6 +40,8 @@ func Env(t testing.TB, instance string) bridge.Env {
 		Stdout:   io.Discard,
 		MaxBatch: 256,
 		Dropped:  func(int) {},
+		Progress: func(done, total int64) {},
+		NeedID:   func() {},
 
 		Checkpoint: new(bridge.MemoryCheckpoint),
 	}
@@ -76,6 +79,8 @@ type SinkTest struct {
 	// Receive waits until n messages in all have arrived downstream and returns them
 	// in order of arrival.
 	Receive func(t *testing.T, n int) []bridge.Message
+	// Refused, if not nil, makes a message that the sink can never take, whatever stands around it.
+	Refused func() bridge.Message
 
 	Features
 }

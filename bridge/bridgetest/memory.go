@@ -156,6 +156,8 @@ type Downstream struct {
 	// Fault, if not nil, is asked before each Write how many messages of the
 	// batch to take and which error to return then. It is called from the writing goroutine.
 	Fault func(ctx context.Context, b bridge.Batch) (n int, err error)
+	// Refuse, if not nil, says of each message that is taken why it is refused instead, if it is.
+	Refuse func(m *bridge.Message) error
 	// IDs makes the sinks ask for message IDs.
 	IDs bool
 
@@ -171,7 +173,10 @@ func (d *Downstream) Got() []bridge.Message {
 }
 
 // Open opens a sink.
-func (d *Downstream) Open(context.Context, bridge.Env) (bridge.Sink, error) {
+func (d *Downstream) Open(_ context.Context, env bridge.Env) (bridge.Sink, error) {
+	if d.IDs {
+		env.NeedID()
+	}
 	return &memorySink{down: d}, nil
 }
 
@@ -186,16 +191,14 @@ type memorySink struct {
 	closed bool
 }
 
-var _ bridge.Identifying = (*memorySink)(nil)
+var _ bridge.Sink = (*memorySink)(nil)
 
-func (s *memorySink) NeedsID() bool { return s.down.IDs }
-
-func (s *memorySink) Write(ctx context.Context, b bridge.Batch) (int, error) {
+func (s *memorySink) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error) {
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {
-		return 0, io.ErrClosedPipe
+		return bridge.Result{}, io.ErrClosedPipe
 	}
 	n, err := len(b), error(nil)
 	if s.down.Fault != nil {
@@ -203,8 +206,17 @@ func (s *memorySink) Write(ctx context.Context, b bridge.Batch) (int, error) {
 	}
 	s.down.mu.Lock()
 	defer s.down.mu.Unlock()
-	s.down.got = append(s.down.got, clone(b[:n])...)
-	return n, err
+	result := bridge.Result{Settled: n}
+	for i := range b[:n] {
+		if s.down.Refuse != nil {
+			if reason := s.down.Refuse(&b[i]); reason != nil {
+				result.Refused = append(result.Refused, bridge.Refusal{Index: i, Err: reason})
+				continue
+			}
+		}
+		s.down.got = append(s.down.got, clone(b[i:i+1])...)
+	}
+	return result, err
 }
 
 func (s *memorySink) Close() error {

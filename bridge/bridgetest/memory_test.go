@@ -1,6 +1,7 @@
 package bridgetest_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -22,13 +23,19 @@ func TestMemorySource(t *testing.T) {
 
 func TestMemorySink(t *testing.T) {
 	bridgetest.TestSink(t, func(*testing.T) bridgetest.SinkTest {
-		d := new(bridgetest.Downstream)
+		d := &bridgetest.Downstream{Refuse: func(m *bridge.Message) error {
+			if string(m.Payload) == "bad" {
+				return errors.New("it is bad")
+			}
+			return nil
+		}}
 		return bridgetest.SinkTest{
 			Open: d.Open,
 			Receive: func(t *testing.T, n int) []bridge.Message {
 				bridgetest.Eventually(t, "messages arrive", func() bool { return len(d.Got()) >= n })
 				return d.Got()
 			},
+			Refused:  func() bridge.Message { return bridge.Message{Topic: bridgetest.Topic, Payload: []byte("bad")} },
 			Features: bridgetest.Features{Headers: true, Topics: true, Binary: true},
 		}
 	})

@@ -21,6 +21,8 @@ var sinkCases = []struct {
 	{"EmptyBatch", sinkEmptyBatch},
 	{"KeepsNothingAfterWrite", sinkKeepsNothingAfterWrite},
 	{"LeavesTheBatchAlone", sinkLeavesTheBatchAlone},
+	{"RefusesAlone", sinkRefusesAlone},
+	{"RefusesAll", sinkRefusesAll},
 	{"WritesSideBySide", sinkWritesSideBySide},
 	{"CanceledWrite", sinkCanceledWrite},
 	{"CloseTwice", sinkCloseTwice},
@@ -100,6 +102,54 @@ func sinkLeavesTheBatchAlone(t *testing.T, s SinkTest) {
 	s.Receive(t, len(want))
 }
 
+// sinkRefusesAlone has refused messages at the front, in the middle side by side, and at the end.
+func sinkRefusesAlone(t *testing.T, s SinkTest) {
+	if s.Refused == nil {
+		t.Skip("this technology takes any message")
+	}
+	sink := s.open(t)
+	want, refused := Numbered(20), []int{0, 4, 5, 12, 14}
+	for half := range slices.Chunk(want, 10) { // the second one shows that the instance is as good as new
+		batch := slices.Clone(half)
+		for _, i := range refused {
+			batch = slices.Insert(batch, i, s.Refused())
+		}
+		s.refuses(t, sink, batch, refused)
+	}
+	s.compare(t, want, s.Receive(t, len(want)))
+}
+
+func sinkRefusesAll(t *testing.T, s SinkTest) {
+	if s.Refused == nil {
+		t.Skip("this technology takes any message")
+	}
+	sink := s.open(t)
+	s.refuses(t, sink, []bridge.Message{s.Refused()}, []int{0})
+	s.refuses(t, sink, []bridge.Message{s.Refused(), s.Refused(), s.Refused()}, []int{0, 1, 2})
+	want := Numbered(1)
+	write(t, sink, want)
+	s.compare(t, want, s.Receive(t, 1))
+}
+
+// refuses writes the batch and fails the test unless just the messages at these indices are
+// refused.
+func (s SinkTest) refuses(t *testing.T, sink bridge.Sink, b bridge.Batch, indices []int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
+	defer cancel()
+	r, err := sink.Write(ctx, b)
+	var got []int
+	for _, refusal := range r.Refused {
+		if refusal.Err == nil {
+			t.Errorf("message %d is refused without a reason", refusal.Index)
+		}
+		got = append(got, refusal.Index)
+	}
+	if err != nil || r.Settled != len(b) || len(r.Omitted) > 0 || !slices.Equal(got, indices) {
+		t.Fatalf("wrote %d messages: %+v, %v, want these refused: %v", len(b), r, err, indices)
+	}
+}
+
 func sinkWritesSideBySide(t *testing.T, s SinkTest) {
 	sink := s.open(t)
 	all := Numbered(400)
@@ -107,8 +157,8 @@ func sinkWritesSideBySide(t *testing.T, s SinkTest) {
 	for b := range slices.Chunk(all, 100) {
 		writers.Go(func() {
 			for part := range slices.Chunk(b, 10) {
-				if n, err := sink.Write(t.Context(), part); n != len(part) || err != nil {
-					t.Errorf("wrote %d of %d: %v", n, len(part), err)
+				if r, err := sink.Write(t.Context(), part); !delivered(r, len(part)) || err != nil {
+					t.Errorf("wrote %d messages: %+v, %v", len(part), r, err)
 				}
 			}
 		})
@@ -126,9 +176,10 @@ func sinkCanceledWrite(t *testing.T, s SinkTest) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	want := Numbered(5)
-	n, err := sink.Write(ctx, want)
-	if n < 0 || n > len(want) || n < len(want) && err == nil {
-		t.Fatalf("wrote %d of %d with error %v", n, len(want), err)
+	r, err := sink.Write(ctx, want)
+	n := r.Settled
+	if n < 0 || n > len(want) || n < len(want) && err == nil || !delivered(r, n) {
+		t.Fatalf("wrote %d messages: %+v, %v", len(want), r, err)
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
@@ -153,8 +204,8 @@ func sinkWriteAfterClose(t *testing.T, s SinkTest) {
 		t.Fatalf("close: %v", err)
 	}
 	// The engine may close an instance while it is written to, and goes on with the next one.
-	if n, err := sink.Write(t.Context(), Numbered(1)); n != 0 || err == nil || bridge.IsPermanent(err) {
-		t.Errorf("wrote %d with error %v to a closed sink, want 0 and an error that is not permanent", n, err)
+	if r, err := sink.Write(t.Context(), Numbered(1)); !delivered(r, 0) || err == nil || bridge.IsPermanent(err) {
+		t.Errorf("wrote to a closed sink: %+v, %v, want nothing and an error that is not permanent", r, err)
 	}
 }
 
@@ -191,7 +242,12 @@ func write(t *testing.T, sink bridge.Sink, b bridge.Batch) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
-	if n, err := sink.Write(ctx, b); n != len(b) || err != nil {
-		t.Fatalf("wrote %d of %d: %v", n, len(b), err)
+	if r, err := sink.Write(ctx, b); !delivered(r, len(b)) || err != nil {
+		t.Fatalf("wrote %d messages: %+v, %v", len(b), r, err)
 	}
+}
+
+// delivered reports whether r says that n messages were delivered, and nothing of others.
+func delivered(r bridge.Result, n int) bool {
+	return r.Settled == n && len(r.Refused) == 0 && len(r.Omitted) == 0
 }

@@ -1,10 +1,9 @@
-// Package crashpoint lets a process die at a named point of the way of a message, for test F02. Built without the tag crashpoints,
-// which is how anybody builds it, Reach does nothing and costs nothing.
+// Package crashpoint lets a process die at a named point of the way of a message, for test F02.
+// Built without the tag crashpoints, which is how anybody builds it, Reach does nothing and costs
+// nothing.
 //
-// With the tag, the environment variable XRTCBRIDGE_CRASH=POINT:N kills the process, as SIGKILL does, when it reaches the point for
-// the N-th time.
-//
-// With the tag misordered, too, the engine acknowledges what has not been delivered, which F02 must notice: else it proves nothing.
+// With the tag, the environment variable XRTCBRIDGE_CRASH=POINT:N kills the process, as SIGKILL
+// does, when it reaches the point for the N-th time.
 package crashpoint
 
 // A Point is a place on the way of a message.

@@ -1,6 +1,0 @@
-//go:build !misordered
-
-package crashpoint
-
-// Misordered is whether the engine acknowledges first.
-const Misordered = false
