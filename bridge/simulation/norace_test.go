@@ -1,0 +1,8 @@
+//go:build !race
+
+package simulation
+
+const (
+	schedules = "20000"
+	mutate    = true
+)
