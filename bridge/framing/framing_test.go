@@ -3,6 +3,7 @@ package framing_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -16,11 +17,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// split feeds text in pieces whose size next says, and returns the lines. Up
-// to three batches stay unacknowledged, so that memory is shared and moved.
-func split(t *testing.T, text string, most, limit int, next func() int) ([]string, error) {
+// split feeds text in pieces whose size next says, and returns the lines, and which of them were
+// too long; their Index is that among all. Up to three batches stay unacknowledged, so that memory
+// is shared and moved.
+func split(t *testing.T, text string, most, limit int, next func() int) (lines []string, tooLong []framing.Long) {
 	t.Helper()
-	var lines []string
 	type held struct {
 		batch bridge.Batch
 		ack   bridge.Ack
@@ -38,23 +39,25 @@ func split(t *testing.T, text string, most, limit int, next func() int) ([]strin
 		}
 	}
 	s := framing.NewSplitter()
+	total, count := int64(len(text)), 0
 	for {
 		n := min(next(), len(text))
 		n = copy(s.Room(), text[:n])
 		s.Filled(n)
 		text = text[n:]
 		for {
-			batch, ack, err := s.Lines("a topic", most, limit, text == "")
+			batch, ack, long := s.Lines("a topic", most, limit, text == "")
 			if len(batch) > most {
 				t.Fatalf("a batch of %d, want at most %d", len(batch), most)
 			}
 			if len(batch) > 0 {
 				flying = append(flying, held{batch, ack})
 			}
-			if err != nil {
-				settle(0)
-				return lines, err
+			for _, l := range long {
+				l.Index += count
+				tooLong = append(tooLong, l)
 			}
+			count += len(batch)
 			if len(batch) == 0 {
 				break
 			}
@@ -62,10 +65,10 @@ func split(t *testing.T, text string, most, limit int, next func() int) ([]strin
 		}
 		if text == "" {
 			settle(0)
-			if s.Rest() != 0 {
-				t.Fatalf("%d bytes left at the end", s.Rest())
+			if n, size := s.Taken(); s.Rest() != 0 || size != total || n != int64(len(lines)) {
+				t.Fatalf("%d bytes left at the end, %d lines and %d bytes of %d taken", s.Rest(), n, size, total)
 			}
-			return lines, nil
+			return lines, tooLong
 		}
 	}
 }
@@ -74,7 +77,7 @@ func TestLines(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       []string
-		err        error
+		long       []framing.Long
 	}{
 		{"nothing", "", nil, nil},
 		{"one", "a\n", []string{"a"}, nil},
@@ -83,14 +86,19 @@ func TestLines(t *testing.T) {
 		{"carriage return stays", "a\r\nb\r", []string{"a\r", "b\r"}, nil},
 		{"any byte", "\x00\xff\n\xc3\n", []string{"\x00\xff", "\xc3"}, nil},
 		{"longest", "12345678\n12345678", []string{"12345678", "12345678"}, nil},
-		{"too long", "a\n123456789\nb\n", []string{"a"}, framing.ErrTooLong},
-		{"too long without end", "a\n123456789", []string{"a"}, framing.ErrTooLong},
+		{"too long", "a\n123456789\nb\n", []string{"a", "12345678", "b"}, []framing.Long{{1, 2, 2, 9}}},
+		{"too long without end", "a\n123456789", []string{"a", "12345678"}, []framing.Long{{1, 2, 2, 9}}},
+		{
+			"too long each", "1234567890\n\n123456789\n1234567890",
+			[]string{"12345678", "", "12345678", "12345678"},
+			[]framing.Long{{0, 1, 0, 10}, {2, 3, 12, 9}, {3, 4, 22, 10}},
+		},
 	} {
 		for _, piece := range []int{1, 2, 3, 100} {
 			for _, most := range []int{1, 2, 100} {
-				got, err := split(t, c.text, most, 8, func() int { return piece })
-				if !errors.Is(err, c.err) {
-					t.Errorf("%s, pieces of %d, batches of %d: error %v, want %v", c.name, piece, most, err, c.err)
+				got, long := split(t, c.text, most, 8, func() int { return piece })
+				if d := cmp.Diff(c.long, long); d != "" {
+					t.Errorf("%s, pieces of %d, batches of %d: too long (-want +got)\n%s", c.name, piece, most, d)
 				}
 				if d := cmp.Diff(c.want, got); d != "" {
 					t.Errorf("%s, pieces of %d, batches of %d: (-want +got)\n%s", c.name, piece, most, d)
@@ -115,9 +123,9 @@ func TestMillionsOfBytesInRandomPieces(t *testing.T) {
 		size += n + 1
 	}
 	text := strings.Join(want, "\n") + "\n"
-	got, err := split(t, text, 256, 1<<20, func() int { return 1 + r.IntN(300_000) })
-	if err != nil {
-		t.Fatal(err)
+	got, long := split(t, text, 256, 1<<20, func() int { return 1 + r.IntN(300_000) })
+	if len(long) > 0 {
+		t.Fatal(long)
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d lines, want %d", len(got), len(want))
@@ -132,15 +140,21 @@ func TestMillionsOfBytesInRandomPieces(t *testing.T) {
 func TestResetStartsANewStream(t *testing.T) {
 	s := framing.NewSplitter()
 	s.Filled(copy(s.Room(), "a\nhalf"))
-	batch, ack, err := s.Lines("", 10, 10, false)
-	if len(batch) != 1 || err != nil {
-		t.Fatalf("Lines = %d messages, %v", len(batch), err)
+	batch, ack, _ := s.Lines("", 10, 10, false)
+	if len(batch) != 1 {
+		t.Fatalf("Lines = %d messages", len(batch))
+	}
+	if n := s.Held(); n != 1 {
+		t.Errorf("Held = %d lines, want 1", n)
 	}
 	s.Reset()
+	if n := s.Held(); n != 0 {
+		t.Errorf("Held = %d lines after Reset", n)
+	}
 	s.Filled(copy(s.Room(), "whole\n"))
-	next, nextAck, err := s.Lines("", 10, 10, false)
-	if len(next) != 1 || string(next[0].Payload) != "whole" || err != nil {
-		t.Fatalf("Lines after Reset = %q, %v", next, err)
+	next, nextAck, _ := s.Lines("", 10, 10, false)
+	if len(next) != 1 || string(next[0].Payload) != "whole" {
+		t.Fatalf("Lines after Reset = %q", next)
 	}
 	if string(batch[0].Payload) != "a" {
 		t.Errorf("the first batch reads %q now, before it was acknowledged", batch[0].Payload)
@@ -149,6 +163,54 @@ func TestResetStartsANewStream(t *testing.T) {
 		t.Errorf("Taken = %d lines, %d bytes, want 1, 6", lines, size)
 	}
 	_, _ = ack(t.Context(), nil), nextAck(t.Context(), nil)
+}
+
+// TestLongLineIsNotHeld checks that a line of 1 GiB needs no more memory than one that is just
+// allowed.
+func TestLongLineIsNotHeld(t *testing.T) {
+	s := framing.NewSplitter()
+	s.Filled(copy(s.Room(), "before\nlong"))
+	size := int64(len("long"))
+	for size < 1<<30 {
+		room := s.Room()
+		if len(room) > 4<<20 {
+			t.Fatalf("after %d bytes there is room of %d bytes", size, len(room))
+		}
+		s.Filled(len(room))
+		size += int64(len(room))
+		if batch, ack, long := s.Lines("", 10, 1<<20, false); len(batch) > 0 {
+			if string(batch[0].Payload) != "before" || len(batch) != 1 || long != nil {
+				t.Fatalf("got %q, %v", batch, long)
+			}
+			_ = ack(t.Context(), nil)
+		}
+		if s.Rest() != size {
+			t.Fatalf("Rest = %d, want %d", s.Rest(), size)
+		}
+	}
+	if n := s.Held(); n != 1 {
+		t.Errorf("Held = %d lines, want 1", n)
+	}
+	s.Filled(copy(s.Room(), "\nafter\nend"))
+	if n := s.Held(); n != 3 {
+		t.Errorf("Held = %d lines, want 3", n)
+	}
+	batch, ack, long := s.Lines("", 10, 1<<20, false)
+	if len(batch) != 2 || len(batch[0].Payload) != 1<<10 || !bytes.HasPrefix(batch[0].Payload, []byte("long")) || string(batch[1].Payload) != "after" {
+		t.Errorf("got %d messages", len(batch))
+	}
+	if diff := cmp.Diff([]framing.Long{{Index: 0, Line: 2, Offset: 7, Size: size}}, long); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	err := framing.Refuse(long, 1<<20, func(l framing.Long) string { return "line" })
+	want := fmt.Sprintf("line has %d bytes, and max_line is 1MiB: raise max_line to let it pass", size)
+	if refused, ok := errors.AsType[bridge.Refusals](err); !ok || refused[0].Index != 0 || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	_ = ack(t.Context(), nil)
+	if framing.Refuse(nil, 1, nil) != nil {
+		t.Error("nothing is refused, and there is an error")
+	}
 }
 
 func TestAppendAndWhole(t *testing.T) {
@@ -174,9 +236,9 @@ func FuzzSplit(f *testing.F) {
 	f.Add("a\nb\n\nc", uint8(1), uint8(1))
 	f.Add("\r\n\n", uint8(2), uint8(3))
 	f.Fuzz(func(t *testing.T, text string, piece, most uint8) {
-		lines, err := split(t, text, 1+int(most), len(text), func() int { return 1 + int(piece) })
-		if err != nil {
-			t.Fatal(err)
+		lines, long := split(t, text, 1+int(most), len(text), func() int { return 1 + int(piece) })
+		if len(long) > 0 {
+			t.Fatal(long)
 		}
 		got := strings.Join(lines, "\n")
 		if len(lines) > 0 && strings.HasSuffix(text, "\n") {

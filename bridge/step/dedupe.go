@@ -17,14 +17,21 @@ var dedupeExample string
 //
 // # Settings
 //
-// key tells messages apart; without it that is the id of the message, which sources have whose system tells what it sends again. A message with an empty key passes.
-// window is how many keys are remembered, the newest ones; age, if it is set, for how long.
+// key tells messages apart; without it that is the id of the message, which sources have whose
+// system tells what it sends again. A message with an empty key passes. window is how many keys are
+// remembered, the newest ones; age, if it is set, for how long.
 //
 // # Guarantees
 //
-// The engine takes each batch through the steps once, and then delivers it or stops the pipeline. So a key that was seen was
-// delivered, or its window ends with the pipeline, and nothing is dropped that was not delivered. A window begins empty: what comes again
-// after a restart passes. Keys are remembered by 128 bits of a hash with a random seed; two different keys are taken for the same once in 10²⁸ messages.
+// A window begins empty, at a start and whenever the engine begins anew after a failure: what comes
+// again then passes. Until then the engine takes each message through the steps once. So a key that
+// was seen was delivered, or refused and dealt with by on_error, and nothing is dropped that was
+// not. Keys are remembered by 128 bits of a hash with a random seed; two different keys are taken
+// for the same once in 10²⁸ messages.
+//
+// # Errors
+//
+// A message of which the key cannot be made is refused.
 func Dedupe() bridge.Connector {
 	return bridge.Connector{
 		Name:     "dedupe",
@@ -81,23 +88,27 @@ func newDedupe(s *dedupeSettings, now func() time.Time) *dedupe {
 	}
 }
 
-func (d *dedupe) Process(_ context.Context, batch bridge.Batch) (bridge.Batch, error) {
-	kept := batch[:0]
+func (d *dedupe) Process(_ context.Context, batch bridge.Batch, out *bridge.Output) error {
 	now := d.now()
 	for i := range batch {
 		key := batch[i].ID
 		if d.key != nil {
 			var err error
 			if key, err = d.key.Render(&batch[i]); err != nil {
-				return nil, fmt.Errorf("key of the message with topic %q, %d bytes: %w", batch[i].Topic, len(batch[i].Payload), err)
+				out.Refuse(i, err)
+				continue
 			}
 		}
 		if key == "" || d.isNew(key, now) {
-			kept = append(kept, batch[i])
+			out.Pass(i)
+		} else {
+			out.Drop(i)
 		}
 	}
-	return kept, nil
+	return nil
 }
+
+func (d *dedupe) Close() error { return nil }
 
 // isNew reports whether the key is not remembered, and remembers it.
 func (d *dedupe) isNew(key string, now time.Time) bool {

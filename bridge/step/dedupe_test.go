@@ -1,6 +1,7 @@
 package step
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -19,6 +20,7 @@ func TestDedupeModel(t *testing.T) {
 		if rapid.Bool().Draw(t, "aged") {
 			s.Age = time.Duration(rapid.IntRange(1, 20).Draw(t, "age"))
 		}
+		var runner bridge.StepRunner
 		now := time.Unix(0, 0)
 		d := newDedupe(s, func() time.Time { return now })
 		type seen struct {
@@ -47,20 +49,50 @@ func TestDedupeModel(t *testing.T) {
 				model = append(model, seen{key, now})
 				model = model[max(0, len(model)-s.Window):]
 			}
-			kept, err := d.Process(t.Context(), batch)
+			o, err := runner.Process(t.Context(), d, 1, batch, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, m := range kept {
+			for _, m := range o.Messages {
 				got = append(got, m.ID)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Fatal(diff)
+			if diff := cmp.Diff(want, got); diff != "" || len(o.Dropped) != len(batch)-len(want) {
+				t.Fatal(o.Dropped, diff)
 			}
 		}
 	})
 }
+
+// TestE3DedupeWithoutAKey refuses what has no key, and goes on.
+func TestE3DedupeWithoutAKey(t *testing.T) {
+	d := newDedupe(&dedupeSettings{Key: fickle{}, Window: 10}, time.Now)
+	o, err := new(bridge.StepRunner).Process(t.Context(), d, 1, bridge.Batch{{Topic: "a"}, {Topic: "bad"}, {Topic: "a"}, {Topic: "b"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Messages) != 2 || o.Messages[1].Topic != "b" || len(o.Dropped) != 1 || o.Dropped[0] != 2 ||
+		len(o.Refused) != 1 || o.Refused[0].Index != 1 || o.Refused.Error() != "no key" {
+		t.Errorf("%+v", o)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// fickle is a template of the topic.
+type fickle struct{}
+
+func (fickle) Render(m *bridge.Message) (string, error) {
+	if m.Topic == "bad" {
+		return "", errors.New("no key")
+	}
+	return m.Topic, nil
+}
+
+func (fickle) Constant() (string, bool) { return "", false }
+
+func (fickle) Prefix(string) string { return "" }
 
 func BenchmarkDedupe(b *testing.B) {
 	d := newDedupe(&dedupeSettings{Window: 100_000}, time.Now)
@@ -70,13 +102,14 @@ func BenchmarkDedupe(b *testing.B) {
 		ids[i] = fmt.Sprintf("an64bmkqkoysg-%d", i)
 	}
 	b.ReportAllocs()
+	var runner bridge.StepRunner
 	n := 0
 	for b.Loop() {
 		for i := range batch {
 			batch[i].ID = ids[n%len(ids)]
 			n++
 		}
-		if _, err := d.Process(b.Context(), batch); err != nil {
+		if _, err := runner.Process(b.Context(), d, 1, batch, false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,7 +3,6 @@ package step_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,40 +68,84 @@ func TestFilterKeepsWhatMatches(t *testing.T) {
 		{"json.c > 20", []string{`{"c":1}`}, nil},
 		{"json.c > 20", nil, nil},
 		{"'true'", []string{"a", "b"}, []string{"a", "b"}},
-		{"{when: json.c > 20, on_error: drop}", []string{"x", `{"c":21}`, `{}`, `{"c":22}`}, []string{`{"c":21}`, `{"c":22}`}},
+		{"{when: json.c > 20}", []string{"x", `{"c":21}`, `{}`, `{"c":22}`}, []string{`{"c":21}`, `{"c":22}`}},
 	} {
-		got, err := open(t, c.filter).Process(t.Context(), batch(c.in...))
-		if diff := cmp.Diff(c.want, payloads(got)); diff != "" || err != nil {
-			t.Errorf("%s: %v (-want +got):\n%s", c.filter, err, diff)
+		o, err := new(bridge.StepRunner).Process(t.Context(), open(t, c.filter), 1, batch(c.in...), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, payloads(o.Messages)); diff != "" || len(o.Messages)+len(o.Dropped)+len(o.Refused) != len(c.in) {
+			t.Errorf("%s: %+v (-want +got):\n%s", c.filter, o, diff)
 		}
 	}
 }
 
 func TestFilterReusesTheBatch(t *testing.T) {
 	in := batch(`{"c":1}`, `{"c":21}`)
-	got, err := open(t, "json.c > 20").Process(t.Context(), in)
-	if err != nil || len(got) != 1 || &got[0] != &in[0] {
-		t.Errorf("got %v, %v", got, err)
+	o, err := new(bridge.StepRunner).Process(t.Context(), open(t, "json.c > 20"), 1, in, false)
+	if err != nil || len(o.Messages) != 1 || &o.Messages[0] != &in[0] {
+		t.Errorf("got %+v, %v", o, err)
 	}
 }
 
-func TestFilterStopsWhereThereIsNoAnswer(t *testing.T) {
+// TestE3FilterRefusesWhereThereIsNoAnswer, shows nothing of the message, and goes on.
+func TestE3FilterRefusesWhereThereIsNoAnswer(t *testing.T) {
 	for payload, why := range map[string]string{
 		"secret": "the payload is not JSON",
 		"{}":     "nil > a number means nothing; write … ?? 0 if it may be missing",
 	} {
-		got, err := open(t, "json.c > 20").Process(t.Context(), batch(`{"c":21}`, payload))
-		want := fmt.Sprintf(`message with topic "", %d bytes: evaluate json.c > 20: %s (on_error: drop leaves such messages out)`, len(payload), why)
-		if err == nil || err.Error() != want || got != nil {
-			t.Errorf("got %v, %v, want %s", got, err, want)
+		o, err := new(bridge.StepRunner).Process(t.Context(), open(t, "json.c > 20"), 1, batch(`{"c":21}`, payload, `{"c":1}`, `{"c":22}`), false)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if want := "evaluate json.c > 20: " + why; len(o.Refused) != 1 || o.Refused[0].Index != 1 || o.Refused.Error() != want {
+			t.Errorf("refused %v, want %s", o.Refused, want)
+		}
+		if len(o.Messages) != 2 || len(o.Dropped) != 1 || o.Dropped[0] != 2 {
+			t.Errorf("the others: %+v", o)
+		}
+	}
+}
+
+// TestE3FilterDeadLetters is row 3 of what went wrong: one dead letter with its reason and step,
+// and the rest is delivered.
+func TestE3FilterDeadLetters(t *testing.T) {
+	up, down, letters := new(bridgetest.Upstream), new(bridgetest.Downstream), new(bridgetest.Downstream)
+	p := &bridge.Pipeline{
+		Name: "p", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: bridge.To(down.Endpoint()),
+		Steps: []bridge.Endpoint[bridge.Step]{{Type: "filter", Open: func(context.Context, bridge.Env) (bridge.Step, error) {
+			return open(t, "json.Temp > 10"), nil
+		}}},
+		OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint()},
+	}
+	up.Send(batch(`{"Temp":11}`, "Online", `{"Temp":1}`, `{"Temp":12}`)...)
+	up.Finish()
+	if err := p.Run(t.Context(), bridgetest.Env(t, ""), nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`{"Temp":11}`, `{"Temp":12}`}, payloads(down.Got())); diff != "" {
+		t.Error(diff)
+	}
+	got := letters.Got()
+	if len(got) != 1 {
+		t.Fatalf("%d letters", len(got))
+	}
+	var d bridge.DeadLetter
+	if err := d.UnmarshalJSON(got[0].Payload); err != nil {
+		t.Fatal(err)
+	}
+	if d.Reason != "evaluate json.Temp > 10: the payload is not JSON" || d.Place != "step" || d.Connector != "filter" || d.Instance != "p-step" || string(d.Payload) != "Online" {
+		t.Errorf("%+v", d)
+	}
+	if l := p.Ledger(); l.Delivered != 2 || l.Filtered != 1 || l.DeadLettered != 1 || !l.Balanced() {
+		t.Errorf("%+v", l)
 	}
 }
 
 func TestFilterSettings(t *testing.T) {
 	for filter, want := range map[string]string{
-		"{on_error: drop}":               "the key when is missing; it must be a condition",
-		"{when: 'true', on_error: keep}": `on_error cannot be "keep"; allowed: drop, stop`,
+		"{}":                             "the key when is missing; it must be a condition",
+		"{when: 'true', on_error: drop}": `unknown key "on_error"; it stands beside the connector, not among its settings`,
 		"topic":                          "a condition must be true or false, and this is a text",
 	} {
 		_, err := load(t, "pipelines: {p: {from: stdio, steps: [{filter: "+filter+"}], to: stdio}}")
@@ -116,6 +159,9 @@ func TestFilterSettings(t *testing.T) {
 func TestFilterExample(t *testing.T) {
 	c, err := load(t, step.Filter().Example)
 	if err != nil || len(c.Pipelines[0].Steps) != 2 {
-		t.Errorf("got %+v, %v", c, err)
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	if s := c.Pipelines[0].Steps; s[0].OnError != nil || s[1].OnError == nil || s[1].OnError.Then != bridge.FateDrop {
+		t.Errorf("on_error: %+v, %+v", s[0].OnError, s[1].OnError)
 	}
 }

@@ -17,18 +17,20 @@ var originExample string
 // mostHops is how many mirrors a message may pass.
 const mostHops = 32
 
-// Origin returns the connector origin, a step that ends loops: a message carries the names of the mirrors that it has passed, and one
-// that comes back to a mirror is dropped there.
+// Origin returns the connector origin, a step that ends loops: a message carries the names of the
+// mirrors that it has passed, and one that comes back to a mirror is dropped there.
 //
 // # Settings
 //
-// name is that of the mirror, the same in both directions; header is where the names are, separated by commas.
+// name is that of the mirror, the same in both directions; header is where the names are, separated
+// by commas.
 //
 // # Guarantees
 //
-// A message passes each name once, and no more than 32 names. That holds as long as the header survives: NATS carries headers, and XRTC
-// portals with envelope: true; MQTT 3.1.1 has none, so that a mirror between MQTT brokers must keep apart by topics what it reads and what
-// it writes, which the command check looks after.
+// A message passes each name once, and no more than 32 names. That holds as long as the header
+// survives: NATS carries headers, and XRTC portals with envelope: true; MQTT 3.1.1 has none, so
+// that a mirror between MQTT brokers must keep apart by topics what it reads and what it writes,
+// which the command check looks after.
 func Origin() bridge.Connector {
 	return bridge.Connector{
 		Name:     "origin",
@@ -65,11 +67,11 @@ func openOrigin(_ context.Context, s *originSettings, _ bridge.Env) (bridge.Step
 	return &origin{s.Name, s.Header}, nil
 }
 
-func (o *origin) Process(_ context.Context, batch bridge.Batch) (bridge.Batch, error) {
-	kept := batch[:0]
-	for _, m := range batch {
+func (o *origin) Process(_ context.Context, batch bridge.Batch, out *bridge.Output) error {
+	for i, m := range batch {
 		passed := m.Header[o.header]
 		if o.turned(passed) {
+			out.Drop(i)
 			continue
 		}
 		if passed != "" {
@@ -81,10 +83,12 @@ func (o *origin) Process(_ context.Context, batch bridge.Batch) (bridge.Batch, e
 		}
 		header[o.header] = passed + o.name
 		m.Header = header
-		kept = append(kept, m)
+		out.Emit(i, m)
 	}
-	return kept, nil
+	return nil
 }
+
+func (o *origin) Close() error { return nil }
 
 // turned reports whether a message has been here, or wanders too long.
 func (o *origin) turned(passed string) bool {

@@ -16,7 +16,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-// Somebody deletes the stream of a buffer on an external server while the bridge runs. What is confirmed after that is delivered.
+// Somebody deletes the stream of a buffer on an external server while the bridge runs. What is
+// confirmed after that is delivered.
 func TestStreamMadeAnew(t *testing.T) {
 	server, js := startServer(t)
 	s := store.New(store.Settings{NATS: external(t, server)}, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -30,8 +31,8 @@ func TestStreamMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	bridgetest.Eventually(t, "the buffer takes messages again", func() bool {
-		n, err := e.sink.Write(t.Context(), numbered(101, 101, 20))
-		if n == 1 && err == nil {
+		r, err := e.sink.Write(t.Context(), numbered(101, 101, 20))
+		if r.Settled == 1 && err == nil {
 			return true
 		}
 		e.close()
@@ -57,7 +58,8 @@ func TestStreamMadeAnew(t *testing.T) {
 	e.close()
 }
 
-// The same, while messages of before are being delivered: that they are settled takes none of the new ones out.
+// The same, while messages of before are being delivered: that they are settled takes none of the
+// new ones out.
 func TestSettledAfterStreamWasMadeAnew(t *testing.T) {
 	server, js := startServer(t)
 	s := store.New(store.Settings{NATS: external(t, server)}, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -87,7 +89,7 @@ func TestSettledAfterStreamWasMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 21; i <= 30; {
-		if n, _ := e.sink.Write(t.Context(), numbered(i, i, 20)); n == 1 {
+		if r, _ := e.sink.Write(t.Context(), numbered(i, i, 20)); r.Settled == 1 {
 			i++
 			continue
 		}
@@ -145,8 +147,8 @@ func (*one) Close() error { return nil }
 
 type refusing struct{}
 
-func (refusing) Write(context.Context, bridge.Batch) (int, error) {
-	return 0, bridge.Permanent(errors.New("never"))
+func (refusing) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+	return bridge.Result{Settled: len(b), Refused: bridge.Refusals{{Err: errors.New("never")}}}, nil
 }
 func (refusing) Close() error { return nil }
 
@@ -178,7 +180,7 @@ func TestLargeDeadLetters(t *testing.T) {
 				From: []bridge.Endpoint[bridge.Source]{{Type: "one", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 					return &one{make([]byte, c.size)}, nil
 				}}},
-				To: []bridge.Endpoint[bridge.Sink]{{Type: "no", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return refusing{}, nil }}},
+				To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "no", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return refusing{}, nil }}),
 			}
 			if c.buffered {
 				p.Buffer = &bridge.BufferSettings{MaxBytes: 64 << 20}
@@ -200,8 +202,8 @@ func TestLargeDeadLetters(t *testing.T) {
 			n := uint64(0)
 			err = state.Letters(t.Context(), "p", func(l store.Letter) bool {
 				n++
-				if len(l.Base64) != c.size {
-					t.Errorf("the letter has %d bytes", len(l.Base64))
+				if len(l.Payload) != c.size {
+					t.Errorf("the letter has %d bytes", len(l.Payload))
 				}
 				return true
 			})

@@ -10,8 +10,9 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-// BenchmarkBuffer is a pipeline from memory through a buffer to nowhere, with messages of 256 bytes in batches as large as connectors
-// make them under load, and in small ones. An operation is one message.
+// BenchmarkBuffer is a pipeline from memory through a buffer to nowhere, with messages of 256 bytes
+// in batches as large as connectors make them under load, and in small ones. An operation is one
+// message.
 func BenchmarkBuffer(b *testing.B) {
 	for _, durability := range []string{"power", "process"} {
 		for _, c := range []struct {
@@ -25,7 +26,7 @@ func BenchmarkBuffer(b *testing.B) {
 					From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 						return &batches{left: b.N, size: c.batch}, nil
 					}}},
-					To: []bridge.Endpoint[bridge.Sink]{{Type: "count", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil }}},
+					To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "count", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil }}),
 				}
 				b.ReportAllocs()
 				if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
@@ -62,5 +63,8 @@ func (*batches) Close() error { return nil }
 
 type count struct{}
 
-func (count) Write(_ context.Context, b bridge.Batch) (int, error) { return len(b), nil }
-func (count) Close() error                                         { return nil }
+func (count) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+	return bridge.Result{Settled: len(b)}, nil
+}
+
+func (count) Close() error { return nil }

@@ -15,10 +15,11 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// buffer is the buffer of one pipeline: a stream of records, and a position up to which they are settled.
+// buffer is the buffer of one pipeline: a stream of records, and a position up to which they are
+// settled.
 //
-// The numbers of messages decide, and sequence numbers of the stream are only where to look first, since the server gives those a second
-// time when it has lost the newest ones.
+// The numbers of messages decide, and sequence numbers of the stream are only where to look first,
+// since the server gives those a second time when it has lost the newest ones.
 type buffer struct {
 	store    *Store
 	pipeline string
@@ -30,7 +31,7 @@ type buffer struct {
 	session  *session   // nil: none yet
 	stream   jetstream.Stream
 	limits   limits
-	epoch    string   // of the stream, in the ids of messages that had none
+	epoch    string   // of the stream, which the saved position is about
 	last     mark     // newest record
 	settled  mark     // everything up to there
 	gone     uint64   // messages behind settled that the source has reported as lost or dropped
@@ -65,14 +66,11 @@ type limits struct {
 
 // pending is a record that may have been stored or not.
 type pending struct {
-	first  uint64
-	batch  bridge.Batch // a retry has the very same messages, or the rest of them
-	sum    uint32       // of the record
+	last   uint64   // number of its last message
+	sum    uint32   // of the record
+	ids    []string // of its messages, once the write has failed: those that come again have the same
 	stored bool
 }
-
-// last returns the number of its last message.
-func (p *pending) last() uint64 { return p.first + uint64(len(p.batch)) - 1 }
 
 const (
 	recordSizeWanted = 1 << 20
@@ -95,9 +93,10 @@ func (b *buffer) OpenSink(ctx context.Context, env bridge.Env) (bridge.Sink, err
 	if err != nil {
 		return nil, err
 	}
+	env.NeedID()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &writer{buffer: b, session: n, env: env, limits: b.limits, closed: make(chan struct{})}, nil
+	return &writer{buffer: b, session: n, limits: b.limits, closed: make(chan struct{})}, nil
 }
 
 func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source, error) {
@@ -108,7 +107,7 @@ func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source,
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := &reader{
-		buffer: b, session: n, stream: b.stream, epoch: b.epoch, env: env,
+		buffer: b, session: n, stream: b.stream, env: env,
 		inbox: n.nc.NewInbox() + ".", from: b.settled.Seq + 1, at: b.settled.Number, closed: make(chan struct{}),
 	}
 	b.gone = 0 // what is missing is found again
@@ -118,10 +117,10 @@ func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source,
 	return r, nil
 }
 
-func (b *buffer) Finish() {
+func (b *buffer) Finish(done bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.finished = true
+	b.finished = done
 	b.broadcast()
 }
 
@@ -131,7 +130,8 @@ func (b *buffer) Held() (before, now uint64) {
 	return b.before, b.held()
 }
 
-// held returns how many messages are owed. What the source has settled may be newer than what the sink knows to be stored.
+// held returns how many messages are owed. What the source has settled may be newer than what the
+// sink knows to be stored.
 func (b *buffer) held() uint64 {
 	return b.last.Number - min(b.last.Number, b.settled.Number+b.gone)
 }
@@ -224,7 +224,7 @@ func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
 	switch {
 	case newest.Number <= b.last.Number:
 		// What may be missing, the source notices.
-	case p != nil && newest.Number == p.last() && sum == p.sum:
+	case p != nil && newest.Number == p.last && sum == p.sum:
 		p.stored = true
 		b.last.Number = newest.Number
 	default:
@@ -238,7 +238,8 @@ func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
 	return nil
 }
 
-// ensureStream makes the stream if it is missing, and adjusts its limits if they are not as configured.
+// ensureStream makes the stream if it is missing, and adjusts its limits if they are not as
+// configured.
 func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) error {
 	config := jetstream.StreamConfig{
 		Name: b.store.names.buffer(b.pipeline), Subjects: []string{b.store.names.bufferSubject(b.pipeline)},
@@ -252,7 +253,8 @@ func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) e
 	stream, err := n.js.Stream(ctx, config.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		// If there was one whose description is damaged, making it anew with the same description brings back what it holds.
+		// If there was one whose description is damaged, making it anew with the same description
+		// brings back what it holds.
 		if saved.Epoch == "" {
 			config.Metadata[epochKey] = strings.ToLower(rand.Text()[:13])
 		}

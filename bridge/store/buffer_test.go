@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,20 +24,25 @@ func TestBufferIsASource(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = sink.Close() })
+		sent := 0
 		return bridgetest.SourceTest{
 			Open: b.OpenSource,
 			Send: func(t *testing.T, messages ...bridge.Message) {
-				if n, err := sink.Write(t.Context(), messages); n != len(messages) || err != nil {
-					t.Fatalf("wrote %d of %d messages: %v", n, len(messages), err)
+				for i := range messages {
+					sent++
+					messages[i].ID = fmt.Sprint("id-", sent) // as the engine does
+				}
+				if r, err := sink.Write(t.Context(), messages); r.Settled != len(messages) || err != nil {
+					t.Fatalf("wrote %d of %d messages: %v", r.Settled, len(messages), err)
 				}
 			},
-			Finish:   func(*testing.T) { b.Finish() },
+			Finish:   func(*testing.T) { b.Finish(true) },
 			Features: bridgetest.Features{Redelivers: true, Headers: true, Topics: true, Binary: true, IDs: true},
 		}
 	})
 }
 
-// TestBufferOutlivesTheProcess, with what a message is made of, and the ids that it got.
+// TestBufferOutlivesTheProcess, with what a message is made of, its id too.
 func TestBufferOutlivesTheProcess(t *testing.T) {
 	for _, durability := range []string{"power", "process"} {
 		t.Run(durability, func(t *testing.T) {
@@ -62,12 +68,10 @@ func TestBufferOutlivesTheProcess(t *testing.T) {
 			if d := cmp.Diff(payloads(want[256:]), payloads(got)); d != "" {
 				t.Error(d)
 			}
-			ids := make(map[string]bool)
-			for _, m := range got {
-				ids[m.ID] = true
-			}
-			if len(ids) != len(got) || ids[""] {
-				t.Errorf("%d messages have %d ids", len(got), len(ids))
+			for i, m := range got {
+				if m.ID != want[256+i].ID {
+					t.Errorf("message %d has the id %q, want %q", i, m.ID, want[256+i].ID)
+				}
 			}
 			if e.held() != 0 {
 				t.Errorf("holds %d at the end", e.held())
@@ -84,8 +88,26 @@ func TestBufferSplitsLargeBatches(t *testing.T) {
 		t.Error(d)
 	}
 	huge := bridge.Message{Payload: make([]byte, 9<<20)}
-	if n, err := e.sink.Write(t.Context(), bridge.Batch{want[0], huge}); n != 1 || !bridge.IsPermanent(err) {
-		t.Errorf("wrote %d, %v", n, err)
+	r, err := e.sink.Write(t.Context(), bridge.Batch{want[0], huge, want[1], huge})
+	if r.Settled != 4 || len(r.Refused) != 2 || r.Refused[0].Index != 1 || r.Refused[1].Index != 3 || err != nil {
+		t.Errorf("wrote %d, %v, %v, want that the two large ones are refused", r.Settled, r.Refused, err)
+	}
+	e.reopen(t)
+	if d := cmp.Diff(payloads(want[:2]), payloads(e.rest(t))); d != "" {
+		t.Errorf("beside what is refused: %s", d)
+	}
+}
+
+// TestBufferIsUsedAgain by a pipeline that is started again after its input had ended.
+func TestBufferIsUsedAgain(t *testing.T) {
+	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{})
+	for i := range 3 {
+		want := numbered(10*i+1, 10*i+10, 20)
+		e.write(t, want...)
+		if d := cmp.Diff(payloads(want), payloads(e.rest(t))); d != "" {
+			t.Errorf("time %d: %s", i, d)
+		}
+		e.reopen(t)
 	}
 }
 
@@ -96,7 +118,7 @@ func TestF12BufferFullBlocks(t *testing.T) {
 	written := make(chan error, 1)
 	go func() {
 		for _, m := range numbered(1, total, 100_000) {
-			if n, err := e.sink.Write(t.Context(), bridge.Batch{m}); err != nil || n != 1 {
+			if r, err := e.sink.Write(t.Context(), bridge.Batch{m}); err != nil || r.Settled != 1 {
 				written <- err
 				return
 			}
@@ -123,16 +145,32 @@ func TestF12BufferFullBlocks(t *testing.T) {
 
 func TestF12BufferFullRejects(t *testing.T) {
 	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20, WhenFull: bridge.OverflowReject})
-	kept := 0
-	for _, m := range numbered(1, 200, 100_000) {
-		n, err := e.sink.Write(t.Context(), bridge.Batch{m})
-		kept += n
-		if n == 0 && (!bridge.IsPermanent(err) || !strings.Contains(err.Error(), "full")) {
-			t.Fatal(err)
+	var want []string
+	all := numbered(1, 200, 100_000)
+	all[150].Payload = []byte("small enough for what is left")
+	for i, most := 0, 1; i < len(all); most = most%7 + 1 {
+		batch := all[i:min(i+most, len(all))]
+		r, err := e.sink.Write(t.Context(), batch)
+		if r.Settled != len(batch) || err != nil {
+			t.Fatalf("Write = %d of %d, %v", r.Settled, len(batch), err)
 		}
+		for _, m := range r.Refused {
+			if !strings.Contains(m.Err.Error(), "full") {
+				t.Fatal(m.Err)
+			}
+		}
+		for k, m := range batch {
+			if !slices.ContainsFunc(r.Refused, func(r bridge.Refusal) bool { return r.Index == k }) {
+				want = append(want, string(m.Payload))
+			}
+		}
+		i += len(batch)
 	}
-	if got := e.rest(t); len(got) != kept || kept < 30 {
-		t.Errorf("%d messages of %d that were confirmed", len(got), kept)
+	if len(want) < 30 || len(want) > 45 || want[len(want)-1] != string(all[150].Payload) {
+		t.Errorf("%d messages were taken", len(want))
+	}
+	if d := cmp.Diff(want, payloads(e.rest(t))); d != "" {
+		t.Error("what came is not what was taken")
 	}
 }
 
@@ -222,7 +260,8 @@ func TestWriteHeedsItsContext(t *testing.T) {
 	}
 }
 
-// F25: the times of messages jump by an hour and by ten years, and step back a second each: the buffer keeps them and their order.
+// F25: the times of messages jump by an hour and by ten years, and step back a second each: the
+// buffer keeps them and their order.
 func TestF25TimesOfMessagesJump(t *testing.T) {
 	s := open(t, t.TempDir())
 	e := openEnds(t, s, bridge.BufferSettings{})

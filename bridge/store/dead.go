@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,8 +17,8 @@ import (
 // defaultMaxDead is how many bytes of dead letters are kept, of all pipelines together.
 const defaultMaxDead = 256 << 20
 
-// DeadLetters returns a sink for the dead letters of a pipeline. When there is no room for one more, the pipeline
-// waits until some are taken out.
+// DeadLetters returns a sink for the dead letters of a pipeline. When there is no room for one
+// more, the pipeline waits until some are taken out.
 func (s *Store) DeadLetters(pipeline string) bridge.Endpoint[bridge.Sink] {
 	return bridge.Endpoint[bridge.Sink]{
 		Type: "state",
@@ -61,32 +62,109 @@ type deadSink struct {
 	subject string
 }
 
-func (d *deadSink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
-	for i := range batch {
-		limited, cancel := context.WithTimeout(ctx, answerTimeout)
-		_, err := d.session.js.PublishMsg(limited, &nats.Msg{Subject: d.subject, Data: batch[i].Payload})
-		cancel()
-		if isNoRoom(err) || answered(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum") {
-			return i, fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, and take some out with xrtcbridge dead replay or purge: %w", err)
-		}
-		if errors.Is(err, nats.ErrMaxPayload) {
-			return i, bridge.Permanent(fmt.Errorf("the dead letter has %v, and the server of the state takes %v: name another sink with on_error.dead_letter",
-				bridge.Size(len(batch[i].Payload)), bridge.Size(d.session.nc.MaxPayload())))
-		}
-		if err != nil {
-			d.session.suspect(ctx, err)
-			return i, d.session.failed("write a dead letter", err)
-		}
+var _ bridge.Sink = (*deadSink)(nil)
+
+// How many letters, and bytes of them, are on their way at once.
+const (
+	deadLetters = 256
+	deadBytes   = 8 << 20
+)
+
+// Write stores the first letter by itself: if there is no room for it, those behind it are not
+// stored again at each try.
+func (d *deadSink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, err error) {
+	for n := 1; r.Settled < len(batch) && err == nil; n = deadLetters {
+		n = min(n, len(batch)-r.Settled)
+		err = d.write(ctx, batch[r.Settled:][:n], &r)
 	}
-	return len(batch), nil
+	return r, err
+}
+
+// write stores letters from the front of the batch, and adds to the result what became of them.
+func (d *deadSink) write(ctx context.Context, batch bridge.Batch, r *bridge.Result) error {
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var sent []jetstream.PubAckFuture // nil: refused
+	var failure error
+	size := 0
+	for i := range batch {
+		if size += len(batch[i].Payload); i > 0 && size > deadBytes {
+			break
+		}
+		f, err := d.session.js.PublishMsgAsync(&nats.Msg{Subject: d.subject, Data: batch[i].Payload}, jetstream.WithRetryAttempts(0))
+		if errors.Is(err, nats.ErrMaxPayload) {
+			f = nil
+		} else if err != nil {
+			failure = err
+			break
+		}
+		sent = append(sent, f)
+	}
+	if err := cmp.Or(d.await(limited, batch, sent, r), failure); err != nil {
+		return d.failed(ctx, err)
+	}
+	return nil
+}
+
+// await waits for the answers.
+func (d *deadSink) await(ctx context.Context, batch bridge.Batch, sent []jetstream.PubAckFuture, r *bridge.Result) error {
+	for i, f := range sent {
+		if f == nil {
+			r.Refused = append(r.Refused, bridge.Refusal{Index: r.Settled, Err: fmt.Errorf("the dead letter has %v, and the server of the state takes %v: name another sink with on_error.dead_letter",
+				bridge.Size(len(batch[i].Payload)), bridge.Size(d.session.nc.MaxPayload()))})
+			r.Settled++
+			continue
+		}
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-d.session.ended:
+			return errors.New("the connection has ended")
+		}
+		r.Settled++
+	}
+	return nil
+}
+
+// failed says what an error means that is about no letter in particular.
+func (d *deadSink) failed(ctx context.Context, err error) error {
+	if isNoRoom(err) || answered(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum") {
+		return fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, and take some out with xrtcbridge dead replay or purge: %w", err)
+	}
+	d.session.suspect(ctx, err)
+	return d.session.failed("write a dead letter", err)
 }
 
 func (d *deadSink) Close() error { return nil }
 
 // Letter is a dead letter with its number.
 type Letter struct {
-	Number uint64 `json:"number"`
+	Number uint64
 	bridge.DeadLetter
+}
+
+// MarshalJSON puts the number in front of the letter's own fields.
+func (l Letter) MarshalJSON() ([]byte, error) {
+	text, err := l.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return append(fmt.Appendf(nil, `{"number":%d,`, l.Number), text[1:]...), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (l *Letter) UnmarshalJSON(data []byte) error {
+	var n struct {
+		Number uint64 `json:"number"`
+	}
+	if err := json.Unmarshal(data, &n); err != nil {
+		return err
+	}
+	l.Number = n.Number
+	return l.DeadLetter.UnmarshalJSON(data)
 }
 
 // Letters calls f for the dead letters of a pipeline, the oldest first, until f returns false.
@@ -123,7 +201,8 @@ func (s *Store) letter(ctx context.Context, n *session, pipeline string, seq uin
 	return l, nil
 }
 
-// Purge takes dead letters of a pipeline out, all of them if no number is given, and returns how many there were.
+// Purge takes dead letters of a pipeline out, all of them if no number is given, and returns how
+// many there were.
 func (s *Store) Purge(ctx context.Context, pipeline string, numbers ...uint64) (int, error) {
 	n, err := s.open(ctx)
 	if err != nil {

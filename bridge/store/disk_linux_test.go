@@ -51,8 +51,9 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// TestF13DiskFull has another program fill the disk in the middle, and free it again. Writes fail meanwhile, and say why; then they go on
-// without anybody's help, and everything that was confirmed is there.
+// TestF13DiskFull has another program fill the disk in the middle, and free it again. Writes fail
+// meanwhile, and say why; then they go on without anybody's help, and everything that was confirmed
+// is there.
 func TestF13DiskFull(t *testing.T) {
 	disk := smallDisk(t, "64m")
 	s := open(t, filepath.Join(disk, "state"))
@@ -69,8 +70,8 @@ func TestF13DiskFull(t *testing.T) {
 	leave(t, hog, disk, 12<<20)
 	written := 500
 	bridgetest.Eventually(t, "the buffer stops", func() bool {
-		n, err := e.sink.Write(t.Context(), all[written:written+10])
-		written += n
+		r, err := e.sink.Write(t.Context(), all[written:written+10])
+		written += r.Settled
 		if err != nil && !strings.Contains(err.Error(), "state.reserve") {
 			t.Fatal(err)
 		}
@@ -82,8 +83,8 @@ func TestF13DiskFull(t *testing.T) {
 
 	// Then to the last byte: nothing is confirmed that is not stored.
 	fill(t, hog+"2")
-	if n, err := e.sink.Write(t.Context(), all[written:written+10]); n != 0 || err == nil {
-		t.Errorf("wrote %d, %v on a full disk", n, err)
+	if r, err := e.sink.Write(t.Context(), all[written:written+10]); r.Settled != 0 || err == nil {
+		t.Errorf("wrote %d, %v on a full disk", r.Settled, err)
 	}
 	for range 20 {
 		if err := checkpoint.Save(t.Context(), []byte(strings.Repeat("x", 1000))); err != nil {
@@ -96,8 +97,8 @@ func TestF13DiskFull(t *testing.T) {
 	}
 	freed := time.Now()
 	for written < len(all) { // what an engine does
-		n, err := e.sink.Write(t.Context(), all[written:min(written+100, len(all))])
-		written += n
+		r, err := e.sink.Write(t.Context(), all[written:min(written+100, len(all))])
+		written += r.Settled
 		if err == nil {
 			continue
 		}

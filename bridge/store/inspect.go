@@ -77,7 +77,8 @@ func (s *Store) view(ctx context.Context, pipeline string) (*view, error) {
 	return v, nil
 }
 
-// owed returns the numbers between which messages are owed; there are none if last is less than first.
+// owed returns the numbers between which messages are owed; there are none if last is less than
+// first.
 func (v *view) owed() (first, last uint64) {
 	return max(v.saved.Settled.Number+1, v.first.Number), max(v.last.Number, v.saved.Settled.Number)
 }
@@ -110,7 +111,8 @@ func (s *Store) Status(ctx context.Context, pipeline string) (Status, error) {
 	return st, err
 }
 
-// records calls f for the records of a buffer, the oldest first, until f returns false. A damaged one is nil, with the error.
+// records calls f for the records of a buffer, the oldest first, until f returns false. A damaged
+// one is nil, with the error.
 func (s *Store) records(ctx context.Context, v *view, f func(*record, *message, error) bool) error {
 	subject := v.info.Config.Subjects[0]
 	for seq := max(1, v.info.State.FirstSeq, v.saved.Settled.Seq); ; {
@@ -121,7 +123,7 @@ func (s *Store) records(ctx context.Context, v *view, f func(*record, *message, 
 		if m == nil || m.Seq > v.info.State.LastSeq {
 			return nil
 		}
-		r, err := parseRecord(m.Data, v.info.Config.Metadata[epochKey])
+		r, err := parseRecord(m.Data)
 		if err != nil {
 			if !f(nil, m, err) {
 				return nil
@@ -140,7 +142,8 @@ type Owed struct {
 	bridge.Message
 }
 
-// Peek calls f for the messages that the buffer of a pipeline owes now, the oldest first, until f returns false. They stay where they are.
+// Peek calls f for the messages that the buffer of a pipeline owes now, the oldest first, until f
+// returns false. They stay where they are.
 func (s *Store) Peek(ctx context.Context, pipeline string, f func(Owed) bool) error {
 	v, err := s.view(ctx, pipeline)
 	if err != nil {
@@ -290,8 +293,9 @@ func (n *session) subjects(ctx context.Context, stream, filter string) ([]string
 // ErrInUse is returned where a bridge must not run.
 var ErrInUse = errors.New("a bridge is using the state")
 
-// Reset forgets the checkpoints of a pipeline, so that its sources begin anew, and, if buffer is set, what its buffer holds. No bridge may be running.
-// It returns how many checkpoints and messages are forgotten.
+// Reset forgets the checkpoints of a pipeline, so that its sources begin anew, and, if buffer is
+// set, what its buffer holds. No bridge may be running. It returns how many checkpoints and
+// messages are forgotten.
 func (s *Store) Reset(ctx context.Context, pipeline string, buffer bool) (checkpoints int, messages uint64, err error) {
 	n, err := s.open(ctx)
 	if err != nil {

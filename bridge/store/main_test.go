@@ -84,8 +84,8 @@ func (e *ends) close() {
 
 func (e *ends) write(t testing.TB, messages ...bridge.Message) {
 	t.Helper()
-	if n, err := e.sink.Write(t.Context(), messages); n != len(messages) || err != nil {
-		t.Fatalf("wrote %d of %d messages: %v", n, len(messages), err)
+	if r, err := e.sink.Write(t.Context(), messages); r.Settled != len(messages) || r.Refused != nil || err != nil {
+		t.Fatalf("wrote %d of %d messages: %v, %v", r.Settled, len(messages), err, r.Refused)
 	}
 }
 
@@ -117,7 +117,7 @@ func (e *ends) read(t testing.TB, n int, ack bool) []bridge.Message {
 // rest reads what is there, until the end of the input.
 func (e *ends) rest(t testing.TB) []bridge.Message {
 	t.Helper()
-	e.buffer.Finish()
+	e.buffer.Finish(true)
 	var all []bridge.Message
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
@@ -143,7 +143,7 @@ func numbered(first, last int, size int) []bridge.Message {
 	var all []bridge.Message
 	for i := first; i <= last; i++ {
 		all = append(all, bridge.Message{
-			Topic: "t/" + fmt.Sprint(i%7), Payload: fmt.Appendf(nil, "%0*d", size, i), Time: time.Unix(1000, int64(i)),
+			ID: fmt.Sprint("id-", i), Topic: "t/" + fmt.Sprint(i%7), Payload: fmt.Appendf(nil, "%0*d", size, i), Time: time.Unix(1000, int64(i)),
 			Header: map[string]string{"n": fmt.Sprint(i)},
 		})
 	}

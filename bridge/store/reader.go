@@ -30,7 +30,6 @@ type reader struct {
 	*buffer
 	session *session
 	stream  jetstream.Stream
-	epoch   string
 	env     bridge.Env
 	replies *nats.Subscription
 	once    sync.Once
@@ -173,7 +172,8 @@ func (r *reader) over(ctx context.Context, status string, m *nats.Msg, n int, la
 		r.lag = time.Time{}
 		return nil
 	}
-	// There is nothing where there should be. It may come late to the replica that was asked; else it is gone.
+	// There is nothing where there should be. It may come late to the replica that was asked; else
+	// it is gone.
 	info, err := r.stream.Info(ctx)
 	if err != nil {
 		r.session.suspect(ctx, err)
@@ -196,7 +196,7 @@ func (r *reader) over(ctx context.Context, status string, m *nats.Msg, n int, la
 
 // take queues a record.
 func (r *reader) take(seq uint64, data []byte) error {
-	rec, err := parseRecord(data, r.epoch)
+	rec, err := parseRecord(data)
 	if err != nil {
 		r.log.Error("a record in the buffer is damaged, its messages are lost", "seq", seq, "err", err)
 		return nil // the next one tells how many

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// A record is what the stream of a buffer has as one message: a run of messages, numbered without a gap. Many in one, since what
-// a durable write costs is the sync to disk, and since a record is stored whole or not at all.
+// A record is what the stream of a buffer has as one message: a run of messages, numbered without a
+// gap. Many in one, since what a durable write costs is the sync to disk, and since a record is
+// stored whole or not at all.
 //
 //	"XBR1"  4 bytes
 //	crc     4 bytes, CRC-32C of all that follows
@@ -24,7 +23,8 @@ import (
 //	meta    for each message: id, topic, time (ns since 1970, 0: none), number of headers, key and value of each, size of the payload
 //	payloads, one after the other
 //
-// Fixed numbers are little-endian, those in meta are varints, and texts there have their size in front.
+// Fixed numbers are little-endian, those in meta are varints, and texts there have their size in
+// front.
 type record struct {
 	first uint64
 	batch bridge.Batch
@@ -69,7 +69,8 @@ func appendRecord(to []byte, first uint64, b bridge.Batch) []byte {
 	return to
 }
 
-// appendHeader appends a header the same way each time, so that a record that is written once more has the same checksum.
+// appendHeader appends a header the same way each time, so that a record that is written once more
+// has the same checksum.
 func appendHeader(to []byte, header map[string]string) []byte {
 	var few [8]string
 	keys := few[:0]
@@ -96,8 +97,8 @@ func recordSize(m *bridge.Message) int {
 	return n
 }
 
-// parseRecord undoes appendRecord. Payloads alias data. What has no id gets one of epoch and number, the same each time.
-func parseRecord(data []byte, epoch string) (record, error) {
+// parseRecord undoes appendRecord. Payloads alias data.
+func parseRecord(data []byte) (record, error) {
 	first, count, err := recordNumbers(data)
 	if err != nil {
 		return record{}, err
@@ -109,13 +110,9 @@ func parseRecord(data []byte, epoch string) (record, error) {
 	}
 	r := record{first: first, batch: make(bridge.Batch, count)}
 	meta, payloads := metaReader{text: string(rest[:size])}, rest[size:]
-	nameless := 0
 	for i := range r.batch {
 		m := &r.batch[i]
 		m.ID, m.Topic = meta.string(), meta.string()
-		if m.ID == "" {
-			nameless++
-		}
 		if at := meta.varint(); at != 0 {
 			m.Time = time.Unix(0, at)
 		}
@@ -132,9 +129,6 @@ func parseRecord(data []byte, epoch string) (record, error) {
 			return record{}, errDamaged
 		}
 		m.Payload, payloads = payloads[:n:n], payloads[n:]
-	}
-	if nameless > 0 {
-		r.name(epoch, nameless)
 	}
 	return r, nil
 }
@@ -156,26 +150,6 @@ func recordNumbers(data []byte) (first uint64, count int, err error) {
 
 // recordSum returns the checksum of a record.
 func recordSum(data []byte) uint32 { return binary.LittleEndian.Uint32(data[4:]) }
-
-// name gives ids to the messages without one. They share their memory.
-func (r *record) name(epoch string, nameless int) {
-	const widest = 13 // digits of a uint64 in base 36
-	var (
-		text   strings.Builder
-		digits [widest]byte
-	)
-	text.Grow(nameless * (len(epoch) + 1 + widest))
-	for i := range r.batch {
-		if r.batch[i].ID != "" {
-			continue
-		}
-		start := text.Len()
-		text.WriteString(epoch)
-		text.WriteByte('-')
-		text.Write(strconv.AppendUint(digits[:0], r.first+uint64(i), 36))
-		r.batch[i].ID = text.String()[start:] // stays put: the builder never grows again
-	}
-}
 
 // metaReader reads what stands in front of the payloads.
 type metaReader struct {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,25 +19,28 @@ import (
 // Replay says which dead letters of a pipeline are to be delivered again.
 type Replay struct {
 	Pipeline string
-	Instance string            // of the sink that did not take them
-	Numbers  []uint64          // only these; none: all
-	As       map[string]string // Env.Instance of a sink that they go to, to that which a letter is to name if it fails again
+	Instance string   // that refused them
+	Numbers  []uint64 // only these; none: all
+	Last     uint64   // up to that number; 0: all that there are now
 }
 
 // replayBytes is how much one batch of a replay may have.
 const replayBytes = 8 << 20
 
-// Replay returns a source of the messages that became dead letters until now, as they were, and a sink for those that fail again. A letter whose message was
-// delivered is gone; one that failed again is replaced by a new one, with the time of its first failure and all attempts.
-func (s *Store) Replay(r Replay) (letters bridge.Endpoint[bridge.Source], failed bridge.Endpoint[bridge.Sink]) {
+// Replay returns a source of the messages that became dead letters until now, as they were, and a
+// function that returns a sink for those that fail again, at an instance of the pipeline. A letter
+// whose message was delivered is gone; one that failed again at the same instance is replaced by a
+// new one, with the time of its first failure and all attempts.
+func (s *Store) Replay(r Replay) (letters bridge.Endpoint[bridge.Source], failed func(instance string) bridge.Endpoint[bridge.Sink]) {
 	p := &replaying{Replay: r, store: s}
-	letters = bridge.Endpoint[bridge.Source]{Type: "dead letters", Open: p.openSource}
+	letters = bridge.Endpoint[bridge.Source]{Type: "dead letters", Open: p.openSource, KeepIDs: true}
 	dead := s.DeadLetters(r.Pipeline)
-	failed = bridge.Endpoint[bridge.Sink]{Type: dead.Type, Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-		sink, err := dead.Open(ctx, env)
-		return again{p, sink}, err
-	}}
-	return letters, failed
+	return letters, func(instance string) bridge.Endpoint[bridge.Sink] {
+		return bridge.Endpoint[bridge.Sink]{Type: dead.Type, Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+			sink, err := dead.Open(ctx, env)
+			return again{p, sink, instance}, err
+		}}
+	}
 }
 
 // replaying is what the two ends of a replay share.
@@ -64,7 +68,7 @@ func (p *replaying) openSource(ctx context.Context, env bridge.Env) (bridge.Sour
 	if err != nil {
 		return nil, n.failed("read the dead letters", err)
 	}
-	return &replay{replaying: p, session: n, stream: stream, next: 1, last: info.State.LastSeq, most: env.MaxBatch}, nil
+	return &replay{replaying: p, session: n, stream: stream, next: 1, last: cmp.Or(p.Last, info.State.LastSeq), most: env.MaxBatch}, nil
 }
 
 // replay is the source.
@@ -94,7 +98,7 @@ func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			continue
 		}
 		batch, letters = append(batch, l.Message()), append(letters, l)
-		size += len(l.Payload) + len(l.Base64)
+		size += len(l.Payload)
 	}
 	if len(batch) == 0 {
 		return nil, nil, io.EOF
@@ -123,26 +127,24 @@ func (r *replay) Close() error { return nil }
 // again is the sink. It gives letters their history back.
 type again struct {
 	*replaying
-	sink bridge.Sink
+	sink     bridge.Sink
+	instance string // that refused them
 }
 
-func (a again) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (a again) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	told := slices.Clone(batch)
 	for i := range told {
 		var d bridge.DeadLetter
 		if err := json.Unmarshal(told[i].Payload, &d); err != nil {
-			return 0, bridge.Permanent(fmt.Errorf("read a dead letter: %w", err))
+			return bridge.Result{}, bridge.Permanent(fmt.Errorf("read a dead letter: %w", err))
 		}
-		d.Pipeline = a.Pipeline
-		if instance, ok := a.As[d.Instance]; ok {
-			d.Instance = instance
-		}
+		d.Pipeline, d.Instance = a.Pipeline, a.instance
 		if before := a.find(&d); before != nil {
 			d.First, d.Attempts = before.First, before.Attempts+d.Attempts
 		}
 		text, err := d.Encode()
 		if err != nil {
-			return 0, bridge.Permanent(err)
+			return bridge.Result{}, bridge.Permanent(err)
 		}
 		told[i].Payload = text
 	}
@@ -154,7 +156,7 @@ func (a again) find(d *bridge.DeadLetter) *Letter {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := slices.IndexFunc(a.out, func(l *Letter) bool {
-		return l.Instance == d.Instance && l.ID == d.ID && l.Topic == d.Topic && l.Payload == d.Payload && bytes.Equal(l.Base64, d.Base64)
+		return l.Instance == d.Instance && (l.ID == "" || l.ID == d.ID) && l.Topic == d.Topic && bytes.Equal(l.Payload, d.Payload)
 	})
 	if at < 0 {
 		return nil

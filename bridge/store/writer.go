@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,6 @@ import (
 type writer struct {
 	*buffer
 	session *session
-	env     bridge.Env
 	limits  limits
 	guard   guard
 	text    []byte // of a record, used again
@@ -30,34 +30,51 @@ type writer struct {
 
 var _ bridge.Sink = (*writer)(nil)
 
+// errFull says that a record has no room, where it is not to wait for it.
+var errFull = errors.New("no room")
+
 // Write returns when the messages are stored, as durable as configured.
-func (w *writer) Write(ctx context.Context, batch bridge.Batch) (int, error) {
-	done := 0
-	for done < len(batch) {
+func (w *writer) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, err error) {
+	refuse := func(format string, args ...any) {
+		r.Refused = append(r.Refused, bridge.Refusal{Index: r.Settled, Err: fmt.Errorf(format, args...)})
+		r.Settled++
+	}
+	most := len(batch) // messages in a record
+	for r.Settled < len(batch) {
 		if w.session.hasEnded() {
-			return done, fmt.Errorf("write to the buffer: %s: the connection has ended", w.session.where)
+			return r, fmt.Errorf("write to the buffer: %s: the connection has ended", w.session.where)
 		}
-		if n := w.known(&batch[done]); n > 0 {
-			done += n
+		rest := batch[r.Settled:]
+		if n := w.known(rest); n > 0 {
+			r.Settled += n
 			continue
 		}
 		if err := w.guard.check(w.store); err != nil {
-			return done, err
+			return r, err
 		}
-		n, err := w.fit(batch[done:])
-		if err == nil {
-			err = w.put(ctx, batch[done:done+n])
+		n := w.fit(rest[:min(most, len(rest))])
+		if n == 0 {
+			refuse("the message has %v, and the buffer takes %v at most", bridge.Size(len(rest[0].Payload)), bridge.Size(w.limits.most))
+			continue
 		}
-		if err != nil {
-			return done, err
+		switch err := w.put(ctx, rest[:n]); {
+		case err == nil:
+			r.Settled += n
+			most = min(2*most, len(batch))
+		case err == errFull && n > 1: //nolint:errorlint // it is never wrapped
+			most = n / 2
+		case err == errFull: //nolint:errorlint // likewise
+			refuse("the buffer is full: it holds %v, which is its max_bytes", bridge.Size(w.limits.bytes))
+		default:
+			w.remember(rest[:n])
+			return r, err
 		}
-		done += n
 	}
-	return done, nil
+	return r, nil
 }
 
-// known returns how many messages an earlier try has stored after all, beginning with this one.
-func (w *writer) known(m *bridge.Message) int {
+// known returns how many messages at the front of the batch an earlier try has stored after all.
+func (w *writer) known(batch bridge.Batch) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.pending
@@ -65,27 +82,40 @@ func (w *writer) known(m *bridge.Message) int {
 	if p == nil || !p.stored {
 		return 0
 	}
-	for i := range p.batch {
-		if &p.batch[i] == m {
-			return len(p.batch) - i
-		}
+	at := slices.Index(p.ids, batch[0].ID)
+	if at < 0 {
+		return 0
 	}
-	return 0
+	for n < len(batch) && at+n < len(p.ids) && batch[n].ID == p.ids[at+n] {
+		n++
+	}
+	return n
 }
 
-// fit returns how many messages go into one record.
-func (w *writer) fit(batch bridge.Batch) (int, error) {
+// remember notes the messages of a record that may be stored or not. The batch may change before
+// they come again.
+func (w *writer) remember(batch bridge.Batch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pending == nil {
+		return
+	}
+	w.pending.ids = make([]string, len(batch))
+	for i := range batch {
+		w.pending.ids[i] = batch[i].ID
+	}
+}
+
+// fit returns how many messages go into one record; the first may be too large for any.
+func (w *writer) fit(batch bridge.Batch) int {
 	size := recordFixed
 	for i := range batch {
 		size += recordSize(&batch[i])
-		switch {
-		case i == 0 && size > w.limits.most:
-			return 0, bridge.Permanent(fmt.Errorf("the message has %v, and the buffer takes %v at most", bridge.Size(len(batch[0].Payload)), bridge.Size(w.limits.most)))
-		case i > 0 && size > w.limits.record:
-			return i, nil
+		if size > w.limits.most || i > 0 && size > w.limits.record {
+			return i
 		}
 	}
-	return len(batch), nil
+	return len(batch)
 }
 
 // put stores a record.
@@ -94,11 +124,11 @@ func (w *writer) put(ctx context.Context, batch bridge.Batch) error {
 	last := w.last
 	w.mu.Unlock()
 	w.text = appendRecord(w.text[:0], last.Number+1, batch)
-	p := &pending{first: last.Number + 1, batch: batch, sum: recordSum(w.text)}
-	w.mu.Lock()
-	w.pending = p
-	w.mu.Unlock()
+	p := &pending{last: last.Number + uint64(len(batch)), sum: recordSum(w.text)}
 	for {
+		w.mu.Lock()
+		w.pending = p
+		w.mu.Unlock()
 		crashpoint.Reach(crashpoint.BufferStoring)
 		seq, err := w.publish(ctx, last.Seq)
 		if err == nil {
@@ -112,21 +142,26 @@ func (w *writer) put(ctx context.Context, batch bridge.Batch) error {
 		}
 		w.forget()
 		if w.settings.WhenFull == bridge.OverflowReject {
-			return bridge.Permanent(fmt.Errorf("the buffer is full: it holds %v, which is its max_bytes", bridge.Size(w.limits.bytes)))
+			return errFull
 		}
 		if err := w.awaitRoom(ctx); err != nil {
 			return err
 		}
-		w.mu.Lock()
-		w.pending = p
-		w.mu.Unlock()
 	}
 }
 
+// lastAnswer is how much longer than its context a write waits for the answer: without it nobody
+// could say whether the record is stored.
+const lastAnswer = time.Second
+
 // publish stores w.text behind that sequence number, and nowhere else.
 func (w *writer) publish(ctx context.Context, last uint64) (uint64, error) {
-	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
 	answer, err := w.session.js.PublishMsg(limited, &nats.Msg{Subject: w.store.names.bufferSubject(w.pipeline), Data: w.text},
 		jetstream.WithExpectLastSequence(last), jetstream.WithExpectStream(w.store.names.buffer(w.pipeline)))
 	switch {
@@ -171,7 +206,7 @@ func (w *writer) stored(p *pending, seq uint64) error {
 	}
 	w.pending = nil
 	w.full = false
-	w.last = mark{Number: p.last(), Seq: seq}
+	w.last = mark{Number: p.last, Seq: seq}
 	w.broadcast()
 	w.keeper.wake()
 	return nil
