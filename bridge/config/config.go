@@ -39,9 +39,8 @@
 // by string of one of them. A lone value stands for a slice of one.
 //
 // A struct with a method Validate() error is asked when its keys are set; the
-// error is one [bridge.KeyError] or several joined. Settings with a method
-// Exclusive() string name what no other instance may use at the same time;
-// the empty string names nothing.
+// error is one [bridge.KeyError] or several joined. Settings that are [bridge.Described]
+// say what they guarantee, and what no other instance may use at the same time.
 package config
 
 import (
@@ -58,18 +57,21 @@ type Loader struct {
 	// A struct whose key is absent is left as it is.
 	Sections map[string]any
 
-	// ServersKey is the key of the section that makes a file worth running without a pipeline; empty if there is none.
+	// ServersKey is the key of the section that makes a file worth running without a pipeline;
+	// empty if there is none.
 	ServersKey string
 
 	// PluginsKey is the key of the section that Prepare and Find are about.
 	PluginsKey string
 
-	// Prepare, if not nil, is called when that section is filled in without a mistake and before pipelines are read, and
-	// may add to Registry. Its error is one [bridge.KeyError] or several joined, with keys like "plugins.NAME.path".
+	// Prepare, if not nil, is called when that section is filled in without a mistake and before
+	// pipelines are read, and may add to Registry. Its error is one [bridge.KeyError] or several
+	// joined, with keys like "plugins.NAME.path".
 	Prepare func() error
 
-	// Find, if not nil, is called for a connector that Registry does not have, once for each name, and may
-	// add it there. Its error says why it cannot be used; nil and nothing added means that there is none.
+	// Find, if not nil, is called for a connector that Registry does not have, once for each name,
+	// and may add it there. Its error says why it cannot be used; nil and nothing added means that
+	// there is none.
 	Find func(connector string) error
 
 	// Getenv returns environment variables; nil means [os.LookupEnv].

@@ -7,22 +7,22 @@ import (
 func TestConnections(t *testing.T) {
 	got := open(t, `
 connections:
-  broker: {mq: {url: "tcp://u:p@h:1", client_id: br, keepalive: 5s, tls: {ca: x, insecure: true}}}
+  broker: {mq: {url: "tcp://u:p@h:1", client_id: br, keepalive: 5s, tls: {name: x, insecure: true}}}
   unused: {mq: {url: "tcp://h:1"}}
 pipelines:
   a:
-    from: [{mq: {connection: broker, topics: t}}, {mq: {connection: broker, topics: t, client_id: mine, tls: {ca: y}}}]
+    from: [{mq: {connection: broker, topics: t}}, {mq: {connection: broker, topics: t, client_id: mine, tls: {name: y}}}]
     to: {mq: {connection: broker, topic: t, url: "tcp://other:1"}}
 `)
 	first, second, third := got[0].(*mqSource), got[1].(*mqSource), got[2].(*mqSink)
 	for _, c := range []struct{ what, got, want string }{
-		{"suffixed", first.ClientID, "br-a.from.0"},
+		{"suffixed", first.ClientID, "br-a-from-1"},
 		{"its own", second.ClientID, "mine"},
-		{"of the sink", third.ClientID, "br-a.to.0"},
+		{"of the sink", third.ClientID, "br-a-to"},
 		{"url", first.URL.Host, "h:1"},
 		{"overridden url", third.URL.Host, "other:1"},
-		{"ca", first.TLS.CA, "x"},
-		{"overridden ca", second.TLS.CA, "y"},
+		{"server name", first.TLS.Name, "x"},
+		{"overridden server name", second.TLS.Name, "y"},
 		{"keepalive", third.Keepalive.String(), "5s"},
 	} {
 		if c.got != c.want {
@@ -44,7 +44,7 @@ func TestOpenGetsACopy(t *testing.T) {
 	openAll(t, c)
 	o.settings[0].(*mqSource).Topics = nil
 	openAll(t, c)
-	if s := o.settings[2].(*mqSource); s.ClientID != "x-a.from.0" || len(s.Topics) != 1 {
+	if s := o.settings[2].(*mqSource); s.ClientID != "x-a-from-1" || len(s.Topics) != 1 {
 		t.Errorf("got %+v", s)
 	}
 }

@@ -1,67 +1,85 @@
 package config
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
+// words are the keys that an entry may have apart from its connector.
+type words struct {
+	beside []string // the connector
+	modes  []string // in place of it
+}
+
 // role is one of what a connector may be in a pipeline.
 type role[T any] struct {
 	name   string
 	shared bool // its settings may name a connection
 	opener func(bridge.Connector) bridge.Opener[T]
+	words
 }
 
+func sourceOf(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source }
+
+func stepOf(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step }
+
+func sinkOf(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink }
+
 var (
-	source = role[bridge.Source]{"source", true, func(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source }}
-	step   = role[bridge.Step]{"step", false, func(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step }}
-	sink   = role[bridge.Sink]{"sink", true, func(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink }}
+	source = role[bridge.Source]{"source", true, sourceOf, words{beside: []string{"on_error"}}}
+	step   = role[bridge.Step]{"step", false, stepOf, words{beside: []string{"on_error"}}}
+	sink   = role[bridge.Sink]{"sink", true, sinkOf, words{
+		beside: []string{"when", "steps", "on_error", "max_in_flight", "by"},
+		modes:  []string{"all", "route", "any", "share"},
+	}}
+	loneSource = role[bridge.Source]{"source", true, sourceOf, words{}}
+	loneSink   = role[bridge.Sink]{"sink", true, sinkOf, words{}}
 )
 
-// build makes an endpoint of an entry {CONNECTOR: settings}.
-func build[T any](d *document, n *yaml.Node, r role[T], instance string) (bridge.Endpoint[T], bool) {
+// build makes an endpoint of an entry.
+func build[T any](d *document, e entry, r role[T], instance string) (bridge.Endpoint[T], bool) {
 	var none bridge.Endpoint[T]
-	typ, value, ok := d.entry(n)
-	if !ok {
-		return none, false
-	}
-	c, ok := d.connector(typ)
+	c, ok := connectorFor(d, e.typ, r)
 	if !ok {
 		return none, false
 	}
 	o := r.opener(c)
-	if o == nil {
-		d.fail(typ, "connector "+quote(c.Name)+" cannot be a "+r.name, r.name+"s: "+names(having(d.Registry, r)))
-		return none, false
-	}
-	b, ok := d.settings(typ, value, o.Settings(), r.shared, checker(o))
+	check := func(settings any) error { return o.Check(context.Background(), settings) }
+	b, ok := d.settings(e.typ, e.value, o.Settings(), r.shared, check)
 	if !ok {
 		return none, false
 	}
-	described := b.instance(instance)
-	d.claim(typ, described)
-	e := endpoint(c.Name, o, b)
-	if g, ok := described.(bridge.Guaranteed); ok {
-		e.Guarantee = g.Guarantee()
-	} else {
-		e.Guarantee.Why = c.Delivery
+	made := endpoint(c.Name, o, b)
+	described, ok := b.instance(instance).(bridge.Described)
+	if !ok { // settings of plugins have no methods
+		described, ok = o.(bridge.Described)
 	}
-	if l, ok := described.(bridge.Located); ok {
-		e.Traffic = l.Traffic()
+	if ok {
+		made.Description = described.Describe()
 	}
-	return e, true
+	made.Guarantee.Why = cmp.Or(made.Guarantee.Why, c.Delivery)
+	d.claim(e.typ, made.Exclusive)
+	return made, true
 }
 
-// checker returns the method Check of an opener, nil if it has none.
-func checker(opener any) func(settings any) error {
-	c, ok := opener.(bridge.Checker)
-	if !ok {
-		return nil
+// connectorFor looks up the connector that typ names, for a role.
+func connectorFor[T any](d *document, typ *yaml.Node, r role[T]) (bridge.Connector, bool) {
+	what := "connector"
+	if r.name == step.name {
+		what = r.name
 	}
-	return func(settings any) error { return c.Check(context.Background(), settings) }
+	able := having(d.Registry, r)
+	c, ok := d.connector(typ, "unknown "+what+" "+quoteName(typ.Value), hintWith(typ.Value, r.name+"s", able, r.modes))
+	if ok && r.opener(c) == nil {
+		d.fail(typ, "connector "+quote(c.Name)+" cannot be a "+r.name, r.name+"s: "+names(able))
+		return c, false
+	}
+	return c, ok
 }
 
 // having lists the connectors that can play the role.
@@ -75,31 +93,88 @@ func having[T any](reg *bridge.Registry, r role[T]) []string {
 	return all
 }
 
-// entry takes {CONNECTOR: settings}, or CONNECTOR alone, apart.
-func (d *document) entry(n *yaml.Node) (typ, value *yaml.Node, ok bool) {
-	const shape = "write {CONNECTOR: {…}}"
-	switch {
-	case d.bad[n]:
-		return nil, nil, false
-	case isNull(n):
-		d.fail(n, "there is no connector here", shape)
-	case n.Kind == yaml.ScalarNode:
-		return n, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}, true
-	case n.Kind != yaml.MappingNode:
-		d.fail(n, "one entry is wanted here, not "+kind(n), shape)
-	case len(n.Content) == 0:
-		d.fail(n, "there is no connector here", shape)
-	case len(n.Content) > 2:
-		d.fail(n.Content[2], "an entry has one connector, and here is a second key "+quoteName(n.Content[2].Value),
-			"indent the settings under the connector, or write a list")
-	default:
-		return n.Content[0], n.Content[1], !d.bad[n.Content[0]] && !d.bad[n.Content[1]]
-	}
-	return nil, nil, false
+// entry is {CONNECTOR: settings} taken apart. Each of the keys beside the connector is there with
+// its value.
+type entry struct {
+	typ, value *yaml.Node
+	beside     map[string]pair
 }
 
-// connector looks up the connector that typ names.
-func (d *document) connector(typ *yaml.Node) (bridge.Connector, bool) {
+type pair struct{ key, value *yaml.Node }
+
+const entryShape = "write {CONNECTOR: {…}}"
+
+// entry takes apart {CONNECTOR: settings}, with keys beside that, or CONNECTOR alone.
+func (d *document) entry(n *yaml.Node, w words) (e entry, ok bool) {
+	switch {
+	case d.bad[n]:
+		return e, false
+	case isNull(n):
+		d.fail(n, "there is no connector here", entryShape)
+		return e, false
+	case n.Kind == yaml.ScalarNode:
+		return entry{typ: n, value: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}}, true
+	case n.Kind != yaml.MappingNode:
+		d.fail(n, "one entry is wanted here, not "+kind(n), entryShape)
+		return e, false
+	}
+	ok = true
+	var rest []pair
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		p := pair{n.Content[i], n.Content[i+1]}
+		switch {
+		case d.bad[p.key] || d.bad[p.value]:
+			ok = false
+		case slices.Contains(w.beside, p.key.Value):
+			if e.beside == nil {
+				e.beside = make(map[string]pair)
+			}
+			e.beside[p.key.Value] = p
+		default:
+			rest = append(rest, p)
+		}
+	}
+	if len(rest) == 0 {
+		if ok {
+			d.fail(n, "there is no connector here", entryShape)
+		}
+		return e, false
+	}
+	at := d.subject(rest, w)
+	e.typ, e.value = rest[at].key, rest[at].value
+	for i, p := range rest {
+		if i != at {
+			d.second(p.key, w)
+			ok = false
+		}
+	}
+	return e, ok
+}
+
+// subject returns which of several keys is the connector, or the mode, most likely.
+func (d *document) subject(keys []pair, w words) int {
+	known := func(p pair) bool {
+		_, ok := d.Registry.Lookup(p.key.Value)
+		return ok || slices.Contains(w.modes, p.key.Value)
+	}
+	if i := slices.IndexFunc(keys, known); i >= 0 {
+		return i
+	}
+	return max(0, slices.IndexFunc(keys, func(p pair) bool { return nearest(p.key.Value, w.beside) == "" }))
+}
+
+// second reports a key that an entry cannot have beside its connector.
+func (d *document) second(key *yaml.Node, w words) {
+	switch {
+	case slices.Contains(sink.beside, key.Value) || nearest(key.Value, w.beside) != "":
+		d.fail(key, quoteName(key.Value)+" cannot stand beside the connector here", hint(key.Value, "keys that can", w.beside))
+	default:
+		d.fail(key, "an entry has one connector, and here is a second key "+quoteName(key.Value), "indent the settings under the connector, or write a list")
+	}
+}
+
+// connector looks up the connector that typ names. What to say if there is none is given.
+func (d *document) connector(typ *yaml.Node, unknown, hint string) (bridge.Connector, bool) {
 	c, ok := d.Registry.Lookup(typ.Value)
 	if ok {
 		return c, true
@@ -121,17 +196,12 @@ func (d *document) connector(typ *yaml.Node) (bridge.Connector, bool) {
 	if d.unprepared {
 		return c, false // reported before
 	}
-	d.fail(typ, "unknown connector "+quoteName(typ.Value), hint(typ.Value, "connectors", d.Registry.Names()))
+	d.fail(typ, unknown, hint)
 	return c, false
 }
 
-// claim reports settings whose resource another instance uses.
-func (d *document) claim(typ *yaml.Node, settings any) {
-	e, ok := settings.(interface{ Exclusive() string })
-	if !ok {
-		return
-	}
-	resource := e.Exclusive()
+// claim reports what another instance uses that no two may use.
+func (d *document) claim(typ *yaml.Node, resource string) {
 	if resource == "" {
 		return
 	}

@@ -108,8 +108,8 @@ func TestShapeErrors(t *testing.T) {
 		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n", `f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
 		{"pipeline null", "pipelines:\n  a:\n", `f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
 		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
-		{"from misspelt", "pipelines:\n  a: {form: stdio, to: stdio}\n", `f:2:7: unknown key "form"; did you mean from? keys here: buffer, from, max_batch, max_in_flight, on_error, steps, to`},
-		{"later key", "pipelines:\n  a: {from: stdio, to: stdio, order_by: topic}\n", `f:2:31: unknown key "order_by"; keys here: buffer, from, max_batch, max_in_flight, on_error, steps, to`},
+		{"from misspelt", "pipelines:\n  a: {form: stdio, to: stdio}\n", `f:2:7: unknown key "form"; did you mean from? keys here: buffer, from, max_batch, max_in_flight, on_error, order_by, restart, steps, to`},
+		{"later key", "pipelines:\n  a: {from: stdio, to: stdio, schedule: daily}\n", `f:2:31: unknown key "schedule"; keys here: buffer, from, max_batch, max_in_flight, on_error, order_by, restart, steps, to`},
 		{"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n", `f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`},
 		{"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n", `f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`},
 		{"buffer settings", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disk: {max_bytes: lots, when_full: panic}}}\n", "f:2:58: max_bytes must be a size like 100MB, not \"lots\"; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB\nf:2:75: when_full cannot be \"panic\"; allowed: block, drop_oldest, reject"},
@@ -125,9 +125,10 @@ func TestShapeErrors(t *testing.T) {
 		{"all empty", "pipelines:\n  a: {from: stdio, to: {all: []}}\n", "f:2:30: all is an empty list; " + entry},
 		{"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n", "f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]"},
 		{
-			"unknown connector", "pipelines:\n  a: {from: sdtio, to: {any: []}}\n",
-			"f:2:13: unknown connector \"sdtio\"; did you mean stdio? connectors: every, mq, pass, stdio\n" +
-				"f:2:25: unknown connector \"any\"; connectors: every, mq, pass, stdio",
+			"unknown connector", "pipelines:\n  a: {from: sdtio, steps: [pas], to: {some: []}}\n",
+			"f:2:13: unknown connector \"sdtio\"; did you mean stdio? sources: every, mq, stdio\n" +
+				"f:2:28: unknown step \"pas\"; did you mean pass? steps: pass\n" +
+				"f:2:39: unknown connector \"some\"; sinks: mq, stdio; for several: all, route, any, share",
 		},
 		{
 			"wrong role", "pipelines:\n  a: {from: pass, steps: [mq], to: {every: {}}}\n",
@@ -136,8 +137,8 @@ func TestShapeErrors(t *testing.T) {
 				"f:2:37: connector \"every\" cannot be a sink; sinks: mq, stdio",
 		},
 		{
-			"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: -1}\n",
-			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at least 1",
+			"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: 2000000}\n",
+			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at most 1000000",
 		},
 		{"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n", "f:2:18: mq must be a mapping, not a text"},
 		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n", `f:2:22: unknown key "x"; keys here: none`},

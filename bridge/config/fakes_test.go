@@ -38,11 +38,11 @@ func (s *mqSource) Validate() error {
 	return nil
 }
 
-func (s *mqSource) Exclusive() string {
+func (s *mqSource) Describe() bridge.Description {
 	if s.ClientID == "" {
-		return ""
+		return bridge.Description{}
 	}
-	return fmt.Sprintf("client_id %s at %s", s.ClientID, s.URL)
+	return bridge.Description{Exclusive: fmt.Sprintf("client_id %s at %s", s.ClientID, s.URL)}
 }
 
 type mqSink struct {
@@ -168,7 +168,7 @@ func openAll(t *testing.T, c *config.Config) {
 	t.Helper()
 	for _, p := range c.Pipelines {
 		for i, e := range p.From {
-			if _, err := e.Open(t.Context(), bridge.Env{Instance: fmt.Sprintf("%s.from.%d", p.Name, i)}); err != nil {
+			if _, err := e.Open(t.Context(), bridge.Env{Instance: fmt.Sprintf("%s-from-%d", p.Name, i+1)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -177,8 +177,8 @@ func openAll(t *testing.T, c *config.Config) {
 				t.Fatal(err)
 			}
 		}
-		for i, e := range p.To {
-			if _, err := e.Open(t.Context(), bridge.Env{Instance: fmt.Sprintf("%s.to.%d", p.Name, i)}); err != nil {
+		for name, b := range p.Sinks() {
+			if _, err := b.Sink.Open(t.Context(), bridge.Env{Instance: name}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -23,7 +23,7 @@ func valid(t testing.TB) [][]byte {
 	return [][]byte{ten, []byte("pipelines: {a: {from: stdio, to: stdio}}\n"), []byte(`
 fail_fast: true
 connections:
-  b: {mq: {url: "tcp://u:p@h:1", client_id: br, tls: {ca: x, insecure: true}}}
+  b: {mq: {url: "tcp://u:p@h:1", client_id: br, tls: {name: x, insecure: true}}}
 pipelines:
   a:
     from: [{mq: {connection: b, topics: [t, u]}}, {every: {header: {a: b}, streams: {s: x}, rotate: 1MB, duration: 1d}}]

@@ -9,19 +9,23 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// Inline returns a configuration of one pipeline, named inline, from the values
-// of the flags --from and --to, which are CONNECTOR[,key=value…]. A key with
-// dots is one in a nested mapping, a key that is repeated makes a list, and a
-// comma within a value is written \, . Values are read like those in a file;
-// a path in ${file:path} is relative to the working directory. An error is [Errors].
+// Inline returns a configuration of one pipeline, named inline, which is not started again when it
+// has failed, from the values of the flags --from and --to, which are CONNECTOR[,key=value…]. A key
+// with dots is one in a nested mapping, a key that is repeated makes a list, and a comma within a
+// value is written \, . Values are read like those in a file; a path in ${file:path} is relative to
+// the working directory. An error is [Errors].
 func (l Loader) Inline(from, to string) (*Config, error) {
 	r := l.start()
-	p := &bridge.Pipeline{Name: "inline"}
+	p := &bridge.Pipeline{Name: "inline", Restart: bridge.Restart{Off: true}}
 	if d, n := r.flag("--from", from); n != nil {
-		d.source(p, 0, n)
+		if e, ok := placed(&builder{document: d}, n, loneSource, "inline.from", policy{}); ok {
+			p.From = append(p.From, e)
+		}
 	}
 	if d, n := r.flag("--to", to); n != nil {
-		d.sink(p, 0, n)
+		if e, ok := placed(&builder{document: d}, n, loneSink, "inline.to", policy{}); ok {
+			p.To = bridge.To(e)
+		}
 	}
 	if len(r.errs) > 0 {
 		return nil, r.errs.tidy()

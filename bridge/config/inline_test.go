@@ -36,7 +36,7 @@ func TestInline(t *testing.T) {
 func TestInlineErrors(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
 		{"stdio", "", "--to: there is no connector; write CONNECTOR,key=value,…"},
-		{"sdtio", "every", "--from: unknown connector \"sdtio\"; did you mean stdio? connectors: every, mq, pass, stdio\n" +
+		{"sdtio", "every", "--from: unknown connector \"sdtio\"; did you mean stdio? sources: every, mq, stdio\n" +
 			`--to: connector "every" cannot be a sink; sinks: mq, stdio`},
 		{"mq,topics=a", "stdio", "--from: the key url is missing; it must be a URL"},
 		{"mq,topics", "stdio", `--from: there is no = after comma 1; write key=value, and \, for a comma within a value`},

@@ -83,6 +83,8 @@ type faulty struct{ settings any }
 
 func (f faulty) Settings() any { return f.settings }
 
+func (f faulty) Check(context.Context, any) error { return nil }
+
 func (f faulty) Open(context.Context, any, bridge.Env) (bridge.Source, error) {
 	return nil, errors.New("opened in spite of all")
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"reflect"
 	"time"
 
@@ -11,10 +12,18 @@ import (
 
 // retry is how often and at which distance a message is tried.
 type retry struct {
-	Max         int           `yaml:"max" min:"0"`
+	Max    int `yaml:"max" min:"0"`
+	pauses `yaml:",inline"`
+}
+
+// pauses are the bounds of a pause that grows.
+type pauses struct {
 	Initial     time.Duration `yaml:"initial"`
 	MaxInterval time.Duration `yaml:"max_interval"`
 }
+
+// leastPause keeps what is tried again from being tried all the time.
+const leastPause = time.Millisecond
 
 // threshold is how many messages may fail for good.
 type threshold struct {
@@ -25,44 +34,141 @@ type threshold struct {
 var (
 	onErrorKeys = []string{"retry", "then", "dead_letter", "threshold"}
 	fates       = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop, "dead_letter": bridge.FateDeadLetter}
+	fateNames   = []string{"stop", "drop", "dead_letter"}
 )
 
-// onError reads what becomes of messages that a sink cannot take.
-func (d *document) onError(p *bridge.Pipeline, n *yaml.Node) {
-	if n.Kind != yaml.MappingNode {
-		d.fail(n, "on_error must be a mapping, not "+kind(n), "write {then: dead_letter, dead_letter: {CONNECTOR: {…}}}")
-		return
+// policy is what becomes of messages that are refused in a place.
+type policy struct {
+	bridge.OnError
+	key     *yaml.Node // on_error that says so
+	letters *yaml.Node // where the sink for dead letters is named
+}
+
+// narrow returns what holds in a place of the kind that role names: what is said around it, but for
+// the keys of its own on_error.
+func (b *builder) narrow(e entry, name, role string, around policy) policy {
+	if p, given := e.beside["on_error"]; given {
+		return b.onError(p, name, role, around)
 	}
-	w := &walker{document: d}
-	var then, letters *yaml.Node // without letters, they go to the state
-	d.pairs(n, func(key, value *yaml.Node) {
+	return around
+}
+
+// onError reads an on_error, whose keys go before what is said around it.
+func (b *builder) onError(p pair, name, role string, around policy) policy {
+	own, n := around, p.value
+	own.key = p.key
+	w := &walker{document: b.document}
+	switch {
+	case b.bad[n]:
+		return own
+	case n.Kind == yaml.ScalarNode && !isNull(n):
+		own.Then = w.fate(n, "on_error")
+	case n.Kind != yaml.MappingNode:
+		b.fail(n, "on_error must be a mapping, not "+kind(n), "write {then: dead_letter, dead_letter: {CONNECTOR: {…}}}")
+		return own
+	}
+	b.pairs(n, func(key, value *yaml.Node) {
 		switch key.Value {
 		case "retry":
-			var r retry
-			w.value(value, reflect.ValueOf(&r).Elem(), &field{name: "retry"})
-			p.OnError.Tries, p.OnError.FirstWait, p.OnError.LongestWait = r.Max, r.Initial, r.MaxInterval
-		case "threshold":
-			t := threshold{Window: 100}
-			w.value(value, reflect.ValueOf(&t).Elem(), &field{name: "threshold"})
-			if t.Most >= t.Window && w.failed == 0 {
-				d.fail(value, "threshold: most must be less than window", "")
+			if role != sink.name {
+				b.fail(key, "retry means nothing at a "+role+", which refuses a message once", "write it in the on_error of the pipeline or of a sink")
+				return
 			}
-			p.OnError.Most, p.OnError.Window = t.Most, t.Window
+			w.retry(value, &own.OnError)
+		case "threshold":
+			t := threshold{Window: cmp.Or(own.Window, 100)}
+			before := w.failed
+			w.value(value, reflect.ValueOf(&t).Elem(), &field{name: "threshold"})
+			if t.Most >= t.Window && w.failed == before {
+				b.fail(value, "threshold: most must be less than window", "")
+			}
+			own.Most, own.Window = t.Most, t.Window
 		case "then":
-			var text string
-			then = value
-			w.value(value, reflect.ValueOf(&text).Elem(), &field{name: "then", enum: []string{"stop", "drop", "dead_letter"}})
-			p.OnError.Then = fates[text]
+			own.Then = w.fate(value, "then")
 		case "dead_letter":
-			letters = value
-			if e, ok := build(d, value, sink, instance(p, "dead", 0)); ok {
-				p.OnError.DeadLetter = e
+			own.letters = value
+			b.said = append(b.said, value)
+			if e, ok := placed(b, value, loneSink, name+".dead", policy{}); ok {
+				own.DeadLetter = e
 			}
 		default:
-			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorKeys))
+			b.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorKeys))
 		}
 	})
-	if p.OnError.Then != bridge.FateDeadLetter && letters != nil && then == nil {
-		d.fail(letters, "dead_letter is not used", "write then: dead_letter, too")
+	return b.uses(own)
+}
+
+// uses notes which sink the dead letters of p go to.
+func (b *builder) uses(p policy) policy {
+	if p.Then == bridge.FateDeadLetter && p.letters != nil {
+		b.used[p.letters] = true
 	}
+	return p
+}
+
+// unused reports sinks for dead letters that no letter goes to.
+func (b *builder) unused() {
+	for _, n := range b.said {
+		if !b.used[n] {
+			b.fail(n, "dead_letter is not used", "write then: dead_letter, too")
+		}
+	}
+}
+
+func (w *walker) fate(n *yaml.Node, key string) bridge.Fate {
+	var text string
+	w.value(n, reflect.ValueOf(&text).Elem(), &field{name: key, enum: fateNames})
+	return fates[text]
+}
+
+// Bounds of [bridge.OnError] and [bridge.Restart] that hold if nothing is said.
+var (
+	retryPauses   = pauses{250 * time.Millisecond, 8 * time.Second}
+	restartPauses = pauses{time.Second, 5 * time.Minute}
+)
+
+// retry reads how often a message is tried, into what is said around it.
+func (w *walker) retry(n *yaml.Node, o *bridge.OnError) {
+	r := retry{o.Tries, pauses{o.FirstWait, o.LongestWait}}
+	before := w.failed
+	w.value(n, reflect.ValueOf(&r).Elem(), &field{name: "retry"})
+	if w.failed == before {
+		w.bounds(n, r.pauses, retryPauses)
+	}
+	o.Tries, o.FirstWait, o.LongestWait = r.Max, r.Initial, r.MaxInterval
+}
+
+// bounds checks pauses that are written at n. Those that are 0 and not written are the usual ones.
+func (w *walker) bounds(n *yaml.Node, p, usual pauses) {
+	first, most := cmp.Or(p.Initial, usual.Initial), cmp.Or(p.MaxInterval, usual.MaxInterval)
+	initial, longest := valueOf(n, "initial"), valueOf(n, "max_interval")
+	switch {
+	case initial != nil && p.Initial < leastPause:
+		w.fail(initial, "initial must be at least "+leastPause.String()+", not "+quote(initial.Value), "")
+	case longest != nil && p.MaxInterval < leastPause:
+		w.fail(longest, "max_interval must be at least "+leastPause.String()+", not "+quote(longest.Value), "")
+	case first > most && initial != nil:
+		w.fail(initial, "initial cannot be more than max_interval, which is "+most.String(), "")
+	case first > most && longest != nil:
+		w.fail(longest, "max_interval cannot be less than initial, which is "+first.String(), "")
+	}
+}
+
+// restart reads how a pipeline that failed is started again.
+func (d *document) restart(n *yaml.Node) (r bridge.Restart) {
+	w := &walker{document: d}
+	if n.Kind == yaml.ScalarNode && !isNull(n) {
+		if n.Value != "off" && n.Value != "false" {
+			w.fail(n, "restart cannot be "+quote(n.Value), "write off, or {initial: 1s, max_interval: 5m}")
+		}
+		r.Off = true
+		return r
+	}
+	var p pauses
+	w.value(n, reflect.ValueOf(&p).Elem(), &field{name: "restart"})
+	if w.failed == 0 {
+		w.bounds(n, p, restartPauses)
+	}
+	r.First, r.Most = p.Initial, p.MaxInterval
+	return r
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
@@ -38,7 +39,13 @@ func (d *document) allPipelines() {
 	})
 }
 
-var pipelineKeys = []string{"from", "steps", "to", "buffer", "on_error", "max_in_flight", "max_batch"}
+var pipelineKeys = []string{"from", "steps", "to", "buffer", "on_error", "restart", "order_by", "max_in_flight", "max_batch"}
+
+// Bounds of what is kept at once. They are far above what is of use.
+const (
+	mostInFlight = 10_000
+	mostBatch    = 1_000_000
+)
 
 // pipeline builds one pipeline. What has a mistake is left out.
 func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
@@ -50,100 +57,81 @@ func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
 		d.fail(n, "pipeline "+quote(p.Name)+" must be a mapping, not "+kind(n), "write from: and to: under it")
 		return p
 	}
-	has := make(map[string]bool)
+	keys := make(map[string]pair)
 	d.pairs(n, func(key, value *yaml.Node) {
-		has[key.Value] = true
-		if d.bad[value] {
+		if !slices.Contains(pipelineKeys, key.Value) {
+			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", pipelineKeys))
+			meant := nearest(key.Value, pipelineKeys)
+			if _, given := keys[meant]; !given {
+				keys[meant] = pair{} // one mistake, not another for a key that is missing
+			}
 			return
 		}
-		switch key.Value {
-		case "from":
-			each(d, key, value, func(i int, n *yaml.Node) { d.source(p, i, n) })
-		case "steps":
-			each(d, key, value, func(i int, n *yaml.Node) { d.step(p, i, n) })
-		case "to":
-			d.sinks(p, value)
-		case "buffer":
-			d.buffer(p, value)
-		case "on_error":
-			d.onError(p, value)
-		case "max_in_flight":
-			d.positive(key, value, &p.MaxInFlight)
-		case "max_batch":
-			d.positive(key, value, &p.MaxBatch)
-		default:
-			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", pipelineKeys))
-			has[nearest(key.Value, pipelineKeys)] = true // one mistake, not another for a key that is missing
-		}
+		keys[key.Value] = pair{key, value}
 	})
 	for _, key := range []string{"from", "to"} {
-		if !has[key] {
+		if _, given := keys[key]; !given {
 			d.fail(n, "the key "+key+" is missing", "write "+key+": {CONNECTOR: {…}}")
 		}
 	}
+	for key, at := range keys {
+		if at.key == nil || d.bad[at.value] {
+			delete(keys, key)
+		}
+	}
+	b := &builder{document: d, used: make(map[*yaml.Node]bool)}
+	b.build(p, keys)
+	b.unused()
 	return p
 }
 
-func (d *document) positive(key, n *yaml.Node, to *int) {
+// build fills in p with what the keys say.
+func (b *builder) build(p *bridge.Pipeline, keys map[string]pair) {
+	var around policy
+	if k, given := keys["on_error"]; given { // the others need it
+		around = b.onError(k, p.Name, sink.name, around)
+		p.OnError = around.OnError
+	}
+	if k, given := keys["from"]; given {
+		each(b.document, k.key, k.value, func(i int, n *yaml.Node) {
+			if e, ok := placed(b, n, source, fmt.Sprintf("%s.from.%d", p.Name, i), around); ok {
+				p.From = append(p.From, e)
+			}
+		})
+	}
+	if k, given := keys["steps"]; given {
+		p.Steps = b.steps(k.key, k.value, p.Name, around)
+	}
+	if k, given := keys["to"]; given && k.value.Kind == yaml.SequenceNode {
+		b.fail(k.value, "to must be one entry, not a list", "for several sinks write to: {all: [ … ]}")
+	} else if given {
+		p.To, _, _ = b.branch(k.value, p.Name+".to", around)
+	}
+	if k, given := keys["buffer"]; given {
+		b.buffer(p, k.value)
+	}
+	if k, given := keys["restart"]; given {
+		p.Restart = b.restart(k.value)
+	}
+	if k, given := keys["order_by"]; given {
+		p.OrderBy = (&walker{document: b.document}).key(k.value)
+	}
+	if k, given := keys["max_in_flight"]; given {
+		b.positive(k.key, k.value, &p.MaxInFlight, mostInFlight)
+	}
+	if k, given := keys["max_batch"]; given {
+		b.positive(k.key, k.value, &p.MaxBatch, mostBatch)
+	}
+}
+
+func (d *document) positive(key, n *yaml.Node, to *int, most int) {
 	w := &walker{document: d}
 	w.value(n, reflect.ValueOf(to).Elem(), &field{name: key.Value})
-	if w.failed == 0 && *to < 1 {
-		d.fail(n, key.Value+" must be at least 1", "")
-	}
-}
-
-// each calls f for each entry of a list, or for the only one.
-func each(d *document, key, n *yaml.Node, f func(i int, n *yaml.Node)) {
-	if n.Kind != yaml.SequenceNode {
-		f(0, n)
-		return
-	}
-	if len(n.Content) == 0 {
-		d.fail(n, key.Value+" is an empty list", "write {CONNECTOR: {…}}")
-	}
-	for i, item := range n.Content {
-		f(i+1, item)
-	}
-}
-
-func (d *document) sinks(p *bridge.Pipeline, n *yaml.Node) {
 	switch {
-	case n.Kind == yaml.SequenceNode:
-		d.fail(n, "to must be one entry, not a list", "for several sinks write to: {all: [ … ]}")
-	case n.Kind == yaml.MappingNode && len(n.Content) == 2 && n.Content[0].Value == "all":
-		all := n.Content[1]
-		if d.bad[all] {
-			return
-		}
-		if all.Kind != yaml.SequenceNode {
-			d.fail(all, "all must be a list of entries, not "+kind(all), "write all: [{CONNECTOR: {…}}, …]")
-			return
-		}
-		each(d, n.Content[0], all, func(i int, n *yaml.Node) { d.sink(p, i, n) })
-	default:
-		d.sink(p, 0, n)
+	case w.failed > 0:
+	case *to < 1:
+		d.fail(n, key.Value+" must be at least 1", "")
+	case *to > most:
+		d.fail(n, fmt.Sprintf("%s must be at most %d", key.Value, most), "")
 	}
-}
-
-func (d *document) source(p *bridge.Pipeline, i int, n *yaml.Node) {
-	if e, ok := build(d, n, source, instance(p, "from", i)); ok {
-		p.From = append(p.From, e)
-	}
-}
-
-func (d *document) step(p *bridge.Pipeline, i int, n *yaml.Node) {
-	if e, ok := build(d, n, step, instance(p, "steps", i)); ok {
-		p.Steps = append(p.Steps, e)
-	}
-}
-
-func (d *document) sink(p *bridge.Pipeline, i int, n *yaml.Node) {
-	if e, ok := build(d, n, sink, instance(p, "to", i)); ok {
-		p.To = append(p.To, e)
-	}
-}
-
-// instance names a place for telling whether two are alike.
-func instance(p *bridge.Pipeline, key string, i int) string {
-	return fmt.Sprintf("%s.%s.%d", p.Name, key, i)
 }

@@ -41,7 +41,7 @@ func TestConnectorsThatComeLater(t *testing.T) {
 		{"plugins: {bad: 1}\npipelines: {p: {from: listed, to: found}}\n", "f.yaml:1:11: plugins.bad: is no good"},
 		{"plugins: [1]\npipelines: {p: {from: listed, to: found}}\n", "f.yaml:1:10: plugins must be a mapping, not a list"},
 		{"pipelines:\n  p:\n    from: broken\n    to: broken\n", "f.yaml:3:11: cannot be started\nf.yaml:4:9: cannot be started"},
-		{"pipelines:\n  p:\n    from: fuond\n    to: found\n", `f.yaml:3:11: unknown connector "fuond"; connectors:`},
+		{"pipelines:\n  p:\n    from: fuond\n    to: found\n", `f.yaml:3:11: unknown connector "fuond"; sources:`},
 	} {
 		registry := bridge.NewRegistry()
 		var plugins map[string]int

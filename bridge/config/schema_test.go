@@ -67,7 +67,8 @@ func allSettings() map[string]func() any {
 	return all
 }
 
-// What is made of a schema has the same keys as the settings that the schema is of, and the same text.
+// What is made of a schema has the same keys as the settings that the schema is of, and the same
+// text.
 func TestSchemaRoundTrip(t *testing.T) {
 	for name, settings := range allSettings() {
 		t.Run(name, func(t *testing.T) {
@@ -193,6 +194,7 @@ type silent struct{}
 
 func (silent) Render(*bridge.Message) (string, error) { return "", nil }
 func (silent) Constant() (string, bool)               { return "", false }
+func (silent) Prefix(string) string                   { return "" }
 
 func TestEncodeNamesTheKey(t *testing.T) {
 	for want, s := range map[string]*everything{

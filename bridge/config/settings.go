@@ -22,13 +22,13 @@ type connection struct {
 // and even if nobody uses it.
 func (c *connection) check() {
 	d := c.name.doc
-	entry, value, ok := d.entry(c.value)
+	e, ok := d.entry(c.value, words{})
 	if !ok {
 		c.broken = true
 		return
 	}
-	c.typ, c.value = entry.Value, value
-	connector, ok := d.connector(entry)
+	c.typ, c.value = e.typ.Value, e.value
+	connector, ok := d.connector(e.typ, "unknown connector "+quoteName(c.typ), hint(c.typ, "connectors", d.Registry.Names()))
 	if !ok {
 		c.broken = true
 		return
@@ -36,20 +36,20 @@ func (c *connection) check() {
 	settings, common, err := d.connectionSettings(connector)
 	if err != nil || settings == nil {
 		c.broken = true
-		d.fail(entry, "connector "+quote(c.typ)+" takes no connection", "")
+		d.fail(e.typ, "connector "+quote(c.typ)+" takes no connection", "")
 		return
 	}
 	w := &walker{document: d}
-	if isNull(value) {
+	if isNull(c.value) {
 		return
 	}
 	v := reflect.ValueOf(settings).Elem()
 	s, _ := d.shape(v.Type())
-	if value.Kind != yaml.MappingNode {
-		w.wrong(value, v.Type(), &field{name: c.typ})
+	if c.value.Kind != yaml.MappingNode {
+		w.wrong(c.value, v.Type(), &field{name: c.typ})
 	} else {
-		w.onlyCommon(value, s, common)
-		w.object(value, v, s, make(map[string]bool), common)
+		w.onlyCommon(c.value, s, common)
+		w.object(c.value, v, s, make(map[string]bool), common)
 	}
 	c.broken = w.failed > 0
 }
@@ -100,9 +100,8 @@ type bound struct {
 	own   [][]int       // indices of the texts to be made unique
 }
 
-// settings decodes n, the value of the entry typ, into the struct that target
-// points to; shared says whether it may name a connection. check, if not nil, is asked last. ok is false if there
-// was a mistake.
+// settings decodes n, the value of the entry typ, into the struct that target points to; shared
+// says whether it may name a connection. check is asked last. ok is false if there was a mistake.
 func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check func(settings any) error) (b bound, ok bool) {
 	w := &walker{document: d}
 	b.value = reflect.ValueOf(target).Elem()
@@ -130,7 +129,7 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check fu
 		return b, false
 	}
 	w.finish(places, b.value, s, set, 0)
-	if w.failed == 0 && check != nil {
+	if w.failed == 0 {
 		w.report(places, check(target))
 	}
 	return b, w.failed == 0

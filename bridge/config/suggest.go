@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // hint returns which of the known names was meant, if one is near, and the names.
 func hint(name, what string, known []string) string {
@@ -12,6 +15,18 @@ func hint(name, what string, known []string) string {
 		return "did you mean " + k + "? " + list
 	}
 	return list
+}
+
+// hintWith returns a hint on names and on further words that may stand in their place.
+func hintWith(name, what string, known, words []string) string {
+	if len(words) == 0 {
+		return hint(name, what, known)
+	}
+	text := hint(name, what, known)
+	if k := nearest(name, append(slices.Clip(known), words...)); slices.Contains(words, k) {
+		text = "did you mean " + k + "? " + hint("", what, known)
+	}
+	return text + "; for several: " + strings.Join(words, ", ")
 }
 
 // nearest returns the known name that differs least, or "" if none is near.

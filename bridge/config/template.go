@@ -14,6 +14,11 @@ import (
 // template compiles the text of n.
 func (w *walker) template(n *yaml.Node, v reflect.Value) {
 	parts, err := expr.Split(n.Value)
+	w.compile(n, v, parts, err)
+}
+
+// compile compiles the parts of a template, unless it could not be split.
+func (w *walker) compile(n *yaml.Node, v reflect.Value, parts expr.Parts, err error) {
 	before := w.failed
 	for i := range parts {
 		parts[i] = w.expandPart(n, parts[i])

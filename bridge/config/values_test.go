@@ -154,12 +154,15 @@ pipelines:
   b1:
     from: stdio
     to: stdio
+    restart: off
   A-2:
     from: [stdio, {stdio: }]
     steps: [pass: topic == 'x', {pass: {when: topic != 'y', on_error: drop}}]
     to: {all: [stdio, {stdio: {}}]}
     max_in_flight: 4
     max_batch: 10
+    order_by: json.device
+    restart: {initial: 10ms, max_interval: 1m}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -168,16 +171,23 @@ pipelines:
 		Name                             string
 		From, Steps, To, InFlight, Batch int
 		Drain                            time.Duration
+		Restart                          bridge.Restart
 	}
 	var got []counts
 	for _, p := range c.Pipelines {
-		got = append(got, counts{p.Name, len(p.From), len(p.Steps), len(p.To), p.MaxInFlight, p.MaxBatch, p.DrainTimeout})
+		got = append(got, counts{p.Name, len(p.From), len(p.Steps), len(p.To.Branches), p.MaxInFlight, p.MaxBatch, p.DrainTimeout, p.Restart})
 	}
-	want := []counts{{"b1", 1, 0, 1, 0, 0, 3 * time.Second}, {"A-2", 2, 2, 2, 4, 10, 3 * time.Second}}
+	want := []counts{
+		{"b1", 1, 0, 0, 0, 0, 3 * time.Second, bridge.Restart{Off: true}},
+		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, bridge.Restart{First: 10 * time.Millisecond, Most: time.Minute}},
+	}
 	if diff := cmp.Diff(want, got); diff != "" || !c.FailFast {
 		t.Errorf("fail_fast %v (-want +got):\n%s", c.FailFast, diff)
 	}
-	if got := c.Pipelines[1].To[0].Type; got != "stdio" {
+	if got := c.Pipelines[1].To.Branches[0].Sink.Type; got != "stdio" {
 		t.Errorf("type %q", got)
+	}
+	if got, err := c.Pipelines[1].OrderBy.Render(&bridge.Message{Payload: []byte(`{"device":"d7"}`)}); got != "d7" || err != nil {
+		t.Errorf("order_by: %q, %v", got, err)
 	}
 }

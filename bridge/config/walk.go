@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -119,7 +120,11 @@ func (w *walker) object(n *yaml.Node, v reflect.Value, s *shape, set map[string]
 	w.pairs(n, func(key, value *yaml.Node) {
 		f := s.byName[key.Value]
 		if f == nil {
-			w.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", allowed))
+			mend := hint(key.Value, "keys here", allowed)
+			if slices.Contains(step.beside, key.Value) {
+				mend = "it stands beside the connector, not among its settings"
+			}
+			w.fail(key, "unknown key "+quoteName(key.Value), mend)
 			set[nearest(key.Value, allowed)] = true // one mistake, not another for a key that is missing
 			return
 		}

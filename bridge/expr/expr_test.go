@@ -307,7 +307,7 @@ func TestTemplatePrefix(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := tmpl.(bridge.Prefixed).Prefix(c.topic); got != c.want {
+		if got := tmpl.Prefix(c.topic); got != c.want {
 			t.Errorf("%q begins with %q, want %q", c.text, got, c.want)
 		}
 	}

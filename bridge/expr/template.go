@@ -45,10 +45,7 @@ type template struct {
 	seq    atomic.Int64
 }
 
-var (
-	_ bridge.Template = (*template)(nil)
-	_ bridge.Prefixed = (*template)(nil)
-)
+var _ bridge.Template = (*template)(nil)
 
 // piece is one of literal text, variable and program.
 type piece struct {
