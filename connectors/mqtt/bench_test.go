@@ -83,7 +83,7 @@ func BenchmarkSink(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				n += k
+				n += k.Settled
 			}
 			b.StopTimer()
 			rate(b)

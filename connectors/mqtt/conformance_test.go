@@ -90,6 +90,7 @@ func testSink(t *testing.T, c bridge.Connector) {
 				Receive: func(t *testing.T, n int) []bridge.Message {
 					return in.wait(t, n)
 				},
+				Refused:  func() bridge.Message { return bridge.Message{Topic: "", Payload: []byte("refused")} },
 				Features: bridgetest.Features{Topics: true, Binary: true},
 			}
 		})

@@ -45,6 +45,7 @@ type conn struct {
 	slab    []byte
 	r, w    int  // slab[r:w] is still to be parsed
 	need    int  // size of the packet that begins at r, if known
+	skip    int  // bytes to come of a packet that is too large
 	kept    bool // messages point into slab
 	out     []byte
 	pending bool // the peer has frames to flush
@@ -100,6 +101,9 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // send writes whole packets.
 func (c *conn) send(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	select {
@@ -222,7 +226,16 @@ func (c *conn) makeRoom() {
 func (c *conn) walk() error {
 	c.need = 0
 	for c.r < c.w {
+		if n := min(c.skip, c.w-c.r); n > 0 {
+			c.r, c.skip = c.r+n, c.skip-n
+			continue
+		}
 		f, whole, err := nextFrame(c.slab[c.r:c.w], c.limit)
+		if errors.Is(err, errTooLarge) && f.kind() == publish {
+			if whole, err = c.cut(&f); err == nil && whole {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -31,13 +31,15 @@ func TestExampleLoads(t *testing.T) {
 	}
 	// The lines in comments must be right too.
 	tls := strings.NewReplacer("# tls:", "tls:", "#   ", "  ").Replace(example)
-	if _, err := load(tls); err != nil {
-		t.Errorf("with the tls keys: %v", err)
+	if _, err := load(tls); err == nil || !strings.Contains(err.Error(), "ca: open ca.pem") {
+		t.Errorf("with the tls keys: %v, want that the file is missing", err)
 	}
 }
 
 func TestMistakesAreFoundByCheck(t *testing.T) {
 	for text, want := range map[string]string{
+		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {ca: not-there.pem}}}, to: {discard: {}}`:                        "ca: open not-there.pem",
+		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {cert: no.pem, key: no.key}}}, to: {discard: {}}`:                "cert: open no.pem",
 		`from: {mqtt: {url: "mqtt://h", topics: "a#"}}, to: {discard: {}}`:                                                `"a#"`,
 		`from: {mqtt: {url: "mqtt://h", topics: a, qos: 7}}, to: {discard: {}}`:                                           "qos",
 		`from: {mqtt: {url: "mqtt://h", topics: a, session: dirty}}, to: {discard: {}}`:                                   "session",

@@ -23,13 +23,18 @@ const (
 // maxRemaining is the largest remaining length that the format can express.
 const maxRemaining = 1<<28 - 1
 
-var errMalformed = errors.New("malformed packet")
+var (
+	errMalformed = errors.New("malformed packet")
+	errTooLarge  = errors.New("packet larger than max_packet")
+)
 
 // frame is one packet as it stands in the stream.
 type frame struct {
-	head byte // type and flags
-	body []byte
-	size int // of all of it, header included
+	head   byte // type and flags
+	body   []byte
+	size   int  // of all of it, header included
+	header int  // bytes in front of body
+	cut    bool // body is the beginning only, since the rest is too much
 }
 
 func (f frame) kind() byte { return f.head >> 4 }
@@ -40,16 +45,18 @@ func (f frame) dup() bool { return f.head&8 != 0 }
 
 func (f frame) retained() bool { return f.head&1 != 0 }
 
-// nextFrame returns the packet that b starts with. If b ends before it does, whole
-// is false, and size is 0 or, if b suffices to tell, that of the packet.
+// nextFrame returns the packet that b starts with. If b ends before it does, whole is false, and
+// size is 0 or, if b suffices to tell, that of the packet. With errTooLarge, body is what b has of
+// it.
 func nextFrame(b []byte, limit int) (f frame, whole bool, err error) {
 	remaining, shift := 0, 0
 	for i := 1; i < len(b); i++ {
 		remaining |= int(b[i]&0x7f) << shift
 		if b[i] < 0x80 {
-			f = frame{head: b[0], size: i + 1 + remaining}
+			f = frame{head: b[0], size: i + 1 + remaining, header: i + 1}
 			if f.size > limit {
-				return f, false, fmt.Errorf("packet of %d bytes, max_packet is %d", f.size, limit)
+				f.body = b[i+1 : min(len(b), f.size)]
+				return f, false, fmt.Errorf("%w: %d bytes, and the limit is %d", errTooLarge, f.size, limit)
 			}
 			if f.size > len(b) {
 				return f, false, nil

@@ -7,8 +7,30 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// Guarantee says what the QoS and the session promise.
-func (s *SourceSettings) Guarantee() bridge.Guarantee {
+// maxUnacked is how many messages a broker has on their way to one client before it waits for
+// acknowledgements. Each has a setting of its own for that, which MQTT 3.1.1 does not tell; this is
+// max_inflight_messages of mosquitto, unless its configuration says otherwise, and the least of the
+// well-known ones.
+const maxUnacked = 20
+
+// Describe says what the QoS and the session promise.
+func (s *SourceSettings) Describe() bridge.Description {
+	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic(), Exclusive: s.exclusive()}
+	if s.QoS > 0 {
+		d.MaxUnacked = maxUnacked
+	}
+	return d
+}
+
+// Describe says what the QoS promises.
+func (s *SinkSettings) Describe() bridge.Description {
+	return bridge.Description{
+		Guarantee: s.guarantee(), Exclusive: s.exclusive(),
+		Traffic: bridge.Traffic{System: s.system(), Topic: s.Topic},
+	}
+}
+
+func (s *SourceSettings) guarantee() bridge.Guarantee {
 	switch {
 	case s.QoS == 0:
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "qos 0: the broker sends each message once; qos: 1 lets it send again what was not acknowledged"}
@@ -18,8 +40,7 @@ func (s *SourceSettings) Guarantee() bridge.Guarantee {
 	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session", s.QoS)}
 }
 
-// Guarantee says what the QoS promises.
-func (s *SinkSettings) Guarantee() bridge.Guarantee {
+func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if s.QoS == 0 {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "qos 0: the broker confirms nothing; with qos: 1 it does"}
 	}
@@ -33,8 +54,8 @@ func (s *ClientSettings) system() string {
 	return "mqtt " + s.URL.Host
 }
 
-// Traffic returns what the filters begin with.
-func (s *SourceSettings) Traffic() bridge.Traffic {
+// traffic returns what the filters begin with.
+func (s *SourceSettings) traffic() bridge.Traffic {
 	t := bridge.Traffic{System: s.system()}
 	for _, filter := range s.Topics {
 		if group, is := strings.CutPrefix(filter, "$share/"); is {
@@ -45,9 +66,4 @@ func (s *SourceSettings) Traffic() bridge.Traffic {
 		t.Topics = append(t.Topics, begin)
 	}
 	return t
-}
-
-// Traffic returns the template.
-func (s *SinkSettings) Traffic() bridge.Traffic {
-	return bridge.Traffic{System: s.system(), Topic: s.Topic}
 }

@@ -30,6 +30,8 @@ func (topicOf) Render(m *bridge.Message) (string, error) { return m.Topic, nil }
 
 func (topicOf) Constant() (string, bool) { return "", false }
 
+func (topicOf) Prefix(topic string) string { return topic }
+
 func (topicOf) String() string { return "{{ topic }}" }
 
 func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mqtt.SourceSettings {
@@ -69,6 +71,14 @@ func openSource(t testing.TB, set *mqtt.SourceSettings) bridge.Source {
 	}
 	t.Cleanup(func() { closed(t, s.Close()) })
 	return s
+}
+
+// write writes the batch and fails the test unless all of it was delivered.
+func write(t testing.TB, s bridge.Sink, batch bridge.Batch) {
+	t.Helper()
+	if r, err := s.Write(t.Context(), batch); r.Settled != len(batch) || len(r.Refused) > 0 || err != nil {
+		t.Fatalf("wrote %d messages: %+v, %v", len(batch), r, err)
+	}
 }
 
 func openSink(t testing.TB, set *mqtt.SinkSettings) bridge.Sink {

@@ -10,6 +10,7 @@ import (
 type ref struct {
 	id  uint16
 	qos byte
+	cut int32 // bytes of the packet, if the message is its beginning only
 }
 
 // run is a number of messages in order of arrival. refs[i] belongs to msgs[i].

@@ -27,9 +27,7 @@ func roundTrip(t *testing.T, in *mqtt.SourceSettings, out *mqtt.SinkSettings) {
 	s := openSource(t, in)
 	want := bridgetest.Numbered(300)
 	want[7].Payload = []byte(strings.Repeat("x", 20_000))
-	if n, err := openSink(t, out).Write(t.Context(), want); n != len(want) || err != nil {
-		t.Fatalf("wrote %d: %v", n, err)
-	}
+	write(t, openSink(t, out), want)
 	if got := read(t, s, len(want)); payloads(got) != payloads(want) {
 		t.Error("messages arrived different or in another order")
 	}
@@ -79,6 +77,9 @@ func TestTLS(t *testing.T) {
 				closed(t, s.Close())
 				t.Errorf("%s, %s: connected", url, name)
 			}
+			if missing := name == "missing file"; bridge.IsPermanent(err) != missing {
+				t.Errorf("%s, %s: got %v (permanent: %t), want permanent: %t", url, name, err, !missing, missing)
+			}
 		}
 	}
 }
@@ -106,8 +107,8 @@ func TestF05UserAndPassword(t *testing.T) {
 		t.Errorf("URL: %v", err)
 	}
 	for _, err := range []error{open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"), open(withUser, "", "wrong-one")} {
-		if err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized") || strings.Contains(err.Error(), "wrong-one") {
-			t.Errorf("got %v, want a refusal that may pass and keeps the secret", err)
+		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") || strings.Contains(err.Error(), "wrong-one") {
+			t.Errorf("got %v, want a permanent refusal that keeps the secret", err)
 		}
 	}
 }

@@ -17,6 +17,10 @@ import (
 // closeTimeout is how long closing waits, once for the broker and once for paho.
 const closeTimeout = time.Second
 
+// errLeft ends a connection that the broker does not. It is not net.ErrClosed, at which paho's
+// goroutines would stay until the next ping.
+var errLeft = errors.New("the instance is closed")
+
 // session is one connection to a broker, from CONNECT to DISCONNECT.
 type session struct {
 	conn    *conn
@@ -82,7 +86,9 @@ func (s *session) refusal(code byte, err error) error {
 	switch code {
 	case 1, 2: // protocol version, client identifier
 		return bridge.Permanent(s.conn.fail(fmt.Errorf("refused by the broker: %w", err)))
-	case 3, 4, 5:
+	case 4, 5: // user name or password, authorization
+		return bridge.Permanent(s.conn.fail(fmt.Errorf("refused by the broker: %w: check username, password and client_id, and what the broker grants them", err)))
+	case 3: // server unavailable
 		return s.conn.fail(fmt.Errorf("refused by the broker: %w", err))
 	}
 	return s.conn.fail(err) // the first cause, if there is one already
@@ -116,19 +122,20 @@ func (s *session) subscribe(filters []string, qos byte, timeout time.Duration) e
 	return checkGrants(filters, qos, token.(*paho.SubscribeToken).Result())
 }
 
-// checkGrants exists because a refused subscription is no error to paho.
+// checkGrants exists because a refused subscription is no error to paho. Its errors are permanent:
+// brokers refuse what the client has no permission for.
 func checkGrants(filters []string, qos byte, granted map[string]byte) error {
 	var errs []error
 	for _, f := range filters {
 		got, answered := granted[f]
 		switch {
 		case !answered || got > 2:
-			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker", f))
+			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker: check that it lets this client read the topic", f))
 		case got < qos:
-			errs = append(errs, fmt.Errorf("subscribe %q: the broker grants QoS %d at most, not %d", f, got, qos))
+			errs = append(errs, fmt.Errorf("subscribe %q: the broker grants QoS %d at most, not %d: set qos to what it grants", f, got, qos))
 		}
 	}
-	return errors.Join(errs...)
+	return bridge.Permanent(errors.Join(errs...))
 }
 
 // close sends DISCONNECT, and waits for the broker to hang up and for paho to
@@ -138,7 +145,7 @@ func (s *session) close() {
 	if s.conn.leave() {
 		wait(s.conn.dead)
 	}
-	_ = s.conn.fail(net.ErrClosed)
+	_ = s.conn.fail(errLeft)
 	wait(s.gone)
 }
 

@@ -18,7 +18,7 @@ type ClientSettings struct {
 	Keepalive      time.Duration `yaml:"keepalive"`       // silence after which the broker is pinged
 	ConnectTimeout time.Duration `yaml:"connect_timeout"` // for connecting, and again for subscribing
 	WriteTimeout   time.Duration `yaml:"write_timeout"`   // for a write to get through, and for the answer to a ping
-	MaxPacket      bridge.Size   `yaml:"max_packet"`      // the largest packet to receive or send
+	MaxPacket      bridge.Size   `yaml:"max_packet"`      // the largest packet to receive or send; larger messages are refused
 }
 
 // SourceSettings are the settings of the source.
@@ -93,9 +93,9 @@ func (s *SinkSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Exclusive names the client at its broker, where a second one of the same name
+// exclusive names the client at its broker, where a second one of the same name
 // would take over the connection of the first.
-func (s *ClientSettings) Exclusive() string {
+func (s *ClientSettings) exclusive() string {
 	if s.ClientID == "" || s.URL.IsZero() {
 		return ""
 	}

@@ -77,13 +77,21 @@ func check(t *testing.T, err error, want string) {
 	}
 }
 
+func TestMaxUnacked(t *testing.T) {
+	for qos, want := range []int{0, 20, 20} {
+		if got := sourceSettings(t, "mqtt://127.0.0.1:1", qos, "t").Describe().MaxUnacked; got != want {
+			t.Errorf("QoS %d: %d, want %d", qos, got, want)
+		}
+	}
+}
+
 func TestExclusive(t *testing.T) {
 	s := sinkSettings(t, "mqtt://127.0.0.1:1", 1)
-	if got := s.Exclusive(); got != "" {
+	if got := s.Describe().Exclusive; got != "" {
 		t.Errorf("without a client_id: %q", got)
 	}
 	s.ClientID = "x"
-	if got := s.Exclusive(); !strings.Contains(got, "x") || !strings.Contains(got, "127.0.0.1:1") {
+	if got := s.Describe().Exclusive; !strings.Contains(got, "x") || !strings.Contains(got, "127.0.0.1:1") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -65,16 +65,16 @@ func openSink(ctx context.Context, set *SinkSettings, env bridge.Env) (bridge.Si
 }
 
 // Write publishes the batch. With QoS 1 and 2 it waits for the broker to confirm.
-func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return bridge.Result{}, err
 	}
 	conn := s.session.conn
 	defer context.AfterFunc(ctx, func() { _ = conn.fail(ctx.Err()) })()
 	select {
 	case s.turn <- struct{}{}:
 	case <-conn.dead:
-		return 0, fmt.Errorf("publish: %w", conn.cause)
+		return bridge.Result{}, fmt.Errorf("publish: %w", conn.cause)
 	}
 	if s.qos == 0 {
 		defer s.endTurn()
@@ -92,77 +92,87 @@ func (s *sink) Close() error {
 func (s *sink) endTurn() { <-s.turn }
 
 // stream sends the batch and trusts.
-func (s *sink) stream(batch bridge.Batch) (int, error) {
-	n := 0
-	for n < len(batch) {
-		k, refused := s.encode(batch[n:], 0)
+func (s *sink) stream(batch bridge.Batch) (bridge.Result, error) {
+	w := writing{batch: batch}
+	for w.next < len(batch) {
+		before := w.sent
+		s.encode(&w, len(batch), 0)
 		if err := s.session.conn.send(s.buf); err != nil {
-			return n, fmt.Errorf("publish: %w", err)
-		}
-		if n += k; refused != nil {
-			return n, refused
+			return w.refused.Result(before), fmt.Errorf("publish: %w", err)
 		}
 	}
-	return n, nil
+	return w.refused.Result(w.sent), nil
 }
 
 // confirm sends the batch and waits for the acknowledgements, which it does
 // without the turn, so that the next batch can leave meanwhile.
-func (s *sink) confirm(batch bridge.Batch) (int, error) {
+func (s *sink) confirm(batch bridge.Batch) (bridge.Result, error) {
 	first, _ := s.window.room()
-	n, refused, err := s.sendAll(batch)
+	w := writing{batch: batch}
+	err := s.sendAll(&w)
 	s.endTurn()
 	if err == nil {
-		err = s.await(first + uint64(n))
+		err = s.await(first + uint64(w.sent))
 	}
-	if err != nil {
-		return s.window.confirmed(first, n), fmt.Errorf("publish: %w", err)
+	if err == nil {
+		return w.refused.Result(w.sent), nil
 	}
-	return n, refused
+	n := s.window.confirmed(first, w.sent)
+	if unconfirmed := w.sent - n; unconfirmed > 0 {
+		err = fmt.Errorf("%w, with %d messages sent and not confirmed", err, unconfirmed)
+	}
+	return w.refused.Result(n), fmt.Errorf("publish: %w", err)
 }
 
-// sendAll sends the batch as the window allows, up to a message that cannot be
-// sent: that is refused.
-func (s *sink) sendAll(batch bridge.Batch) (n int, refused, err error) {
-	for n < len(batch) && refused == nil {
-		next, room := s.window.room()
+// writing is how far a batch has come.
+type writing struct {
+	batch   bridge.Batch
+	next    int // message to encode
+	sent    int // messages, or about to be
+	refused bridge.Refusals
+}
+
+// sendAll sends the batch as the window allows.
+func (s *sink) sendAll(w *writing) error {
+	for w.next < len(w.batch) {
+		number, room := s.window.room()
 		if room == 0 {
 			// Half a window at a time, rather than a message for each acknowledgement.
 			size := uint64(s.window.size())
-			if err := s.await(next - size/2); err != nil {
-				return n, nil, err
+			if err := s.await(number - size/2); err != nil {
+				return err
 			}
 			continue
 		}
-		var k int
-		k, refused = s.encode(batch[n:min(len(batch), n+room)], next)
-		s.window.add(k)
-		n += k
+		before := w.sent
+		s.encode(w, room, number)
+		s.window.add(w.sent - before)
 		if err := s.session.conn.send(s.buf); err != nil {
-			return n, nil, err
+			return err
 		}
 	}
-	return n, refused, nil
+	return nil
 }
 
-// encode fills buf with packets of the first n messages, numbered from seq.
-// refused is about the message behind them.
-func (s *sink) encode(batch bridge.Batch, seq uint64) (n int, refused error) {
+// encode fills buf with packets of the next messages, most of them at most, which it numbers from
+// seq. It passes over those that cannot be published.
+func (s *sink) encode(w *writing, most int, seq uint64) {
 	if cap(s.buf) > 8*chunk {
 		s.buf = nil // it was for a message that was far bigger than usual
 	}
 	s.buf = s.buf[:0]
-	for i := range batch {
-		topic, err := s.topicOf(&batch[i])
+	for ; w.next < len(w.batch) && most > 0 && len(s.buf) < chunk; w.next++ {
+		m := &w.batch[w.next]
+		topic, err := s.topicOf(m)
 		if err != nil {
-			return i, bridge.Permanent(err)
+			w.refused = append(w.refused, bridge.Refusal{Index: w.next, Err: err})
+			continue
 		}
-		s.buf = appendPublish(s.buf, topic, batch[i].Payload, s.qos, s.retain, packetID(seq+uint64(i)))
-		if len(s.buf) >= chunk {
-			return i + 1, nil
-		}
+		s.buf = appendPublish(s.buf, topic, m.Payload, s.qos, s.retain, packetID(seq))
+		w.sent++
+		seq++
+		most--
 	}
-	return len(batch), nil
 }
 
 func (s *sink) topicOf(m *bridge.Message) (string, error) {
@@ -170,14 +180,14 @@ func (s *sink) topicOf(m *bridge.Message) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("render topic: %w", err)
 	}
-	if topic != s.last {
+	if topic != s.last || topic == "" {
 		if err := checkTopic(topic); err != nil {
-			return "", fmt.Errorf("publish to %q: %w", topic, err)
+			return "", fmt.Errorf("publish to %.100q: %w", topic, err)
 		}
 		s.last = topic
 	}
 	if size := publishSize(topic, m.Payload, s.qos); size > s.limit {
-		return "", fmt.Errorf("publish to %q: packet of %d bytes, max_packet is %d", topic, size, s.limit)
+		return "", fmt.Errorf("publish to %.100q: packet of %d bytes, max_packet is %d", topic, size, s.limit)
 	}
 	return topic, nil
 }

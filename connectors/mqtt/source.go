@@ -69,7 +69,7 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	for {
 		batch, refs, err := s.queue.take(s.env.MaxBatch)
 		if len(batch) > 0 {
-			return batch, s.ackOf(refs), nil
+			return batch, s.ackOf(refs), s.refusals(refs)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -182,7 +182,11 @@ func (s *source) publish(f frame) error {
 	if f.retained() {
 		m.Header = s.retained
 	}
-	s.arrived.add(m, ref{id, f.qos()})
+	to := ref{id: id, qos: f.qos()}
+	if f.cut {
+		to.cut = int32(f.size)
+	}
+	s.arrived.add(m, to)
 	return nil
 }
 

@@ -135,8 +135,8 @@ func TestBigPayloads(t *testing.T) {
 	for _, size := range []int{1, 64<<10 - 1, 1 << 20, 3, 15 << 20, 0, 100_000} {
 		want = append(want, bridge.Message{Topic: "t", Payload: bytes.Repeat([]byte{byte(size), byte(size >> 8)}, size)[:size]})
 	}
-	if n, err := out.Write(t.Context(), want); n != len(want) || err != nil {
-		t.Fatalf("wrote %d: %v", n, err)
+	if r, err := out.Write(t.Context(), want); r.Settled != len(want) || err != nil {
+		t.Fatalf("wrote %d: %v", r.Settled, err)
 	}
 	got := read(t, in, len(want))
 	for i := range want {
@@ -335,8 +335,8 @@ func TestIdleConnectionsStayUp(t *testing.T) {
 	out.Keepalive, out.WriteTimeout = time.Second, time.Second
 	source, sink := openSource(t, in), openSink(t, out)
 	<-time.After(4 * time.Second) // twice what it takes for a ping to time out
-	if n, err := sink.Write(t.Context(), bridgetest.Numbered(1)); n != 1 || err != nil {
-		t.Errorf("wrote %d: %v", n, err)
+	if r, err := sink.Write(t.Context(), bridgetest.Numbered(1)); r.Settled != 1 || err != nil {
+		t.Errorf("wrote %d: %v", r.Settled, err)
 	}
 	read(t, source, 1)
 }

@@ -46,8 +46,16 @@ func checkText(topic string) error {
 		return errors.New("the topic is longer than 65535 bytes")
 	case strings.IndexByte(topic, 0) >= 0 || !utf8.ValidString(topic):
 		return errors.New("the topic is not valid UTF-8 without NUL")
+	case strings.IndexFunc(topic, hangUp) >= 0:
+		return errors.New("the topic has a control character or one that Unicode keeps free, at which brokers may hang up")
 	}
 	return nil
+}
+
+// hangUp reports whether a broker may close the connection because of r in a topic, says section
+// 1.5.3. Mosquitto does.
+func hangUp(r rune) bool {
+	return r < ' ' || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
 }
 
 // interner gives equal topics one string.

@@ -28,7 +28,8 @@ import (
 // try opens a sink and returns the error.
 func try(t *testing.T, s *server.Server, set func(*nats.SinkSettings)) error {
 	t.Helper()
-	settings := sinkSettings(t, s, set)
+	settings := sinkSettings(t, s, func(*nats.SinkSettings) {})
+	set(settings) // not validated: files may be missing
 	sink, err := nats.Connector().Sink.Open(t.Context(), settings, bridgetest.Env(t, "test-to"))
 	if err == nil {
 		_ = sink.Close()
@@ -43,8 +44,8 @@ func wantAuth(t *testing.T, s *server.Server, good, bad func(*nats.SinkSettings)
 	}
 	for _, set := range []func(*nats.SinkSettings){bad, func(*nats.SinkSettings) {}} {
 		err := try(t, s, set)
-		if err == nil || !strings.Contains(err.Error(), "check username and password, token, creds or nkey") {
-			t.Errorf("wrong or no credentials: %v", err)
+		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "check username and password, token, creds or nkey") {
+			t.Errorf("wrong or no credentials: %v, want a permanent error", err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error %q gives the secret away", err)
@@ -153,6 +154,39 @@ func TestCreds(t *testing.T) {
 	})
 	good, bad := credsFile(t, account), credsFile(t, stranger)
 	wantAuth(t, s, func(s *nats.SinkSettings) { s.Creds = good }, func(s *nats.SinkSettings) { s.Creds = bad })
+	err = try(t, s, func(s *nats.SinkSettings) { s.Creds = good + ".missing" })
+	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "read creds") || !strings.Contains(err.Error(), ".missing") {
+		t.Errorf("missing file: %v, want a permanent error", err)
+	}
+}
+
+// What needs no network is found when the settings are checked.
+func TestFilesAreChecked(t *testing.T) {
+	_, seed := seedFile(t)
+	text := write(t, "text", []byte("text"))
+	for want, set := range map[string]func(*nats.SinkSettings){
+		"creds: ":  func(s *nats.SinkSettings) { s.Creds = seed + ".missing" },
+		"creds: u": func(s *nats.SinkSettings) { s.Creds = text },
+		"nkey: ":   func(s *nats.SinkSettings) { s.NKey = seed + ".missing" },
+		"nkey: n":  func(s *nats.SinkSettings) { s.NKey = text },
+		"":         func(s *nats.SinkSettings) { s.NKey = seed },
+	} {
+		settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+		set(settings)
+		if err := settings.Validate(); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("err = %v, want %q…", err, want)
+		}
+	}
+}
+
+func TestUnknownHostAndNoServerMayPass(t *testing.T) {
+	for _, address := range []string{"nats://nowhere.invalid:4222", "nats://" + bridgetest.FreeAddr(t)} {
+		settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+		settings.URL, settings.Subject = url(t, address), bridge.Text("a")
+		if _, err := nats.Connector().Sink.Open(t.Context(), settings, bridgetest.Env(t, "test-to")); err == nil || bridge.IsPermanent(err) {
+			t.Errorf("%s: err = %v, want one that may pass", address, err)
+		}
+	}
 }
 
 // certificate makes a certificate for 127.0.0.1 that signs itself.
@@ -218,6 +252,9 @@ func TestS11TLS(t *testing.T) {
 			if c.ok != (err == nil) {
 				t.Errorf("err = %v, want success: %t", err, c.ok)
 			}
+			if missing := c.name == "missing file"; missing != bridge.IsPermanent(err) {
+				t.Errorf("err = %v, want a permanent one: %t", err, missing)
+			}
 		})
 	}
 }
@@ -228,8 +265,8 @@ func TestS11PlainServerIsNoTLSServer(t *testing.T) {
 		func(n *nats.SinkSettings) { n.URL = url(t, "tls://"+s.Addr().String()) },
 		func(n *nats.SinkSettings) { n.TLS.Insecure = true },
 	} {
-		if err := try(t, s, set); err == nil {
-			t.Error("a connection without TLS was accepted")
+		if err := try(t, s, set); !bridge.IsPermanent(err) {
+			t.Errorf("err = %v, want a permanent one since there is no TLS", err)
 		}
 	}
 }

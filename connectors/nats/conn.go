@@ -65,7 +65,7 @@ func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("connect to %s: %w%s", c.servers, err, connectHint(err))
+		return nil, connectError(c.servers, err)
 	}
 	if err := ensureStreams(ctx, c, s.Streams); err != nil {
 		c.close()
@@ -74,14 +74,19 @@ func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
 	return c, nil
 }
 
-func connectHint(err error) string {
+// connectError adds what to do, and marks what will not pass by itself.
+func connectError(servers string, err error) error {
+	err = fmt.Errorf("connect to %s: %w", servers, err)
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return ": check username and password, token, creds or nkey"
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked),
+		errors.Is(err, nats.ErrAccountAuthExpired), errors.Is(err, nats.ErrNkeysNotSupported):
+		return bridge.Permanent(fmt.Errorf("%w: check username and password, token, creds or nkey", err))
+	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
+		return bridge.Permanent(fmt.Errorf("%w: check tls, and the scheme of url", err))
 	case errors.Is(err, nats.ErrNoServers):
-		return ": check url, and whether the server runs"
+		return fmt.Errorf("%w: check url, and whether the server runs", err)
 	}
-	return ""
+	return err
 }
 
 type dialer func(network, address string) (net.Conn, error)
@@ -108,6 +113,9 @@ func (s *Client) options(env bridge.Env) ([]nats.Option, error) {
 		options = append(options, nats.Token(s.Token.Reveal()))
 	}
 	if s.Creds != "" {
+		if err := checkCreds(s.Creds); err != nil {
+			return nil, fmt.Errorf("read creds: %w", err)
+		}
 		options = append(options, nats.UserCredentials(s.Creds))
 	}
 	if s.NKey != "" {
@@ -125,6 +133,19 @@ func (s *Client) options(env bridge.Env) ([]nats.Option, error) {
 		options = append(options, nats.Secure(config))
 	}
 	return options, nil
+}
+
+// checkCreds tells whether a credentials file has what one needs to connect.
+func checkCreds(file string) error {
+	var o nats.Options
+	err := nats.UserCredentials(file)(&o)
+	if err == nil {
+		_, err = o.UserJWT()
+	}
+	if err == nil {
+		_, err = o.SignatureCB([]byte("nonce"))
+	}
+	return err
 }
 
 // trouble hears what the server or the client library complain about outside of a call.
@@ -163,7 +184,11 @@ func (c *conn) err() error {
 	case errors.Is(cause, io.EOF):
 		cause = errors.New("closed by the server") // an io.EOF would mean the end of the input to the engine
 	}
-	return fmt.Errorf("connection to %s: %w", c.servers, cause)
+	err := fmt.Errorf("connection to %s: %w", c.servers, cause)
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return bridge.Permanent(fmt.Errorf("%w: check what the server lets this user do", err))
+	}
+	return err
 }
 
 // refused returns what the server refused until the last flush.
@@ -182,7 +207,8 @@ func (c *conn) cut() {
 	}
 }
 
-// flush waits until the server has handled all that was sent. It returns when ctx is done or the connection has ended.
+// flush waits until the server has handled all that was sent. It returns when ctx is done or the
+// connection has ended.
 func (c *conn) flush(ctx context.Context, timeout time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

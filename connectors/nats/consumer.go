@@ -31,7 +31,7 @@ func ensureConsumer(ctx context.Context, stream jetstream.Stream, s *SourceSetti
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		consumer, err = stream.CreateConsumer(ctx, s.consumer(env))
 		if err != nil {
-			return jetstream.ConsumerConfig{}, err
+			return jetstream.ConsumerConfig{}, contradiction(err)
 		}
 		return consumer.CachedInfo().Config, nil
 	case err != nil:
@@ -39,7 +39,7 @@ func ensureConsumer(ctx context.Context, stream jetstream.Stream, s *SourceSetti
 	}
 	c := consumer.CachedInfo().Config
 	if c.AckPolicy != jetstream.AckExplicitPolicy {
-		return c, errors.New("it is there and does not acknowledge explicitly: choose another durable")
+		return c, bridge.Permanent(errors.New("it is there and does not acknowledge explicitly: choose another durable"))
 	}
 	if c.MaxDeliver > 0 {
 		env.Logger.Warn("the consumer gives up a message after some deliveries: max_deliver -1 would lose none",
@@ -50,7 +50,8 @@ func ensureConsumer(ctx context.Context, stream jetstream.Stream, s *SourceSetti
 		has = []string{c.FilterSubject}
 	}
 	if len(s.Filter) > 0 && !slices.Equal(slices.Sorted(slices.Values(has)), slices.Sorted(slices.Values(s.Filter))) {
-		return c, fmt.Errorf("it is there with filter %q: choose another durable, or delete the consumer", has)
+		return c, bridge.Permanent(fmt.Errorf("it is there with filter %q, and the settings say %q: choose another durable, or delete the consumer",
+			has, s.Filter))
 	}
 	return c, nil
 }
@@ -61,10 +62,7 @@ func (s *SourceSettings) consumer(env bridge.Env) jetstream.ConsumerConfig {
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       s.AckWait,
 		MaxDeliver:    -1,
-		MaxAckPending: s.MaxAckPending,
-	}
-	if c.MaxAckPending == 0 {
-		c.MaxAckPending = max(1000, 4*env.MaxBatch)
+		MaxAckPending: s.maxUnacked(env.MaxBatch),
 	}
 	if len(s.Filter) == 1 {
 		c.FilterSubject = s.Filter[0]

@@ -6,16 +6,39 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// Guarantee says what JetStream promises, and core NATS does not.
-func (s *SourceSettings) Guarantee() bridge.Guarantee {
+// Describe says what JetStream promises, and core NATS does not.
+func (s *SourceSettings) Describe() bridge.Description {
+	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic()}
+	if s.Stream != "" {
+		d.MaxUnacked = s.maxUnacked(bridge.DefaultMaxBatch)
+	}
+	return d
+}
+
+// Describe says what JetStream promises, and core NATS does not.
+func (s *SinkSettings) Describe() bridge.Description {
+	return bridge.Description{
+		Guarantee: s.guarantee(),
+		Traffic:   bridge.Traffic{System: s.system(), Topic: s.Subject, Headers: true},
+	}
+}
+
+// maxUnacked returns the most messages that a new consumer has on their way.
+func (s *SourceSettings) maxUnacked(maxBatch int) int {
+	if s.MaxAckPending > 0 {
+		return s.MaxAckPending
+	}
+	return max(1000, 4*maxBatch)
+}
+
+func (s *SourceSettings) guarantee() bridge.Guarantee {
 	if s.Stream == "" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS keeps nothing; a stream does"}
 	}
 	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true, Why: "JetStream delivers again what was not acknowledged, with the same id"}
 }
 
-// Guarantee says what JetStream promises, and core NATS does not.
-func (s *SinkSettings) Guarantee() bridge.Guarantee {
+func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if !s.JetStream && s.Stream == "" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does"}
 	}
@@ -29,9 +52,9 @@ func (s *Client) system() string {
 	return "nats " + s.URL[0].Host
 }
 
-// Traffic returns what the subjects begin with. What a stream holds is not known without asking, so that
-// without a filter it may be everything.
-func (s *SourceSettings) Traffic() bridge.Traffic {
+// traffic returns what the subjects begin with. What a stream holds is not known without asking, so
+// that without a filter it may be everything.
+func (s *SourceSettings) traffic() bridge.Traffic {
 	t := bridge.Traffic{System: s.system(), Headers: true}
 	filters := s.subjects()
 	if s.Stream != "" {
@@ -46,9 +69,4 @@ func (s *SourceSettings) Traffic() bridge.Traffic {
 		t.Topics = append(t.Topics, begin)
 	}
 	return t
-}
-
-// Traffic returns the template.
-func (s *SinkSettings) Traffic() bridge.Traffic {
-	return bridge.Traffic{System: s.system(), Topic: s.Subject, Headers: true}
 }

@@ -2,6 +2,7 @@ package nats_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"testing"
@@ -148,6 +149,7 @@ type topic struct{}
 
 func (topic) Render(m *bridge.Message) (string, error) { return m.Topic, nil }
 func (topic) Constant() (string, bool)                 { return "", false }
+func (topic) Prefix(topic string) string               { return topic }
 func (topic) String() string                           { return "{{ topic }}" }
 
 func toNATS(m bridge.Message) *natsgo.Msg {
@@ -247,6 +249,7 @@ func testCoreSink(t *testing.T, c bridge.Connector) {
 				})
 				return got
 			},
+			Refused:  func() bridge.Message { return bridge.Message{ID: "refused", Topic: "a..b"} },
 			Features: bridgetest.Features{Headers: true, Topics: true, Binary: true},
 		}
 	})
@@ -257,13 +260,17 @@ func TestStreamSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testStr
 func testStreamSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		s := serve(t, nil)
-		stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{bridgetest.Topic}})
+		stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{bridgetest.Topic}, MaxMsgSize: 550_000})
 		settings := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, true })
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
 				return c.Sink.Open(ctx, settings, env)
 			},
-			Receive:  func(t *testing.T, n int) []bridge.Message { return stored(t, stream, n) },
+			Receive: func(t *testing.T, n int) []bridge.Message { return stored(t, stream, n) },
+			// The server refuses this one, not the sink.
+			Refused: func() bridge.Message {
+				return bridge.Message{ID: rand.Text(), Topic: bridgetest.Topic, Payload: make([]byte, 600_000)}
+			},
 			Features: bridgetest.Features{Headers: true, Topics: true, Binary: true},
 		}
 	})

@@ -1,11 +1,9 @@
 package nats
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,11 +18,12 @@ import (
 // publishWindow is how many messages may wait for their confirmation.
 const publishWindow = 1024
 
-var _ bridge.Identifying = (*streamSink)(nil)
+var _ bridge.Sink = (*streamSink)(nil)
 
-// streamSink publishes to JetStream. It follows confirmations itself: each has the
-// number of its message in its subject. The client library's asynchronous publishing makes a random name, a map entry, a future
-// and two channels of each message, and its futures never end when the connection does.
+// streamSink publishes to JetStream. It follows confirmations itself: each has the number of its
+// message in its subject. The client library's asynchronous publishing makes a random name, a map
+// entry, a future and two channels of each message, and its futures never end when the connection
+// does.
 type streamSink struct {
 	conn     *conn
 	subject  subject
@@ -39,6 +38,7 @@ type streamSink struct {
 }
 
 func newStreamSink(c *conn, s *SinkSettings, env bridge.Env) *streamSink {
+	env.NeedID() // so that the stream can tell what comes again
 	var once sync.Once
 	return &streamSink{
 		conn:     c,
@@ -55,32 +55,29 @@ func newStreamSink(c *conn, s *SinkSettings, env bridge.Env) *streamSink {
 	}
 }
 
-// NeedsID returns true, so that the stream can tell what comes again.
-func (s *streamSink) NeedsID() bool { return true }
-
 func (s *streamSink) Close() error {
 	s.close()
 	return nil
 }
 
-func (s *streamSink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (s *streamSink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return 0, err
+		return bridge.Result{}, err
 	}
 	defer context.AfterFunc(ctx, s.conn.cut)() // a peer that does not read blocks us in the socket
 	p, err := s.take()
 	if err != nil {
-		return 0, err
+		return bridge.Result{}, err
 	}
-	n, err := p.write(ctx, batch)
+	result, err := p.write(ctx, batch)
 	if err != nil {
-		// Confirmations of this batch may come yet.
-		return n, errors.Join(err, p.replies.Unsubscribe())
+		_ = p.replies.Unsubscribe() // confirmations of this batch may come yet
+		return result, err
 	}
 	s.mu.Lock()
 	s.idle = append(s.idle, p)
 	s.mu.Unlock()
-	return n, nil
+	return result, nil
 }
 
 // take returns a publisher that no other Write uses.
@@ -105,13 +102,14 @@ type publisher struct {
 	text    []byte // reply subject and id of a message
 	before  uint64 // messages of earlier batches
 
-	batch     bridge.Batch // being written; what follows is about it
-	confirmed []bool
-	prefix    int // confirmed messages at the front
-	count     int // confirmed messages
-	known     int // of these the stream had already
-	failed    int // first message that was refused, or len(batch)
-	reason    error
+	batch   bridge.Batch // being written; what follows is about it
+	settled []bool
+	prefix  int // settled messages at the front
+	count   int // settled messages
+	known   int // of these the stream had already
+	refused bridge.Refusals
+	failed  int // first message that a new instance may deliver, or len(batch)
+	reason  error
 }
 
 func newPublisher(s *streamSink) (*publisher, error) {
@@ -123,54 +121,72 @@ func newPublisher(s *streamSink) (*publisher, error) {
 	return p, nil
 }
 
-func (p *publisher) write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (p *publisher) write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	p.begin(batch)
 	defer func() {
 		p.batch = nil
 		p.before += uint64(len(batch))
 	}()
+	err := p.publishAll(ctx)
+	if p.known > 0 {
+		p.sink.known(p.known)
+	}
+	return p.result(), err
+}
+
+func (p *publisher) publishAll(ctx context.Context) error {
 	timer := time.NewTimer(p.sink.timeout)
 	defer timer.Stop()
 	var out nats.Msg
-	for i := range batch {
+	for i := range p.batch {
 		for i-p.count >= publishWindow && p.failed > i {
 			if err := p.await(ctx, timer); err != nil {
-				return p.prefix, err
+				return err
 			}
 		}
 		if p.failed <= i {
 			break
 		}
-		if err := p.publish(&out, &batch[i], i); err != nil {
+		switch refused, err := p.publish(&out, &p.batch[i], i); {
+		case err != nil:
 			p.fail(i, err)
+		case refused != nil:
+			p.refuse(i, refused)
 		}
 	}
 	for p.prefix < p.failed {
 		if err := p.await(ctx, timer); err != nil {
-			return p.prefix, err
+			return err
 		}
 	}
-	if p.known > 0 {
-		p.sink.known(p.known)
+	return p.reason
+}
+
+// result says what is settled. The server may have refused in another order than that of the batch.
+func (p *publisher) result() bridge.Result {
+	slices.SortFunc(p.refused, func(a, b bridge.Refusal) int { return a.Index - b.Index })
+	within := len(p.refused)
+	for within > 0 && p.refused[within-1].Index >= p.prefix {
+		within--
 	}
-	return p.prefix, p.reason
+	return bridge.Result{Settled: p.prefix, Refused: p.refused[:within:within]}
 }
 
 func (p *publisher) begin(batch bridge.Batch) {
 	p.batch = batch
 	n := len(batch)
-	if cap(p.confirmed) < n {
-		p.confirmed = make([]bool, n)
+	if cap(p.settled) < n {
+		p.settled = make([]bool, n)
 	}
-	p.confirmed = p.confirmed[:n]
-	clear(p.confirmed)
-	p.prefix, p.count, p.known, p.failed, p.reason = 0, 0, 0, n, nil
+	p.settled = p.settled[:n]
+	clear(p.settled)
+	p.prefix, p.count, p.known, p.refused, p.failed, p.reason = 0, 0, 0, nil, n, nil
 }
 
-func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) error {
+func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) (refused, err error) {
 	subject, err := p.sink.subject.of(m)
 	if err != nil {
-		return err
+		return err, nil
 	}
 	p.header.reset()
 	if len(m.Header) > 0 {
@@ -198,14 +214,14 @@ func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) error {
 func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 	select {
 	case m := <-p.confirm:
-		p.settle(m)
+		p.take(m)
 		return nil
 	default:
 	}
 	timer.Reset(p.sink.timeout)
 	select {
 	case m := <-p.confirm:
-		p.settle(m)
+		p.take(m)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -216,67 +232,51 @@ func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 	}
 }
 
-func (p *publisher) settle(m *nats.Msg) {
+func (p *publisher) take(m *nats.Msg) {
 	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
 	offset := number - p.before
-	if err != nil || offset >= uint64(len(p.confirmed)) || p.confirmed[offset] {
+	if err != nil || offset >= uint64(len(p.settled)) || p.settled[offset] {
 		return // of an earlier batch, or a second one, as when a stream beyond a leaf node takes the subject too
 	}
 	i := int(offset)
-	known, err := confirmation(m)
-	if err != nil {
-		subject, _ := p.sink.subject.of(&p.batch[i])
-		p.fail(i, fmt.Errorf("publish to %q: %w", subject, err))
+	known, refused, err := confirmation(m)
+	switch {
+	case err != nil:
+		p.fail(i, p.about(i, err))
 		return
-	}
-	if known {
+	case refused != nil:
+		p.refuse(i, p.about(i, refused))
+		return
+	case known:
 		p.known++
 	}
-	p.confirmed[i] = true
+	p.settle(i)
+}
+
+// about says which message an error is about.
+func (p *publisher) about(i int, err error) error {
+	subject, _ := p.sink.subject.of(&p.batch[i])
+	return fmt.Errorf("publish to %q: %w", subject, err)
+}
+
+// refuse notes that message i can never be delivered.
+func (p *publisher) refuse(i int, err error) {
+	p.refused = append(p.refused, bridge.Refusal{Index: i, Err: err})
+	p.settle(i)
+}
+
+func (p *publisher) settle(i int) {
+	p.settled[i] = true
 	p.count++
-	for p.prefix < len(p.confirmed) && p.confirmed[p.prefix] {
+	for p.prefix < len(p.settled) && p.settled[p.prefix] {
 		p.prefix++
 	}
 }
 
-// fail notes that message i was refused. The first one counts, since nothing
-// behind it is delivered.
+// fail notes that message i is not delivered, which may pass. The first one counts, since it and
+// what is behind it come again.
 func (p *publisher) fail(i int, err error) {
 	if i < p.failed {
 		p.failed, p.reason = i, err
 	}
-}
-
-// Codes of the server.
-const (
-	tooLarge    = 10054 // a message larger than the stream's max_msg_size
-	otherStream = 10060 // the subject belongs to a stream that is not the expected one
-)
-
-// confirmation reads what JetStream says to a message. known means that it had
-// one of that id already.
-func confirmation(m *nats.Msg) (known bool, err error) {
-	// This is how the server begins when all is well, and JSON is slow.
-	if bytes.HasPrefix(m.Data, []byte(`{"stream":"`)) && !bytes.Contains(m.Data, []byte(`"error"`)) && !bytes.Contains(m.Data, []byte(`"duplicate"`)) {
-		return false, nil
-	}
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return false, errors.New("no stream takes that subject: create one, or declare it under streams")
-	}
-	var answer struct {
-		Error     *jetstream.APIError `json:"error"`
-		Stream    string              `json:"stream"`
-		Duplicate bool                `json:"duplicate"`
-	}
-	switch err := json.Unmarshal(m.Data, &answer); {
-	case err != nil || answer.Error == nil && answer.Stream == "":
-		return false, fmt.Errorf("no confirmation but %.100q", m.Data)
-	case answer.Error == nil:
-		return answer.Duplicate, nil
-	case answer.Error.ErrorCode == tooLarge:
-		return false, bridge.Permanent(answer.Error)
-	case answer.Error.ErrorCode == otherStream:
-		return false, errors.New("not the stream that the setting stream names takes that subject, but another: correct one of the two")
-	}
-	return false, answer.Error
 }

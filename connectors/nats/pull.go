@@ -61,14 +61,12 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 	if err != nil {
 		return nil, fmt.Errorf("consumer %q of stream %q: %w", s.durable(env), s.Stream, err)
 	}
-	// Sequence numbers begin anew when a stream is made anew.
-	created := strconv.FormatInt(stream.CachedInfo().Created.UnixNano(), 36)
 	p := &pull{
 		conn:     c,
 		env:      env,
 		stream:   s.Stream,
 		consumer: s.durable(env),
-		prefix:   s.Stream + "." + created + ":",
+		prefix:   s.Stream + ":",
 		window:   2 * env.MaxBatch,
 		silent:   time.NewTimer(time.Hour),
 		closing:  make(chan struct{}),
@@ -166,7 +164,9 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 	replies := make([]string, 0, len(p.taken))
 	var failed error
 	// Not the publisher's id in Nats-Msg-Id: that need not be unique for longer than the stream's
-	// duplicate window, nor among streams, and a sink that trusts it would lose messages.
+	// duplicate window, nor among streams, and a sink that trusts it would lose messages. Sequence
+	// numbers begin anew when a stream is made anew, be it while we read, but the time, in
+	// nanoseconds, is another then.
 	var ids []byte
 	ends := make([]int, 0, len(p.taken))
 	for _, m := range p.taken {
@@ -180,8 +180,9 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 			b.Header = received(m.Header)
 		}
 		number, stamp := delivery(m.Reply)
-		b.Time = time.Unix(0, stamp)
-		ids = append(append(ids, p.prefix...), number...)
+		nanoseconds, _ := strconv.ParseInt(stamp, 10, 64)
+		b.Time = time.Unix(0, nanoseconds)
+		ids = append(append(append(append(ids, p.prefix...), number...), '.'), stamp...)
 		ends = append(ends, len(ids))
 		batch, replies = append(batch, b), append(replies, m.Reply)
 	}

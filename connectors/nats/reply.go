@@ -20,13 +20,13 @@ func fromDelivered(reply string) string {
 	return reply
 }
 
-// delivery returns the sequence number of a message and its time.
-func delivery(reply string) (number string, stamp int64) {
+// delivery returns the sequence number of a message, and when the stream got it in nanoseconds,
+// which both stay the same when it is delivered again.
+func delivery(reply string) (number, stamp string) {
 	_, reply, _ = strings.Cut(fromDelivered(reply), ".")
 	number, reply, _ = strings.Cut(reply, ".")
 	_, reply, _ = strings.Cut(reply, ".")
-	text, _, _ := strings.Cut(reply, ".")
-	stamp, _ = strconv.ParseInt(text, 10, 64)
+	stamp, _, _ = strings.Cut(reply, ".")
 	return number, stamp
 }
 

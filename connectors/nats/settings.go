@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
@@ -51,7 +53,7 @@ type SourceSettings struct {
 	Filter        []string      `yaml:"filter"`
 	Deliver       string        `yaml:"deliver" enum:"all|new|last"`
 	AckWait       time.Duration `yaml:"ack_wait"`
-	MaxAckPending int           `yaml:"max_ack_pending"` // 0: four batches
+	MaxAckPending int           `yaml:"max_ack_pending"` // 0: four batches, at least 1000
 }
 
 // SinkSettings are the settings of the sink.
@@ -137,6 +139,16 @@ func (c *Client) validate() error {
 	}
 	if c.Username == "" && !c.Password.IsZero() {
 		errs = append(errs, keyError("password", "a password goes with a username"))
+	}
+	if c.Creds != "" {
+		if err := checkCreds(c.Creds); err != nil {
+			errs = append(errs, keyError("creds", "%w", err))
+		}
+	}
+	if c.NKey != "" {
+		if _, err := nats.NkeyOptionFromSeed(c.NKey); err != nil {
+			errs = append(errs, keyError("nkey", "%w", err))
+		}
 	}
 	if c.ConnectTimeout <= 0 {
 		errs = append(errs, keyError("connect_timeout", "at least 1ms"))

@@ -69,3 +69,18 @@ func TestSinkSettings(t *testing.T) {
 		t.Run(subject, func(t *testing.T) { checkKey(t, s.Validate(), key) })
 	}
 }
+
+func TestMaxUnacked(t *testing.T) {
+	for _, c := range []struct {
+		set  nats.SourceSettings
+		want int
+	}{
+		{nats.SourceSettings{Subject: "a"}, 0},
+		{nats.SourceSettings{Stream: "S"}, 4 * bridge.DefaultMaxBatch},
+		{nats.SourceSettings{Stream: "S", MaxAckPending: 7}, 7},
+	} {
+		if got := c.set.Describe().MaxUnacked; got != c.want {
+			t.Errorf("%+v: %d, want %d", c.set, got, c.want)
+		}
+	}
+}

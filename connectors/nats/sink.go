@@ -43,26 +43,27 @@ func openSink(ctx context.Context, s *SinkSettings, env bridge.Env) (bridge.Sink
 	return k, nil
 }
 
-func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return bridge.Result{}, err
 	}
 	defer context.AfterFunc(ctx, s.conn.cut)() // a peer that does not read blocks us in the socket
-	n, err := s.publish(batch)
-	if !s.flush || n == 0 {
-		return n, err
+	n, refused, err := s.publish(batch)
+	if s.flush && n > 0 {
+		failed := s.conn.flush(ctx, flushTimeout)
+		if failed == nil {
+			failed = s.conn.refused()
+		}
+		if failed != nil {
+			return refused.Result(0), failed
+		}
 	}
-	if err := s.conn.flush(ctx, flushTimeout); err != nil {
-		return 0, err
-	}
-	if err := s.conn.refused(); err != nil {
-		return 0, err
-	}
-	return n, err
+	return refused.Result(n), err
 }
 
-// publish hands messages to the client library, up to the first that it or we refuse.
-func (s *sink) publish(batch bridge.Batch) (int, error) {
+// publish hands messages to the client library, and returns how many, and which it or we refuse. An
+// error is about the connection.
+func (s *sink) publish(batch bridge.Batch) (n int, refused bridge.Refusals, err error) {
 	h := s.headers.Get().(*header)
 	defer s.headers.Put(h)
 	var out nats.Msg
@@ -70,7 +71,8 @@ func (s *sink) publish(batch bridge.Batch) (int, error) {
 		m := &batch[i]
 		subject, err := s.subject.of(m)
 		if err != nil {
-			return i, err
+			refused = append(refused, bridge.Refusal{Index: i, Err: err})
+			continue
 		}
 		out.Subject, out.Data, out.Header = subject, m.Payload, nil
 		if len(m.Header) > 0 {
@@ -78,26 +80,32 @@ func (s *sink) publish(batch bridge.Batch) (int, error) {
 			h.add(m.Header)
 			out.Header = h.header
 		}
-		if err := s.conn.publish(&out); err != nil {
-			return i, err
+		switch reason, err := s.conn.publish(&out); {
+		case err != nil:
+			return n, refused, err
+		case reason != nil:
+			refused = append(refused, bridge.Refusal{Index: i, Err: reason})
+		default:
+			n++
 		}
 	}
-	return len(batch), nil
+	return n, refused, nil
 }
 
-// publish hands a message to the client library and explains why it cannot.
-func (c *conn) publish(m *nats.Msg) error {
-	err := c.PublishMsg(m)
+// publish hands a message to the client library. It returns the reason if that is too large for the
+// server, or an error of the connection.
+func (c *conn) publish(m *nats.Msg) (refused, err error) {
+	err = c.PublishMsg(m)
 	switch {
 	case err == nil:
-		return nil
+		return nil, nil
 	case errors.Is(err, nats.ErrMaxPayload):
-		return bridge.Permanent(fmt.Errorf("publish to %q: %d bytes with headers, and %s takes %d at most (max_payload)",
-			m.Subject, m.Size()-len(m.Subject)-len(m.Reply), c.servers, c.MaxPayload()))
+		return fmt.Errorf("publish to %q: %d bytes with headers, and %s takes %d at most (max_payload)",
+			m.Subject, m.Size()-len(m.Subject)-len(m.Reply), c.servers, c.MaxPayload()), nil
 	case c.IsClosed():
-		return c.err()
+		return nil, c.err()
 	}
-	return fmt.Errorf("publish to %q: %w", m.Subject, err)
+	return nil, fmt.Errorf("publish to %q: %w", m.Subject, err)
 }
 
 func (s *sink) Close() error { return s.close() }

@@ -17,7 +17,31 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
-func base36(n int64) string { return strconv.FormatInt(n, 36) }
+// deliverAll writes the batch and fails the test unless all of it was delivered.
+func deliverAll(t testing.TB, sink bridge.Sink, batch bridge.Batch) {
+	t.Helper()
+	if r, err := sink.Write(t.Context(), batch); r.Settled != len(batch) || len(r.Refused) > 0 || err != nil {
+		t.Fatalf("wrote %d messages: %+v, %v", len(batch), r, err)
+	}
+}
+
+// refuses writes the batch and fails the test unless just one message was refused, with the texts
+// in the reason.
+func refuses(t testing.TB, sink bridge.Sink, batch bridge.Batch, index int, texts ...string) {
+	t.Helper()
+	r, err := sink.Write(t.Context(), batch)
+	if r.Settled != len(batch) || len(r.Refused) != 1 || r.Refused[0].Index != index || err != nil {
+		t.Fatalf("wrote %d messages: %+v, %v, want message %d refused and the others delivered", len(batch), r, err, index)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.Refused.Error(), text) {
+			t.Errorf("refused for %q, which does not say %s", r.Refused.Error(), text)
+		}
+	}
+	if len(r.Refused.Error()) > 300 {
+		t.Errorf("refused for %q, which is long", r.Refused.Error())
+	}
+}
 
 // bothSinks runs a test with a core and a JetStream sink, whose subject is the
 // topic. received returns what has arrived on subjects a and a.>, n at least.
@@ -37,21 +61,10 @@ func TestN11PayloadTooLarge(t *testing.T) {
 		batch := bridge.Batch{
 			{ID: "1", Topic: "a", Payload: []byte("fits")},
 			{ID: "2", Topic: "a", Payload: make([]byte, 1001)},
-			{ID: "3", Topic: "a", Payload: []byte("waits")},
+			{ID: "3", Topic: "a", Payload: []byte("goes on")},
 		}
-		n, err := sink.Write(t.Context(), batch)
-		if n != 1 || !bridge.IsPermanent(err) {
-			t.Fatalf("wrote %d with %v, want 1 and a permanent error", n, err)
-		}
-		for _, want := range []string{`"a"`, " bytes with headers", "1000 at most"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("error %q does not say %s", err, want)
-			}
-		}
-		if n, err := sink.Write(t.Context(), batch[2:]); n != 1 || err != nil {
-			t.Fatalf("wrote %d with %v", n, err)
-		}
-		if got := received(2); len(got) != 2 || string(got[0].Payload) != "fits" || string(got[1].Payload) != "waits" {
+		refuses(t, sink, batch, 1, `"a"`, " bytes with headers", "1000 at most")
+		if got := received(2); len(got) != 2 || string(got[0].Payload) != "fits" || string(got[1].Payload) != "goes on" {
 			t.Errorf("received %v", got)
 		}
 	})
@@ -64,10 +77,7 @@ func TestS5SubjectsFromMessages(t *testing.T) {
 			"$SYS.REQ.SERVER.PING", "$JS.API.STREAM.DELETE.S", "$KV.a",
 		}
 		for i, subject := range bad {
-			n, err := sink.Write(t.Context(), bridge.Batch{{ID: strconv.Itoa(i), Topic: "a"}, {ID: "bad", Topic: subject}})
-			if n != 1 || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), strconv.Quote(subject)) {
-				t.Errorf("subject %q: wrote %d with %v, want 1 and a permanent error that names it", subject, n, err)
-			}
+			refuses(t, sink, bridge.Batch{{ID: "bad", Topic: subject}, {ID: strconv.Itoa(i), Topic: "a"}}, 0, strconv.Quote(subject))
 		}
 		if got := len(received(len(bad))); got != len(bad) {
 			t.Errorf("%d messages arrived, want %d", got, len(bad))
@@ -77,7 +87,7 @@ func TestS5SubjectsFromMessages(t *testing.T) {
 
 func TestS5HeadersFromMessages(t *testing.T) {
 	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
-		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "id", Topic: "a", Header: map[string]string{
+		deliverAll(t, sink, bridge.Batch{{ID: "id", Topic: "a", Header: map[string]string{
 			"Nats-Rollup":                 "all",
 			"Nats-Expected-Last-Sequence": "17",
 			"nats-ttl":                    "1s",
@@ -87,9 +97,6 @@ func TestS5HeadersFromMessages(t *testing.T) {
 			"value":                       "v\r\nNats-Rollup: all\x00",
 			"outer":                       " v\t",
 		}}})
-		if n != 1 || err != nil {
-			t.Fatalf("wrote %d with %v", n, err)
-		}
 		got := received(1)[0].Header
 		delete(got, jetstream.MsgIDHeader)
 		want := map[string]string{
@@ -119,9 +126,9 @@ func TestRefusedPublishing(t *testing.T) {
 		sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
 			s.JetStream, s.Username, s.Password = stream, "u", bridge.NewSecret("p")
 		}))
-		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
-		if n != 0 || !errors.Is(err, natsgo.ErrPermissionViolation) || !strings.Contains(err.Error(), `"a"`) {
-			t.Errorf("jetstream %t: wrote %d with %v, want an error about the subject", stream, n, err)
+		r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
+		if r.Settled != 0 || !bridge.IsPermanent(err) || !errors.Is(err, natsgo.ErrPermissionViolation) || !strings.Contains(err.Error(), `"a"`) {
+			t.Errorf("jetstream %t: wrote %d with %v, want a permanent error about the subject", stream, r.Settled, err)
 		}
 	}
 }
@@ -129,9 +136,9 @@ func TestRefusedPublishing(t *testing.T) {
 func TestSubjectWithoutStream(t *testing.T) {
 	s := serve(t, nil)
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
-	n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
-	if n != 0 || err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), `"a": no stream takes that subject`) {
-		t.Errorf("wrote %d with %v, want the hint that there is no stream", n, err)
+	r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
+	if n := r.Settled; n != 0 || err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), `"a": no stream takes that subject`) {
+		t.Errorf("wrote %d with %v, want the hint that there is no stream", r.Settled, err)
 	}
 }
 
@@ -139,9 +146,50 @@ func TestOtherStreamThanExpected(t *testing.T) {
 	s := serve(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Stream = "T" }))
-	n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
-	if n != 0 || err == nil || !strings.Contains(err.Error(), "not the stream that the setting stream names") {
-		t.Errorf("wrote %d with %v, want an error about the stream", n, err)
+	refuses(t, sink, bridge.Batch{{ID: "1"}}, 0, "not the stream that the setting stream names")
+}
+
+// A stream that refuses some for good and others for now: what is refused is told with its index,
+// up to the first that may go another time.
+func TestRefusedAmongWhatMayPass(t *testing.T) {
+	s := serve(t, nil)
+	stream := createStream(t, client(t, s), jetstream.StreamConfig{
+		Name: "S", Subjects: []string{"a"}, MaxMsgSize: 200, MaxMsgs: 5, Discard: jetstream.DiscardNew,
+	})
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
+	batch := numbered(0, 12)
+	for _, i := range []int{0, 3, 7, 10} {
+		batch[i].Payload = make([]byte, 300)
+	}
+	r, err := sink.Write(t.Context(), batch)
+	var refused []int
+	for _, f := range r.Refused {
+		refused = append(refused, f.Index)
+	}
+	if r.Settled != 8 || fmt.Sprint(refused) != "[0 3 7]" || err == nil || bridge.IsPermanent(err) {
+		t.Errorf("settled %d, refused %v, %v, want 8, [0 3 7] and an error that is not permanent", r.Settled, refused, err)
+	}
+	if got := len(stored(t, stream, 5)); got != 5 {
+		t.Errorf("%d messages are stored, want 5", got)
+	}
+}
+
+func TestStreamSinkNeedsIDs(t *testing.T) {
+	s := serve(t, nil)
+	for _, jetStream := range []bool{false, true} {
+		needed := false
+		env := bridgetest.Env(t, "test-to")
+		env.NeedID = func() { needed = true }
+		sink, err := nats.Connector().Sink.Open(t.Context(), sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = jetStream }), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Close(); err != nil {
+			t.Error(err)
+		}
+		if needed != jetStream {
+			t.Errorf("JetStream %t: needs ids: %t", jetStream, needed)
+		}
 	}
 }
 
@@ -153,9 +201,9 @@ func TestN10FullStreamMakesThePipelineWait(t *testing.T) {
 		s.Streams = map[string]nats.Stream{"S": {Subjects: []string{"a"}, Discard: "new", MaxMsgs: 5}}
 	}))
 	batch := numbered(0, 10)
-	n, err := sink.Write(t.Context(), batch)
-	if n != 5 || err == nil || bridge.IsPermanent(err) {
-		t.Fatalf("wrote %d with %v, want 5 and an error that is not permanent", n, err)
+	r, err := sink.Write(t.Context(), batch)
+	if r.Settled != 5 || len(r.Refused) > 0 || err == nil || bridge.IsPermanent(err) {
+		t.Fatalf("wrote %+v with %v, want 5 and an error that is not permanent", r, err)
 	}
 	stream, err := js.Stream(t.Context(), "S")
 	if err != nil {
@@ -164,9 +212,7 @@ func TestN10FullStreamMakesThePipelineWait(t *testing.T) {
 	if err := stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := sink.Write(t.Context(), batch[5:]); n != 5 || err != nil {
-		t.Errorf("wrote %d with %v to a stream with room", n, err)
-	}
+	deliverAll(t, sink, batch[5:])
 }
 
 func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
@@ -189,8 +235,8 @@ func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
 		"a": false, "a.>": false, "a.x.y": false, "b": false, ">": false, "*.x": false,
 	} {
 		sink, err := nats.Connector().Sink.Open(t.Context(), set(nats.Stream{Subjects: []string{subject}}), bridgetest.Env(t, "test-to"))
-		if covered != (err == nil) {
-			t.Errorf("stream of a.* and b.> asked for %q: err = %v", subject, err)
+		if covered != (err == nil) || covered == bridge.IsPermanent(err) {
+			t.Errorf("stream of a.* and b.> asked for %q: err = %v (permanent: %t)", subject, err, bridge.IsPermanent(err))
 		}
 		if err == nil {
 			_ = sink.Close()
@@ -211,9 +257,7 @@ func TestN4WindowIsKept(t *testing.T) {
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
 	const total = 20_000 // five times what the client library lets wait
-	if n, err := sink.Write(t.Context(), numbered(0, total)); n != total || err != nil {
-		t.Fatalf("wrote %d with %v", n, err)
-	}
+	deliverAll(t, sink, numbered(0, total))
 	for i, m := range stored(t, stream, total) {
 		if string(m.Payload) != strconv.Itoa(i) {
 			t.Fatalf("message %d of the stream is %s", i, m.Payload)
@@ -226,20 +270,18 @@ func TestSinksOfOneStreamDoNotTakeEachOthersMessagesForDuplicates(t *testing.T) 
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	batch := numbered(0, 100)
 	for range 2 { // the second time as after a write of which nobody knows how it went
-		for _, instance := range []string{"p-to-1", "p-to-2"} {
+		for _, instance := range []string{"p-to", "p-to-2"} {
 			sink := openSinkAt(t, instance, sinkSettings(t, s, func(s *nats.SinkSettings) {
 				s.Subject, s.JetStream = bridge.Text("a."+instance), true
 			}))
-			if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-				t.Fatalf("wrote %d with %v", n, err)
-			}
+			deliverAll(t, sink, batch)
 		}
 	}
 	count := map[string]int{}
 	for _, m := range stored(t, stream, 2*len(batch)) {
 		count[m.Topic]++
 	}
-	if count["a.p-to-1"] != len(batch) || count["a.p-to-2"] != len(batch) {
+	if count["a.p-to"] != len(batch) || count["a.p-to-2"] != len(batch) {
 		t.Errorf("the stream has %v, want %d of each", count, len(batch))
 	}
 }
@@ -261,24 +303,19 @@ func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
 	if err := js.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := sink.Write(t.Context(), numbered(0, 1)); n != 1 || err != nil {
-		t.Fatalf("wrote %d with %v", n, err)
-	}
+	deliverAll(t, sink, numbered(0, 1))
 	if err := js.DeleteStream(t.Context(), "S"); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := sink.Write(t.Context(), numbered(1, 2)); n != 0 || err == nil {
-		t.Errorf("wrote %d with %v, though no stream has the message", n, err)
+	if r, err := sink.Write(t.Context(), numbered(1, 2)); r.Settled != 0 || err == nil {
+		t.Errorf("wrote %d with %v, though no stream has the message", r.Settled, err)
 	}
 }
 
 func TestLongSubjects(t *testing.T) {
 	bothSinks(t, func(t *testing.T, sink bridge.Sink, received func(int) []bridge.Message) {
 		long := "a." + strings.Repeat("x", 3998)
-		n, err := sink.Write(t.Context(), bridge.Batch{{ID: "1", Topic: long}, {ID: "2", Topic: long + "x"}})
-		if n != 1 || !bridge.IsPermanent(err) || len(err.Error()) > 200 {
-			t.Errorf("wrote %d with %v, want 1 and a short permanent error", n, err)
-		}
+		refuses(t, sink, bridge.Batch{{ID: "1", Topic: long}, {ID: "2", Topic: long + "x"}}, 1, "4001 bytes")
 		if got := received(1); got[0].Topic != long {
 			t.Errorf("received %.20q… of %d bytes", got[0].Topic, len(got[0].Topic))
 		}
@@ -292,9 +329,7 @@ func TestEveryTopicOfMQTTCanBePublished(t *testing.T) {
 		for _, topic := range topics {
 			batch = append(batch, bridge.Message{ID: topic, Topic: bridge.SubjectFromTopic(topic)})
 		}
-		if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-			t.Fatalf("wrote %d with %v", n, err)
-		}
+		deliverAll(t, sink, batch)
 		for i, m := range received(len(topics)) {
 			if got := bridge.TopicFromSubject(m.Topic); got != topics[i] {
 				t.Errorf("topic %q came as %q", topics[i], got)

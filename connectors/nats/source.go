@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -90,7 +89,8 @@ func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
 func (r *source) take(m *nats.Msg) {
 	b := bridge.Message{Topic: m.Subject, Payload: m.Data}
 	if len(m.Header) > 0 {
-		b.ID, b.Header = m.Header.Get(jetstream.MsgIDHeader), received(m.Header)
+		// A publisher chose Nats-Msg-Id, and another may choose the same: it is no identity.
+		b.Header = received(m.Header)
 	}
 	r.mu.Lock()
 	for r.bytes >= r.limit && !r.closed {

@@ -314,7 +314,7 @@ func TestN9RestartGetsUnreadAtOnce(t *testing.T) {
 func TestStreamMessages(t *testing.T) {
 	s := serve(t, nil)
 	js := client(t, s)
-	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
+	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	before := time.Now()
 	if _, err := js.Publish(t.Context(), "a.own", nil, jetstream.WithMsgID("mine")); err != nil {
 		t.Fatal(err)
@@ -325,12 +325,11 @@ func TestStreamMessages(t *testing.T) {
 		s.Stream, s.Filter = "S", []string{"a.own", "a.other"}
 	}), bridgetest.Env(t, "test-from"))
 	batch, _ := readN(t, source, 2)
-	created := stream.CachedInfo().Created.UnixNano()
 	if got := batch[0].Header[jetstream.MsgIDHeader]; got != "mine" {
 		t.Errorf("the publisher's id is %q, want mine", got)
 	}
 	for i, m := range batch {
-		if want := fmt.Sprintf("S.%s:%d", base36(created), 2*i+1); m.ID != want {
+		if want := fmt.Sprintf("S:%d.%d", 2*i+1, m.Time.UnixNano()); m.ID != want {
 			t.Errorf("id %q, want %q", m.ID, want)
 		}
 		if m.Time.Before(before.Add(-time.Second)) || m.Time.After(time.Now().Add(time.Second)) {
@@ -352,9 +351,7 @@ func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
 		}
 		source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = name }), bridgetest.Env(t, "test-from"))
 		batch, acks := readN(t, source, 1)
-		if n, err := sink.Write(t.Context(), batch); n != 1 || err != nil {
-			t.Fatalf("wrote %d with %v", n, err)
-		}
+		deliverAll(t, sink, batch)
 		settle(t, acks, nil)
 	}
 	if got := len(stored(t, all, 2)); got != 2 {
@@ -362,7 +359,92 @@ func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
 	}
 }
 
-// bothSources runs a test with a source of core NATS and one of a stream, and batches of one message.
+// Sequence numbers begin anew in a stream that was made anew; ids do not.
+func TestStreamMadeAnewHasOtherIDs(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	seen := map[string]bool{}
+	for range 3 {
+		createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+		publishN(t, js.Conn(), "a", 0, 10)
+		source := streamSource(t, s, bridgetest.Env(t, "test-from"))
+		batch, acks := readN(t, source, 10)
+		settle(t, acks, nil)
+		for _, m := range batch {
+			if seen[m.ID] {
+				t.Errorf("the id %s was given before", m.ID)
+			}
+			seen[m.ID] = true
+		}
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := js.DeleteStream(t.Context(), "S"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Two publishers of core NATS may choose the same id, and a stream must keep both messages.
+func TestCoreSourceTakesNoIDFromPublishers(t *testing.T) {
+	s := serve(t, nil)
+	nc := client(t, s).Conn()
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "a" }), bridgetest.Env(t, "test-from"))
+	for range 2 {
+		if err := nc.PublishMsg(toNATS(bridge.Message{Topic: "a", Header: map[string]string{jetstream.MsgIDHeader: "1"}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch, _ := readN(t, source, 2)
+	for _, m := range batch {
+		if m.ID != "" || m.Header[jetstream.MsgIDHeader] != "1" {
+			t.Errorf("id %q, headers %v, want no id, and the publisher's among the headers", m.ID, m.Header)
+		}
+	}
+}
+
+// Issue 11, row 4: two publishers of core NATS with one id, and a stream that has both messages.
+func TestEqualIDsOfCorePublishersReachAStream(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	all := createStream(t, js, jetstream.StreamConfig{Name: "ALL", Subjects: []string{"all"}})
+	from := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "dev.>" })
+	to := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = bridge.Text("all"), true })
+	opened := make(chan struct{})
+	p := &bridge.Pipeline{
+		Name: "relay",
+		From: []bridge.Endpoint[bridge.Source]{{Type: "nats", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+			source, err := nats.Connector().Source.Open(ctx, from, env)
+			if err == nil {
+				close(opened)
+			}
+			return source, err
+		}}},
+		To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "nats", Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+			return nats.Connector().Sink.Open(ctx, to, env)
+		}}),
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, bridgetest.Env(t, ""), nil) }()
+	<-opened
+	for _, subject := range []string{"dev.1", "dev.2"} {
+		if err := js.Conn().PublishMsg(toNATS(bridge.Message{Topic: subject, Header: map[string]string{jetstream.MsgIDHeader: "1"}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both are delivered", func() bool { return p.Ledger().Delivered == 2 })
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := len(stored(t, all, 2)); got != 2 {
+		t.Errorf("the stream has %d messages, want 2", got)
+	}
+}
+
+// bothSources runs a test with a source of core NATS and one of a stream, and batches of one
+// message.
 func bothSources(t *testing.T, run func(t *testing.T, s *server.Server, source bridge.Source)) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("jetstream=%t", stream), func(t *testing.T) {
@@ -425,7 +507,7 @@ func TestDurableIsThereWithAnotherFilter(t *testing.T) {
 	}
 	openSource(t, set("a.b"), bridgetest.Env(t, "test-from"))
 	_, err := nats.Connector().Source.Open(t.Context(), set("a.c"), bridgetest.Env(t, "test-from"))
-	if err == nil || !strings.Contains(err.Error(), `"a.b"`) {
-		t.Errorf("err = %v, want one that names the filter it has", err)
+	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), `"a.b"`) {
+		t.Errorf("err = %v, want a permanent one that names the filter it has", err)
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 // ensureStreams creates the streams that are missing.
@@ -33,7 +36,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, name string, s St
 	stream, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err := js.CreateStream(ctx, s.config(name))
-		return err
+		return contradiction(err)
 	}
 	if err != nil {
 		return explain(err)
@@ -41,8 +44,8 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, name string, s St
 	has := stream.CachedInfo().Config.Subjects
 	for _, want := range s.Subjects {
 		if !slices.ContainsFunc(has, func(by string) bool { return covers(by, want) }) {
-			return fmt.Errorf("it is there and takes %s, not %q: add that subject to it, or use another stream",
-				strings.Join(has, ", "), want)
+			return bridge.Permanent(fmt.Errorf("it is there and takes %s, not %q: add that subject to it, or use another stream",
+				strings.Join(has, ", "), want))
 		}
 	}
 	return nil
@@ -72,6 +75,16 @@ func orUnlimited(n int64) int64 {
 		return -1
 	}
 	return n
+}
+
+// contradiction marks what the server says of a stream or consumer that it cannot make as settings
+// want it, because of what they say or what is there already.
+func contradiction(err error) error {
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.Code == http.StatusBadRequest {
+		return bridge.Permanent(err)
+	}
+	return err
 }
 
 // explain adds what to do about it to an error of JetStream.

@@ -7,8 +7,9 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// longestSubject leaves room for the rest in a line of the protocol, which servers take up to 4096 bytes
-// long. They hang up on longer ones, so that a message with one would stop the pipeline for ever without a reason.
+// longestSubject leaves room for the rest in a line of the protocol, which servers take up to 4096
+// bytes long. They hang up on longer ones, so that a message with one would stop the pipeline for
+// ever without a reason.
 const longestSubject = 4000
 
 // subject renders subjects to publish to.
@@ -25,7 +26,7 @@ func newSubject(t bridge.Template) subject {
 	return subject{t, fixed}
 }
 
-// of returns the subject for m. An error is permanent.
+// of returns the subject for m. An error is a reason to refuse it.
 func (s subject) of(m *bridge.Message) (string, error) {
 	if s.fixed != "" {
 		return s.fixed, nil
@@ -33,13 +34,13 @@ func (s subject) of(m *bridge.Message) (string, error) {
 	text, err := s.template.Render(m)
 	switch {
 	case err != nil:
-		return "", bridge.Permanent(fmt.Errorf("render subject: %w", err))
+		return "", fmt.Errorf("render subject: %w", err)
 	case !publishable(text):
-		return "", bridge.Permanent(fmt.Errorf("publish to %q: not a subject: it has white space, an empty word, or * or > for a word", text))
+		return "", fmt.Errorf("publish to %q: not a subject: it has white space, an empty word, or * or > for a word", text)
 	case text[0] == '$':
-		return "", bridge.Permanent(fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects", text))
+		return "", fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects", text)
 	case len(text) > longestSubject:
-		return "", bridge.Permanent(fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text), longestSubject))
+		return "", fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text), longestSubject)
 	}
 	return text, nil
 }

@@ -3,6 +3,7 @@ package xrtc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
 )
 
-// share is how much of the rate that the server grants a key we use. Clocks and networks are not exact, and
-// refused requests cost more than a little pause.
+// share is how much of the rate that the server grants a key we use. Clocks and networks are not
+// exact, and refused requests cost more than a little pause.
 const share = 0.98
 
 // burst is how many seconds of the rate may be used at once after a pause.
@@ -40,7 +41,8 @@ type connection struct {
 	free   func()
 }
 
-// connect logs in. limited says that the client itself asks the pacer before each request; perSecond, if not 0, overrules the server.
+// connect logs in. limited says that the client itself asks the pacer before each request;
+// perSecond, if not 0, overrules the server.
 func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env, limited bool, perSecond float64) (*connection, error) {
 	config := sdk.Config{
 		AccountID: s.AccountID.Reveal(), APIKey: s.APIKey.Reveal(),
@@ -105,7 +107,8 @@ func (r *keyring) pacer(key string) (*pacer, func()) {
 	})
 }
 
-// use sets the rate. A pacer that had none begins with one request, since the server may have seen others before.
+// use sets the rate. A pacer that had none begins with one request, since the server may have seen
+// others before.
 func (p *pacer) use(perSecond float64) {
 	switch limit := rate.Limit(perSecond); {
 	case perSecond == 0:
@@ -119,8 +122,11 @@ func (p *pacer) use(perSecond float64) {
 
 // classify marks what trying again cannot mend. A closed instance is followed by another.
 func classify(err error) error {
-	if sdk.IsTemporary(err) || errors.Is(err, sdk.ErrClosed) {
+	switch {
+	case sdk.IsTemporary(err), errors.Is(err, sdk.ErrClosed):
 		return err
+	case errors.Is(err, sdk.ErrInvalidCredentials):
+		err = fmt.Errorf("%w: check account_id and api_key, or what env_file and the environment say", err)
 	}
 	return bridge.Permanent(err)
 }

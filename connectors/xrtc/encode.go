@@ -13,14 +13,15 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// mark begins a payload that encode auto has converted: it is a data URL (RFC 2397) without a media type.
+// mark begins a payload that encode auto has converted: it is a data URL (RFC 2397) without a media
+// type.
 const mark = "data:;base64,"
 
 // envelope is what a payload holds with envelope: true.
 type envelope struct {
 	Topic  string            `json:"topic,omitempty"`
 	Time   time.Time         `json:"time,omitzero"`
-	ID     string            `json:"id,omitempty"`
+	ID     string            `json:"id,omitempty"` // for who reads it: a source has ids of its own, since who wrote this one may not be alone with it
 	Header map[string]string `json:"header,omitempty"`
 	Text   *string           `json:"payload,omitempty"`
 	Base64 *string           `json:"payload_base64,omitempty"` // instead, if it is not UTF-8
@@ -78,9 +79,6 @@ func unseal(m *bridge.Message) error {
 	m.Payload, m.Header = payload, e.Header
 	if e.Topic != "" {
 		m.Topic = e.Topic
-	}
-	if e.ID != "" {
-		m.ID = e.ID
 	}
 	if !e.Time.IsZero() {
 		m.Time = e.Time

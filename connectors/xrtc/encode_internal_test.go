@@ -3,6 +3,7 @@ package xrtc
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -93,6 +94,7 @@ func TestEnvelope(t *testing.T) {
 	if err := unseal(&got); err != nil {
 		t.Fatal(err)
 	}
+	m.ID = "portal-id" // who wrote the envelope chose the one in it
 	if d := cmp.Diff(m, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -121,7 +123,11 @@ func TestConflateKeepsTheNewest(t *testing.T) {
 			newest[letters[i].portal] = i
 		}
 		last := -1
-		kept := conflate(letters)
+		all := len(letters)
+		kept, omitted := conflate(letters)
+		if len(kept)+len(omitted) != all || !slices.IsSorted(omitted) {
+			t.Errorf("%d kept and %v omitted of %d", len(kept), omitted, all)
+		}
 		for _, l := range kept {
 			if newest[l.portal] != l.at || l.at <= last {
 				t.Errorf("kept %+v, the newest is %d", l, newest[l.portal])

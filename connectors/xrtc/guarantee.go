@@ -2,16 +2,30 @@ package xrtc
 
 import "github.com/xrtcbridge/xrtcbridge/bridge"
 
-// Guarantee says what a portal's ring promises.
-func (s *SourceSettings) Guarantee() bridge.Guarantee {
+// Describe says what a portal's ring promises.
+func (s *SourceSettings) Describe() bridge.Description {
+	return bridge.Description{
+		Guarantee: s.guarantee(),
+		Traffic:   bridge.Traffic{System: s.system(), Topics: s.Portals, Headers: s.Envelope},
+	}
+}
+
+// Describe says what the server confirms.
+func (s *SinkSettings) Describe() bridge.Description {
+	return bridge.Description{
+		Guarantee: s.guarantee(),
+		Traffic:   bridge.Traffic{System: s.system(), Topic: s.Portal, Headers: s.Envelope},
+	}
+}
+
+func (s *SourceSettings) guarantee() bridge.Guarantee {
 	if s.Cutoff > 0 {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "cutoff: what is older is left out"}
 	}
 	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true, Why: "a restart goes on where it ended, as long as the portal's ring holds an item; one that was overrun is counted as dropped"}
 }
 
-// Guarantee says what the server confirms.
-func (s *SinkSettings) Guarantee() bridge.Guarantee {
+func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if s.Overflow != "block" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "overflow: " + s.Overflow + ": what the server's rate has no room for is left out"}
 	}
@@ -23,14 +37,4 @@ func (s *ClientSettings) system() string {
 		return "xrtc"
 	}
 	return "xrtc " + s.URL.Host
-}
-
-// Traffic returns the portals.
-func (s *SourceSettings) Traffic() bridge.Traffic {
-	return bridge.Traffic{System: s.system(), Topics: s.Portals, Headers: s.Envelope}
-}
-
-// Traffic returns the template.
-func (s *SinkSettings) Traffic() bridge.Traffic {
-	return bridge.Traffic{System: s.system(), Topic: s.Portal, Headers: s.Envelope}
 }

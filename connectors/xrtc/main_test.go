@@ -54,16 +54,26 @@ func openSink(t *testing.T, set *xrtc.SinkSettings, env bridge.Env) bridge.Sink 
 	return sink
 }
 
+// write writes the batch and fails the test unless all of it was delivered.
+func write(t *testing.T, sink bridge.Sink, batch bridge.Batch) {
+	t.Helper()
+	if r, err := sink.Write(t.Context(), batch); r.Settled != len(batch) || len(r.Refused) > 0 || len(r.Omitted) > 0 || err != nil {
+		t.Fatalf("wrote %d messages: %+v, %v", len(batch), r, err)
+	}
+}
+
 // topicPortal is the template {{ portalid(topic) }}.
 type topicPortal struct{}
 
 func (topicPortal) Render(m *bridge.Message) (string, error) { return bridge.PortalID(m.Topic), nil }
 func (topicPortal) Constant() (string, bool)                 { return "", false }
+func (topicPortal) Prefix(string) string                     { return "" }
 
 // portal holds the messages of the conformance suites.
 const portal = "conformance"
 
-// maxPayload leaves room for what stands around a payload in a request, and for the quotes of an envelope.
+// maxPayload leaves room for what stands around a payload in a request, and for the quotes of an
+// envelope.
 const maxPayload = 60_000
 
 func variants(t *testing.T, f func(t *testing.T, envelope bool)) {
@@ -102,6 +112,7 @@ func testSink(t *testing.T, c bridge.Connector) {
 					}
 					return got
 				},
+				Refused:  func() bridge.Message { return bridge.Message{Topic: bridgetest.Topic, Payload: make([]byte, 70_000)} },
 				Features: bridgetest.Features{Topics: envelope, Headers: envelope, Binary: true, MaxPayload: maxPayload},
 			}
 		})
@@ -169,9 +180,7 @@ func testSource(t *testing.T, c bridge.Connector) {
 							return c.Source.Open(ctx, set, env)
 						},
 						Send: func(t *testing.T, messages ...bridge.Message) {
-							if n, err := sink.Write(t.Context(), messages); n != len(messages) || err != nil {
-								t.Fatalf("wrote %d of %d: %v", n, len(messages), err)
-							}
+							write(t, sink, messages)
 						},
 						Features: bridgetest.Features{
 							Redelivers: true, Topics: envelope, Headers: envelope, Binary: true, IDs: true, MaxPayload: maxPayload,

@@ -3,6 +3,7 @@ package xrtc
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -100,6 +101,11 @@ func (s *ClientSettings) validate() error {
 	}
 	if !s.URL.IsZero() && (s.URL.Host == "" || s.URL.RawQuery != "" || s.URL.User != nil) {
 		errs = append(errs, keyError("url", "a base URL looks like https://api.xrtc.org; account and key have keys of their own"))
+	}
+	if s.EnvFile != "" {
+		if _, err := os.Stat(s.EnvFile); err != nil {
+			errs = append(errs, keyError("env_file", "%w", err))
+		}
 	}
 	if s.AccountID.IsZero() != s.APIKey.IsZero() {
 		errs = append(errs, keyError("api_key", "account_id and api_key go together: set both or neither"))

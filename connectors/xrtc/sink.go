@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,47 +51,40 @@ type letter struct {
 	at     int // index in the batch
 }
 
-func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return bridge.Result{}, err
 	}
-	letters, failed := s.letters(batch)
-	n := len(letters)
+	letters, r := s.letters(batch)
 	if s.set.Overflow == "conflate" && s.limited() { // without a rate nothing comes too fast
-		letters = conflate(letters)
+		letters, r.Omitted = conflate(letters)
 	}
-	sent, undone, err := s.deliver(ctx, letters)
-	if err == nil {
-		err = failed
-	} else {
-		n = undone
-	}
-	if dropped := n - sent; dropped > 0 && s.set.Overflow != "block" {
-		s.env.Dropped(dropped)
-	}
-	if n == len(batch) {
+	err := s.deliver(ctx, letters, &r)
+	if r.Settled == len(batch) {
 		s.prepay(ctx)
 	}
-	return n, err
+	return r, err
 }
 
 func (s *sink) Close() error { return s.close() }
 
-// letters turns messages into letters, up to one that can never be delivered.
-func (s *sink) letters(batch bridge.Batch) ([]letter, error) {
-	letters := make([]letter, 0, len(batch))
+// letters turns messages into letters. The result has those that can never be delivered, and says
+// that all are settled.
+func (s *sink) letters(batch bridge.Batch) ([]letter, bridge.Result) {
+	letters, r := make([]letter, 0, len(batch)), bridge.Result{Settled: len(batch)}
 	now := time.Now()
 	s.portals.mu.Lock()
 	defer s.portals.mu.Unlock()
 	for i := range batch {
 		l, err := s.letter(&batch[i], now)
 		if err != nil {
-			return letters, bridge.Permanent(err)
+			r.Refused = append(r.Refused, bridge.Refusal{Index: i, Err: err})
+			continue
 		}
 		l.at = i
 		letters = append(letters, l)
 	}
-	return letters, nil
+	return letters, r
 }
 
 func (s *sink) letter(m *bridge.Message, now time.Time) (l letter, err error) {
@@ -144,75 +138,86 @@ func (s *sink) sizeName() string {
 	return "PAYLOAD_SIZE_MAX of the public service; max_request overrules it"
 }
 
-// conflate keeps the last letter of each portal, in their order.
-func conflate(letters []letter) []letter {
+// conflate keeps the last letter of each portal, in their order, and returns where the others were.
+func conflate(letters []letter) (kept []letter, omitted []int) {
 	last := make(map[string]int, 16)
 	for i := range letters {
 		last[letters[i].portal] = i
 	}
-	kept := letters[:0]
+	kept = letters[:0]
 	for i := range letters {
 		if last[letters[i].portal] == i {
 			kept = append(kept, letters[i])
+		} else {
+			omitted = append(omitted, letters[i].at)
 		}
 	}
-	return kept
+	return kept, omitted
 }
 
-// deliver sets the letters. With an error, undone is the index in the batch of the first message that may not be
-// set; sent is how many letters before that are.
-func (s *sink) deliver(ctx context.Context, letters []letter) (sent, undone int, err error) {
+// deliver sets the letters, and notes in r what became of them.
+func (s *sink) deliver(ctx context.Context, letters []letter, r *bridge.Result) (err error) {
 	lanes := s.lanes(letters)
+	results := make([]laneResult, len(lanes))
 	if len(lanes) == 1 {
-		sent, err = s.send(ctx, letters)
-		if err != nil {
-			undone = letters[sent].at
+		results[0] = s.send(ctx, lanes[0])
+	} else {
+		var sending sync.WaitGroup
+		for i := range lanes {
+			sending.Go(func() { results[i] = s.send(ctx, lanes[i]) })
 		}
-		return sent, undone, err
+		sending.Wait()
 	}
-	counts, errs := make([]int, len(lanes)), make([]error, len(lanes))
-	var sending sync.WaitGroup
-	for i := range lanes {
-		sending.Go(func() { counts[i], errs[i] = s.send(ctx, lanes[i]) })
-	}
-	sending.Wait()
-	for i, n := range counts {
-		if errs[i] != nil && (err == nil || lanes[i][n].at < undone) {
-			undone, err = lanes[i][n].at, errs[i]
-		}
-	}
-	for i, n := range counts {
-		for k := range n {
-			if err == nil || lanes[i][k].at < undone {
-				sent++
+	for i, sent := range results {
+		r.Refused = append(r.Refused, sent.refused...)
+		rest := lanes[i][sent.done:]
+		switch {
+		case sent.err != nil && rest[0].at < r.Settled:
+			r.Settled, err = rest[0].at, sent.err
+		case sent.err == nil:
+			for k := range rest {
+				r.Omitted = append(r.Omitted, rest[k].at)
 			}
 		}
 	}
-	return sent, undone, err
+	slices.SortFunc(r.Refused, func(a, b bridge.Refusal) int { return a.Index - b.Index })
+	slices.Sort(r.Omitted)
+	r.Refused = slices.DeleteFunc(r.Refused, func(f bridge.Refusal) bool { return f.Index >= r.Settled })
+	r.Omitted = slices.DeleteFunc(r.Omitted, func(i int) bool { return i >= r.Settled })
+	return err
 }
 
-// send sets letters of which no other lane has the portals, request after request, and returns how many
-// are set. Without an error that is all of them, or with overflow drop as many as the rate allows.
-func (s *sink) send(ctx context.Context, letters []letter) (int, error) {
+// laneResult is what became of the letters of a lane.
+type laneResult struct {
+	done    int // letters at the front that are set or refused
+	refused bridge.Refusals
+	err     error // why no more are, if the rest must be set again
+}
+
+// send sets letters of which no other lane has the portals, request after request. Without an error
+// that is all of them, or with overflow drop as many as the rate allows.
+func (s *sink) send(ctx context.Context, letters []letter) (r laneResult) {
 	p := s.packs.Get().(*sdk.Pack)
-	done := 0
-	for done < len(letters) {
-		if done > 0 && s.set.Overflow == "drop" {
+	most := len(letters) // in a request
+	for r.done < len(letters) {
+		if r.done > 0 && s.set.Overflow == "drop" {
 			if !s.pacer.Allow() {
 				break
 			}
-		} else if err := s.pay(ctx); err != nil {
-			return done, err
+		} else if r.err = s.pay(ctx); r.err != nil {
+			return r
 		}
 		p.Reset()
 		size := int(s.size.Load())
-		for done+p.Len() < len(letters) && (s.set.Pack || p.Len() == 0) {
-			if l := &letters[done+p.Len()]; !p.Add(l.portal, l.text, size) {
+		for r.done+p.Len() < len(letters) && (p.Len() == 0 || s.set.Pack && p.Len() < most) {
+			if l := &letters[r.done+p.Len()]; !p.Add(l.portal, l.text, size) {
 				break
 			}
 		}
+		next := &letters[r.done]
 		if p.Len() == 0 {
-			return done, bridge.Permanent(fmt.Errorf("a request of %d bytes, and the server takes %d", sdk.SizeOf(letters[done].portal, letters[done].text), size))
+			r.refuse(next, fmt.Errorf("portal %s: a request of %d bytes, and the server takes %d", next.portal, sdk.SizeOf(next.portal, next.text), size))
+			continue
 		}
 		body := p.Body()
 		began := time.Now()
@@ -220,15 +225,40 @@ func (s *sink) send(ctx context.Context, letters []letter) (int, error) {
 		switch {
 		case err == nil:
 			s.took.Store((3*s.took.Load() + int64(time.Since(began))) / 4)
-			done += p.Len()
-		case errors.Is(err, sdk.ErrParse) && p.Len() > 1:
-			s.shrink(len(body))
-		default:
-			return done, classify(err) // the transport may still hold the pack
+			r.done += p.Len()
+			most = len(letters)
+		case !aboutRequest(err):
+			r.err = classify(err) // the transport may still hold the pack
+			return r
+		case p.Len() == 1:
+			r.refuse(next, fmt.Errorf("portal %s: %w", next.portal, err))
+			most = len(letters)
+		default: // which one it is about the server does not say
+			most = p.Len() / 2
+			if errors.Is(err, sdk.ErrParse) {
+				s.shrink(len(body))
+			}
 		}
 	}
 	s.packs.Put(p)
-	return done, nil
+	return r
+}
+
+// refuse notes that the next letter can never be set.
+func (r *laneResult) refuse(l *letter, reason error) {
+	r.refused = append(r.refused, bridge.Refusal{Index: l.at, Err: reason})
+	r.done++
+}
+
+// aboutRequest reports whether the server dislikes what a request says, and not who makes it, or
+// how often.
+func aboutRequest(err error) bool {
+	for _, is := range []error{sdk.ErrParse, sdk.ErrInvalidArguments, sdk.ErrTooLarge, sdk.ErrRequest} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
 }
 
 // shrink makes requests smaller after the server refused one: it may take less than it is known to.
@@ -299,29 +329,3 @@ func (s *sink) lanes(letters []letter) [][]letter {
 
 // letterOverhead is about what a letter takes in a request beside its text.
 const letterOverhead = 50
-
-// registry knows which portals have been written to as long as the server holds their items.
-type registry struct {
-	most int
-	age  time.Duration
-
-	mu     sync.Mutex // guards what follows
-	used   map[string]time.Time
-	warned bool
-}
-
-// enter notes that a portal is written to. It returns false if it is one too many. The caller holds mu.
-func (r *registry) enter(portal string, now time.Time) bool {
-	if _, known := r.used[portal]; !known && len(r.used) >= r.most {
-		for id, at := range r.used {
-			if now.Sub(at) > r.age {
-				delete(r.used, id)
-			}
-		}
-		if len(r.used) >= r.most {
-			return false
-		}
-	}
-	r.used[portal] = now
-	return true
-}

@@ -30,7 +30,6 @@ type source struct {
 	cursor *sdk.Cursor // of what is acknowledged
 	saver  *bridge.Saver
 	gap    gap
-	warned bool // of a payload that could not be decoded
 
 	stop      context.CancelFunc
 	receiving sync.WaitGroup
@@ -113,10 +112,17 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.messages(items), s.ack(items), nil
+	batch, refused := s.messages(items)
+	if len(refused) > 0 {
+		return batch, s.ack(items), refused
+	}
+	return batch, s.ack(items), nil
 }
 
-func (s *source) messages(items []sdk.Item) bridge.Batch {
+// messages makes messages of items. One that cannot be decoded is refused, and holds the payload as
+// it is.
+func (s *source) messages(items []sdk.Item) (bridge.Batch, bridge.Refusals) {
+	var refused bridge.Refusals
 	size := 0
 	for i := range items {
 		size += len(items[i].Payload)
@@ -136,12 +142,11 @@ func (s *source) messages(items []sdk.Item) bridge.Batch {
 				err = unseal(m)
 			}
 		}
-		if err != nil && !s.warned {
-			s.warned = true
-			s.env.Logger.Warn("a payload cannot be decoded, it is passed on as it is, and so are others", "portal", it.PortalID, "err", err)
+		if err != nil {
+			refused = append(refused, bridge.Refusal{Index: i, Err: fmt.Errorf("decode payload of portal %s: %w", it.PortalID, err)})
 		}
 	}
-	return batch
+	return batch, refused
 }
 
 // ack notes what was delivered.
@@ -176,15 +181,16 @@ func (s *source) shut() error {
 	return s.saver.Close(context.Background())
 }
 
-// identifier makes message ids that stay the same when an item comes again, in this instance or the next: of server and account, portal, time,
-// the checksum of the payload, and how many equal items came before in the same millisecond.
+// identifier makes message ids that stay the same when an item comes again, in this instance or the
+// next: of server and account, portal, time, the checksum of the payload, and how many equal items
+// came before in the same millisecond.
 type identifier struct {
 	prefix string
 	before *sdk.Cursor // of what was acknowledged when the instance was opened
 	text   strings.Builder
 
-	// How many equal items have come. There are two maps, of which the older one is forgotten when the newer one is full: items of one
-	// millisecond come near each other.
+	// How many equal items have come. There are two maps, of which the older one is forgotten when
+	// the newer one is full: items of one millisecond come near each other.
 	equal, older map[likeness]int
 }
 

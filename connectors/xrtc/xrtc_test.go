@@ -1,8 +1,10 @@
 package xrtc_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -44,8 +46,8 @@ func TestExampleLoads(t *testing.T) {
 	}
 	// The lines in comments must be right too.
 	tls := strings.NewReplacer("# tls:", "tls:", "#   ", "  ").Replace(c.Example)
-	if _, err := load(tls); err != nil {
-		t.Errorf("with the tls keys: %v", err)
+	if _, err := load(tls); err == nil || !strings.Contains(err.Error(), "ca: open /etc/xrtcbridge/ca.pem") {
+		t.Errorf("with the tls keys: %v, want that the file is missing", err)
 	}
 	if want := bridge.PortalID("sensors/0/temp"); !strings.Contains(c.Example, want) {
 		t.Errorf("the example reads no portal that it writes: %s", want)
@@ -74,6 +76,8 @@ func TestMistakesAreFoundByCheck(t *testing.T) {
 		`from: {generate: {}}, to: {xrtc: {portal: a, max_request: 1MB}}`:                            "max_request",
 		`from: {generate: {}}, to: {xrtc: {portal: a, max_portals: -1}}`:                             "max_portals",
 		`from: {generate: {}}, to: {xrtc: {portal: a, tls: {cert: x}}}`:                              "cert and key",
+		`from: {generate: {}}, to: {xrtc: {portal: a, tls: {ca: not-there.pem}}}`:                    "not-there.pem",
+		`from: {generate: {}}, to: {xrtc: {portal: a, env_file: not-there.env}}`:                     "not-there.env",
 		`from: {generate: {}}, to: {xrtc: {portal: a, api_key: secret, account_id: "", envelop: 1}}`: "envelope",
 	} {
 		_, err := load("pipelines: {a: {" + text + "}}")
@@ -112,9 +116,7 @@ func TestPacks(t *testing.T) {
 	for i := range batch {
 		batch[i].Topic = fmt.Sprintf("p%d", i%7)
 	}
-	if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-		t.Fatalf("wrote %d: %v", n, err)
-	}
+	write(t, sink, batch)
 	if n := sets.Load(); n > 2 {
 		t.Errorf("%d requests, want at most 2 of 64 KiB", n)
 	}
@@ -151,9 +153,7 @@ func TestRequestsInParallelKeepOrder(t *testing.T) {
 	for i := range batch {
 		batch[i].Topic = fmt.Sprintf("p%d", i%7)
 	}
-	if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-		t.Fatalf("wrote %d: %v", n, err)
-	}
+	write(t, sink, batch)
 	if n := most.Load(); n < 2 || n > 4 {
 		t.Errorf("%d requests at a time, want 2 to 4", n)
 	}
@@ -203,9 +203,9 @@ func TestWhatCanNeverBeDelivered(t *testing.T) {
 			}
 			sink := openSink(t, set, bridgetest.Env(t, "to"))
 			batch := bridge.Batch{{Topic: "one", Payload: []byte("1")}, {Topic: "two", Payload: []byte("2")}, c.message, {Topic: "one", Payload: []byte("3")}}
-			n, err := sink.Write(t.Context(), batch)
-			if n != 2 || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("wrote %d: %v, want 2 and a permanent error with %q", n, err, c.want)
+			r, err := sink.Write(t.Context(), batch)
+			if r.Settled != 4 || err != nil || len(r.Refused) != 1 || r.Refused[0].Index != 2 || !strings.Contains(r.Refused.Error(), c.want) {
+				t.Errorf("%+v, %v, want message 2 alone refused for %q", r, err, c.want)
 			}
 		})
 	}
@@ -216,6 +216,7 @@ type plainTopic struct{}
 
 func (plainTopic) Render(m *bridge.Message) (string, error) { return m.Topic, nil }
 func (plainTopic) Constant() (string, bool)                 { return "", false }
+func (plainTopic) Prefix(topic string) string               { return topic }
 
 // With conflate or drop, a portal too many is no failure.
 func TestMorePortalsThanAllowed(t *testing.T) {
@@ -224,8 +225,8 @@ func TestMorePortalsThanAllowed(t *testing.T) {
 	set.Overflow = "conflate"
 	sink := openSink(t, set, bridgetest.Env(t, "to"))
 	batch := bridge.Batch{{Topic: "one"}, {Topic: "two"}, {Topic: "three"}}
-	if n, err := sink.Write(t.Context(), batch); n != 3 || err != nil {
-		t.Errorf("wrote %d: %v", n, err)
+	if r, err := sink.Write(t.Context(), batch); r.Settled != 3 || len(r.Refused) > 0 || err != nil {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
@@ -239,9 +240,7 @@ func TestServerThatTakesLess(t *testing.T) {
 	for _, maxRequest := range []bridge.Size{0, 4096} {
 		sink := openSink(t, withRequest(sinkSettings(t, f.Server, topicPortal{}), maxRequest), bridgetest.Env(t, "to"))
 		batch := bridgetest.Numbered(100)
-		if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-			t.Errorf("max_request %d: wrote %d: %v", maxRequest, n, err)
-		}
+		write(t, sink, batch)
 	}
 }
 
@@ -265,8 +264,82 @@ func TestMaxRequestBeyondTheServer(t *testing.T) {
 	s := xrtctest.Start(t, server.Config{Limits: limits(func(l *server.Limits) { l.PayloadSizeMax = 300 })})
 	sink := openSink(t, withRequest(sinkSettings(t, s, topicPortal{}), 4096), bridgetest.Env(t, "to"))
 	batch := bridgetest.Numbered(100)
-	if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-		t.Errorf("wrote %d: %v", n, err)
+	write(t, sink, batch)
+}
+
+// The server dislikes some messages that the sink did not know to be bad: just these are refused,
+// in requests of any number of messages.
+func TestServerRefusesSomeOfARequest(t *testing.T) {
+	f := startFront(t, server.Config{}, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v1/item/set" {
+			return false
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if !bytes.Contains(body, []byte("bad")) {
+			return false
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":{"errorgroup":30,"errorcode":30,"errormessage":"bad"}}`))
+		return true
+	})
+	sink := openSink(t, sinkSettings(t, f.Server, topicPortal{}), bridgetest.Env(t, "to"))
+	batch := bridgetest.Numbered(100)
+	bad := []int{0, 1, 50, 99}
+	for _, i := range bad {
+		batch[i].Payload = []byte("bad")
+	}
+	r, err := sink.Write(t.Context(), batch)
+	var refused []int
+	for _, one := range r.Refused {
+		refused = append(refused, one.Index)
+	}
+	if r.Settled != len(batch) || !slices.Equal(refused, bad) || err != nil {
+		t.Errorf("%+v, %v, want just %v refused", r, err, bad)
+	}
+	items, err := f.Client(t).Get(t.Context(), sdk.GetRequest{Portals: sdk.Portals(bridge.PortalID(bridgetest.Topic)), Schedule: sdk.FIFO})
+	if err != nil || len(items) != len(batch)-len(bad) {
+		t.Errorf("%d items arrived, %v, want %d", len(items), err, len(batch)-len(bad))
+	}
+}
+
+// What cannot be decoded is refused with the payload as it is, and the others are handed on.
+func TestSourceRefusesWhatItCannotDecode(t *testing.T) {
+	s := xrtctest.Start(t, server.Config{})
+	texts := []string{"a", "data:;base64,#", "data:;base64,Yg=="}
+	for _, text := range texts {
+		if _, err := s.Client(t).Set(t.Context(), sdk.Item{PortalID: portal, Payload: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source, err := xrtc.Connector().Source.Open(t.Context(), sourceSettings(t, s, portal), bridgetest.Env(t, "from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	var got []string
+	for len(got) < len(texts) {
+		batch, ack, err := source.Read(t.Context())
+		refused, _ := err.(bridge.Refusals)
+		if err != nil && refused == nil {
+			t.Fatal(err)
+		}
+		for i, m := range batch {
+			text := string(m.Payload)
+			if slices.ContainsFunc(refused, func(r bridge.Refusal) bool { return r.Index == i }) {
+				text = "refused " + text
+			}
+			got = append(got, text)
+		}
+		if err := ack(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := []string{"a", "refused data:;base64,#", "b"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -274,21 +347,26 @@ func TestDropCounts(t *testing.T) {
 	s := xrtctest.Start(t, server.Config{Limits: server.Public()})
 	set := sinkSettings(t, s, bridge.Text("a"))
 	set.Overflow = "drop"
-	env, dropped := bridgetest.Env(t, "to"), 0
-	env.Dropped = func(n int) { dropped += n }
-	sink := openSink(t, set, env)
+	set.Portal = plainTopic{}
+	sink := openSink(t, set, bridgetest.Env(t, "to"))
 	batch := bridgetest.Numbered(1000)
-	if n, err := sink.Write(t.Context(), batch); n != len(batch) || err != nil {
-		t.Fatalf("wrote %d: %v", n, err)
+	for i := range batch {
+		batch[i].Topic = "a"
 	}
+	batch[0].Topic, batch[999].Topic = "not/one", "not/one"
+	r, err := sink.Write(t.Context(), batch)
+	if r.Settled != len(batch) || len(r.Refused) != 2 || err != nil {
+		t.Fatalf("wrote %+v, %v, want all settled and 2 refused", r, err)
+	}
+	dropped := len(r.Omitted)
 	items, err := s.Client(t).Get(t.Context(), sdk.GetRequest{Portals: sdk.Portals("a"), Schedule: sdk.FIFO})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dropped == 0 || len(items) == 0 || len(items)+dropped > len(batch) {
+	if dropped == 0 || len(items) == 0 || len(items)+dropped > len(batch)-2 || r.Omitted[0] <= len(items) || !slices.IsSorted(r.Omitted) {
 		t.Errorf("%d dropped, %d arrived, of %d", dropped, len(items), len(batch))
 	}
-	if items[0].Payload != `{"n":0}` {
+	if items[0].Payload != `{"n":1}` {
 		t.Errorf("the first is %s: what comes first goes first", items[0].Payload)
 	}
 }
@@ -317,8 +395,8 @@ func TestInstancesShareTheRateOfAKey(t *testing.T) {
 		writing.Go(func() {
 			defer sink.Close()
 			for k := range 30 {
-				if n, err := sink.Write(t.Context(), bridge.Batch{{Payload: fmt.Append(nil, k)}}); n != 1 || err != nil {
-					t.Errorf("wrote %d: %v", n, err)
+				if r, err := sink.Write(t.Context(), bridge.Batch{{Payload: fmt.Append(nil, k)}}); r.Settled != 1 || err != nil {
+					t.Errorf("wrote %d: %v", r.Settled, err)
 				}
 			}
 		})
@@ -387,7 +465,8 @@ func TestWrongCredentialsArePermanent(t *testing.T) {
 	set := sourceSettings(t, s, portal)
 	set.APIKey = bridge.NewSecret("wrongwrongwrongwrongwrongwrong32")
 	_, err := xrtc.Connector().Source.Open(t.Context(), set, bridgetest.Env(t, "from"))
-	if !bridge.IsPermanent(err) || strings.Contains(err.Error(), "wrongwrong") || strings.Contains(err.Error(), xrtctest.AccountID) {
+	if !bridge.IsPermanent(err) || strings.Contains(err.Error(), "wrongwrong") || strings.Contains(err.Error(), xrtctest.AccountID) ||
+		!strings.Contains(err.Error(), "check account_id and api_key") {
 		t.Errorf("got %v, want a permanent error without the credentials", err)
 	}
 	set.AccountID, set.APIKey = bridge.Secret{}, bridge.Secret{}
@@ -399,8 +478,8 @@ func TestWrongCredentialsArePermanent(t *testing.T) {
 	}
 }
 
-// A pipeline from portal to portal goes on, losing and doubling nothing, while the server forgets the
-// session and hangs up again and again (F23).
+// A pipeline from portal to portal goes on, losing and doubling nothing, while the server forgets
+// the session and hangs up again and again (F23).
 func TestF23SessionsAndConnectionsBreak(t *testing.T) {
 	const n = 3000
 	var calls, cut atomic.Int32
@@ -434,12 +513,12 @@ func TestF23SessionsAndConnectionsBreak(t *testing.T) {
 	for _, p := range []*bridge.Pipeline{
 		{
 			Name: "in", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, MaxBatch: 50,
-			To: []bridge.Endpoint[bridge.Sink]{{Type: "xrtc", Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+			To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "xrtc", Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
 				return connector.Sink.Open(ctx, to, env)
-			}}},
+			}}),
 		},
 		{
-			Name: "out", To: []bridge.Endpoint[bridge.Sink]{out.Endpoint()},
+			Name: "out", To: bridge.To(out.Endpoint()),
 			From: []bridge.Endpoint[bridge.Source]{{Type: "xrtc", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 				return connector.Source.Open(ctx, from, env)
 			}}},

@@ -1,0 +1,51 @@
+package nats
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Codes of the server for what it refuses for good, as things are.
+const (
+	tooLarge       = 10054 // a message larger than the stream's max_msg_size
+	otherStream    = 10060 // the subject belongs to a stream that is not the expected one
+	tooManyHeaders = 10097 // more than 64 KiB
+	sealed         = 10109 // the stream takes nothing any more
+	noIncrement    = 10169 // the stream counts, and takes nothing else
+)
+
+// confirmation reads what JetStream says to a message. known means that it had
+// one of that id already, refused that it will never take this one.
+func confirmation(m *nats.Msg) (known bool, refused, err error) {
+	// This is how the server begins when all is well, and JSON is slow.
+	if bytes.HasPrefix(m.Data, []byte(`{"stream":"`)) && !bytes.Contains(m.Data, []byte(`"error"`)) && !bytes.Contains(m.Data, []byte(`"duplicate"`)) {
+		return false, nil, nil
+	}
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return false, nil, errors.New("no stream takes that subject: create one, or declare it under streams")
+	}
+	var answer struct {
+		Error     *jetstream.APIError `json:"error"`
+		Stream    string              `json:"stream"`
+		Duplicate bool                `json:"duplicate"`
+	}
+	switch err := json.Unmarshal(m.Data, &answer); {
+	case err != nil || answer.Error == nil && answer.Stream == "":
+		return false, nil, fmt.Errorf("no confirmation but %.100q", m.Data)
+	case answer.Error == nil:
+		return answer.Duplicate, nil, nil
+	}
+	switch answer.Error.ErrorCode {
+	case otherStream:
+		return false, errors.New("not the stream that the setting stream names takes that subject, but another: correct one of the two"), nil
+	case tooLarge, tooManyHeaders, sealed, noIncrement:
+		return false, answer.Error, nil
+	default:
+		return false, nil, answer.Error
+	}
+}
