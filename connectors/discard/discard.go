@@ -40,7 +40,7 @@ func Connector() bridge.Connector {
 
 func open(context.Context, *Settings, bridge.Env) (bridge.Sink, error) { return sink{}, nil }
 
-// Guarantee says what happens to all messages.
-func (s Settings) Guarantee() bridge.Guarantee {
-	return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "every message is dropped"}
+// Describe says what happens to all messages.
+func (s Settings) Describe() bridge.Description {
+	return bridge.Description{Guarantee: bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "every message is dropped"}}
 }

@@ -19,9 +19,9 @@ func TestEveryMessageIsDelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{0, 1, 1000} {
-		n, err := s.Write(t.Context(), make(bridge.Batch, size))
-		if n != size || err != nil {
-			t.Errorf("Write of %d messages = %d, %v", size, n, err)
+		r, err := s.Write(t.Context(), make(bridge.Batch, size))
+		if r.Settled != size || r.Refused != nil || r.Omitted != nil || err != nil {
+			t.Errorf("Write of %d messages = %+v, %v", size, r, err)
 		}
 	}
 	for range 2 {

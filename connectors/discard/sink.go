@@ -10,6 +10,8 @@ type sink struct{}
 
 var _ bridge.Sink = sink{}
 
-func (sink) Write(_ context.Context, batch bridge.Batch) (int, error) { return len(batch), nil }
+func (sink) Write(_ context.Context, batch bridge.Batch) (bridge.Result, error) {
+	return bridge.Result{Settled: len(batch)}, nil
+}
 
 func (sink) Close() error { return nil }

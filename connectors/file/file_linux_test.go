@@ -36,7 +36,8 @@ func TestF13DiskFull(t *testing.T) {
 		want.WriteString(text + "\n")
 	}
 	s := openSink(t, bridge.Text(path), nil)
-	n, err := s.Write(t.Context(), batch)
+	r, err := s.Write(t.Context(), batch)
+	n := r.Settled
 	if n == 0 || n == len(batch) || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
 		t.Fatalf("Write = %d of %d, %v, want ENOSPC in between", n, len(batch), err)
 	}
@@ -53,7 +54,8 @@ func TestF13DiskFull(t *testing.T) {
 	}
 }
 
-// TestPipesAreRefused since reading one may block for ever, and what is written to one may get lost.
+// TestPipesAreRefused since reading one may block for ever, and what is written to one may get
+// lost.
 func TestPipesAreRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -126,6 +126,8 @@ func (p byTopic) Render(m *bridge.Message) (string, error) { return string(p) + 
 
 func (p byTopic) Constant() (string, bool) { return string(p), false }
 
+func (p byTopic) Prefix(string) string { return string(p) }
+
 func messages(texts ...string) bridge.Batch {
 	var batch bridge.Batch
 	for _, text := range texts {

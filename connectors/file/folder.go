@@ -21,14 +21,20 @@ type folder struct {
 }
 
 func openFolder(dir string, sync bool) (*folder, error) {
-	if err := makeFolder(filepath.Clean(dir), sync); err != nil {
-		return nil, fmt.Errorf("make folder: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+	err := makeFolder(filepath.Clean(dir), sync)
 	if err != nil {
-		return nil, fmt.Errorf("open folder: %w", err)
+		err = fmt.Errorf("make folder: %w", err)
+	} else {
+		var root *os.Root
+		if root, err = os.OpenRoot(dir); err == nil {
+			return &folder{root, dir, sync}, nil
+		}
+		err = fmt.Errorf("open folder: %w", err)
 	}
-	return &folder{root, dir, sync}, nil
+	if namesNoFile(err) {
+		err = &nameError{err}
+	}
+	return nil, err
 }
 
 // makeFolder makes a folder and those that lead to it, durable if sync is true.
@@ -74,18 +80,28 @@ func split(path bridge.Template) (dir, name string, err error) {
 	return dir, name, nil
 }
 
-// name returns the part of a rendered path behind the folder. An error is
-// permanent: the path would leave the folder.
+// nameError says that no file can have a name, whatever is done on the disk.
+type nameError struct{ error }
+
+func (e *nameError) Unwrap() error { return e.error }
+
+func isNameError(err error) bool {
+	_, is := errors.AsType[*nameError](err)
+	return is
+}
+
+// name returns the part of a rendered path behind the folder. An error is a
+// nameError: the path would leave the folder.
 func (d *folder) name(path, dir string) (string, error) {
 	name := filepath.FromSlash(path[len(dir):])
 	if !filepath.IsLocal(name) || strings.ContainsRune(name, 0) {
-		return "", bridge.Permanent(fmt.Errorf("path %q leaves the folder %q", path, d.dir))
+		return "", &nameError{fmt.Errorf("path %q leaves the folder %q", path, d.dir)}
 	}
 	return filepath.Clean(name), nil
 }
 
 // open opens a file to append to, and makes it and its folders as necessary.
-// An error that lies in the name is permanent.
+// An error that lies in the name is a nameError.
 func (d *folder) open(name string) (f *os.File, created bool, err error) {
 	f, err = d.root.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +128,7 @@ func (d *folder) open(name string) (f *os.File, created bool, err error) {
 	}
 	err = fmt.Errorf("open %q in folder %q: %w", name, d.dir, err)
 	if namesNoFile(err) {
-		err = bridge.Permanent(err)
+		err = &nameError{err}
 	}
 	return nil, false, err
 }

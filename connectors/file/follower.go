@@ -3,14 +3,10 @@ package file
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,8 +120,9 @@ func (f *follower) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	}
 }
 
-// place saves the checkpoint if there are files that it does not know: where it began must be known to the next instance, whether
-// anything is delivered or not, and a line that comes again must have the id that it had.
+// place saves the checkpoint if there are files that it does not know: where it began must be known
+// to the next instance, whether anything is delivered or not, and a line that comes again must have
+// the id that it had.
 func (f *follower) place(ctx context.Context) error {
 	f.mu.Lock()
 	placed := f.placed
@@ -189,8 +186,7 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 		}
 	}
 	if f.current != t {
-		f.lines.Reset()
-		f.current = t
+		f.turnTo(t)
 	}
 	for f.fill(t, now) {
 		if !f.placed { // its id must be in the checkpoint first
@@ -199,6 +195,11 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 		}
 		if batch, ack, err := f.take(t, false); len(batch) > 0 || err != nil {
 			return batch, ack, err
+		}
+		if f.lines.Rest() > int64(f.settings.MaxLine) { // there may be no end to it, and others wait
+			t.drained = false
+			f.nudge()
+			return nil, nil, nil
 		}
 	}
 	over := t.over(now, f.settings.Grace)
@@ -214,9 +215,19 @@ func (f *follower) read(t *tracked, now time.Time) (bridge.Batch, bridge.Ack, er
 	return nil, nil, nil
 }
 
+// turnTo makes t the file whose bytes lines holds.
+func (f *follower) turnTo(t *tracked) {
+	if f.current != nil {
+		f.current.skipped = f.lines.Skipped()
+	}
+	f.lines.Reset()
+	f.lines.Skip(t.skipped)
+	f.current = t
+}
+
 // fill reads on in t and reports whether there was something.
 func (f *follower) fill(t *tracked, now time.Time) bool {
-	at := t.offset + int64(f.lines.Rest())
+	at := t.offset + f.lines.Rest()
 	n, err := t.file.ReadAt(f.lines.Room(), at)
 	if err != nil && err != io.EOF {
 		if !t.warned {
@@ -272,41 +283,20 @@ func (f *follower) sweep() {
 
 func (f *follower) take(t *tracked, last bool) (bridge.Batch, bridge.Ack, error) {
 	_, before := f.lines.Taken()
-	batch, ack, err := f.lines.Lines(t.path, f.most, int(f.settings.MaxLine), last)
+	limit := int(f.settings.MaxLine)
+	batch, ack, long := f.lines.Lines(t.path, f.most, limit, last)
+	if len(batch) == 0 {
+		return nil, nil, nil
+	}
+	err := refuse(long, limit, t.path, t.offset-before)
+	identify(batch, long, t.id, t.offset)
 	_, after := f.lines.Taken()
-	identify(batch, t.id, t.offset)
 	t.offset += after - before
-	if ack != nil {
-		ack = f.acknowledge(ack, t.acked, t.offset)
-	}
-	if errors.Is(err, framing.ErrTooLong) {
-		err = tooLong(t.path, t.offset, int(f.settings.MaxLine))
-	}
-	return batch, ack, err
+	return batch, f.acknowledge(ack, t.acked, t.offset), err
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// identify gives lines that begin at an offset their ids, which share one allocation. The checksum is for a file that was written anew with the same
-// front while nobody looked: what is different must never be taken for the same.
-func identify(batch bridge.Batch, id string, offset int64) {
-	const widest = 13 + 1 + 7 // an int64 and a uint32 in base 36
-	var text strings.Builder
-	var digits [widest]byte
-	text.Grow(len(batch) * (len(id) + 1 + widest))
-	for i := range batch {
-		start := text.Len()
-		text.WriteString(id)
-		text.WriteByte('-')
-		number := append(strconv.AppendInt(digits[:0], offset, 36), '-')
-		text.Write(strconv.AppendUint(number, uint64(crc32.Checksum(batch[i].Payload, castagnoli)), 36))
-		batch[i].ID = text.String()[start:] // stays put: the builder never grows again
-		offset += int64(len(batch[i].Payload)) + 1
-	}
-}
-
-// acknowledge makes an ack of that of the lines before offset. It may be called when the file has long been cut and written anew, which
-// has an offset of its own.
+// acknowledge makes an ack of that of the lines before offset. It may be called when the file has
+// long been cut and written anew, which has an offset of its own.
 func (f *follower) acknowledge(ack bridge.Ack, acked *atomic.Int64, offset int64) bridge.Ack {
 	return func(ctx context.Context, refused error) error {
 		if err := ack(ctx, refused); err != nil || refused != nil {

@@ -8,11 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/file"
 )
 
 // take reads n lines, and returns them with their ids and the last ack.
@@ -33,7 +36,8 @@ func (r *restarts) take(n int) (got, ids []string, last bridge.Ack) {
 	return got, ids, last
 }
 
-// A line that comes again has the id that it had, over restarts and renames, and no two lines have the same one.
+// A line that comes again has the id that it had, over restarts and renames, and no two lines have
+// the same one.
 func TestLinesKeepTheirIDs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
 	put(t, path, "a\n\nb\n")
@@ -109,8 +113,9 @@ func bigText(name string, from, to int) (text string) {
 	return string(all)
 }
 
-// F17: a file is cut and written anew while the sink is down, or while what was read before is still being delivered. After a restart, every line
-// that was not delivered comes, though the file has grown past the old offset.
+// F17: a file is cut and written anew while the sink is down, or while what was read before is
+// still being delivered. After a restart, every line that was not delivered comes, though the file
+// has grown past the old offset.
 func TestF17CutWhileUndelivered(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "app.log")
@@ -145,7 +150,8 @@ func TestF17CutWhileUndelivered(t *testing.T) {
 	}
 }
 
-// F17: a restart between the rename of a rotation and the moment when the writer notices: what it wrote to the renamed file comes.
+// F17: a restart between the rename of a rotation and the moment when the writer notices: what it
+// wrote to the renamed file comes.
 func TestF17RestartBetweenRenameAndReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
 	put(t, path, "1\n2\n")
@@ -192,7 +198,8 @@ func TestF17RenamedWhileDownWithoutSuccessor(t *testing.T) {
 	r.close()
 }
 
-// The id of a line is in the checkpoint before the line is delivered, also if its file was empty or other when it was met.
+// The id of a line is in the checkpoint before the line is delivered, also if its file was empty or
+// other when it was met.
 func TestIDsAreSavedFirst(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "app.log")
@@ -224,4 +231,70 @@ func TestIDsAreSavedFirst(t *testing.T) {
 		}
 		r.close()
 	}
+}
+
+// TestE6NoIDIsGivenTwice: whatever is done to a file and to who follows it, two lines that differ
+// never have the same id.
+func TestE6NoIDIsGivenTwice(t *testing.T) {
+	rng := faulttest.Rand(t)
+	path := filepath.Join(t.TempDir(), "app.log")
+	put(t, path, "")
+	r := &restarts{t: t, pattern: path, change: func(s *file.SourceSettings) { s.Poll, s.Grace = 2*time.Millisecond, 0 }}
+	r.open()
+	lines := make(map[string]string) // by id
+	n := 0
+	text := func() (text string) {
+		for range 1 + rng.IntN(3) {
+			n++
+			text += fmt.Sprintf("%05d\n", n) // of one size, so that offsets come again
+		}
+		return text
+	}
+	for range 100 {
+		switch rng.IntN(6) {
+		case 0:
+			put(t, path, text()) // cut and written anew
+		case 1:
+			rename(t, path, fmt.Sprintf("%s.%d", path, n))
+		case 2:
+			remove(t, path) // the next one often has its inode
+		case 3:
+			r.close()
+			put(t, path, text())
+			r.open()
+		case 4:
+			r.close()
+			remove(t, path)
+			put(t, path, text())
+			r.open()
+		}
+		bridgetest.Eventually(t, "the last line comes", func() bool {
+			// A file that is written anew up to its old size looks as before, until it grows.
+			appendTo(t, path, text())
+			last := fmt.Sprintf("%05d", n)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			for {
+				batch, ack, err := r.source.Read(ctx)
+				if err != nil {
+					return false
+				}
+				for _, m := range batch {
+					if before, given := lines[m.ID]; given && before != string(m.Payload) {
+						t.Fatalf("%s is the id of %s and of %s", m.ID, before, m.Payload)
+					}
+					lines[m.ID] = string(m.Payload)
+				}
+				if rng.IntN(3) > 0 {
+					if err := ack(t.Context(), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if string(batch[len(batch)-1].Payload) == last {
+					return true
+				}
+			}
+		})
+	}
+	r.close()
 }

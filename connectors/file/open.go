@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"time"
-
-	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 // open opens a file for writing, mends it, and remembers it.
@@ -48,7 +46,7 @@ func (s *sink) attach(t *target) error {
 	}
 	if info.Mode()&fs.ModeNamedPipe != 0 {
 		// It would take what nobody reads, and drop that when it is closed.
-		return errors.Join(bridge.Permanent(fmt.Errorf("%s is a pipe, not a file", t.path)), f.Close())
+		return errors.Join(&nameError{fmt.Errorf("%s is a pipe, not a file", t.path)}, f.Close())
 	}
 	t.file, t.regular, t.size = f, info.Mode().IsRegular(), info.Size()
 	// File systems do not tell when a file was made.

@@ -7,9 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
@@ -17,10 +17,11 @@ import (
 
 // reader reads files to their end, one after the other.
 type reader struct {
-	limit int
-	most  int
-	total int64
-	done  atomic.Int64
+	limit    int
+	most     int
+	progress func(done, total int64)
+
+	done, total int64 // bytes
 
 	mu     sync.Mutex // guards what follows
 	paths  []string   // still to read, the first one perhaps begun
@@ -30,7 +31,7 @@ type reader struct {
 	closed bool
 }
 
-var _ bridge.Measurable = (*reader)(nil)
+var _ bridge.Source = (*reader)(nil)
 
 // openReader opens a source of the files that are there now. Its errors are
 // permanent: it would begin again with the first file and deliver that twice.
@@ -39,13 +40,15 @@ func openReader(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	if err != nil {
 		return nil, bridge.Permanent(err)
 	}
-	r := &reader{limit: int(s.MaxLine), most: env.MaxBatch, lines: framing.NewSplitter()}
+	r := &reader{limit: int(s.MaxLine), most: env.MaxBatch, progress: env.Progress, lines: framing.NewSplitter()}
+	folder := ""
 	for _, p := range paths {
 		info, err := os.Stat(p)
 		if err != nil {
-			return nil, bridge.Permanent(fmt.Errorf("open: %w", err))
+			return nil, bridge.Permanent(fmt.Errorf("open: %w%s", err, mend(err)))
 		}
 		if info.IsDir() {
+			folder = p
 			continue
 		}
 		if info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0 {
@@ -55,10 +58,23 @@ func openReader(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 		r.paths = append(r.paths, p)
 		r.total += info.Size()
 	}
-	if len(r.paths) == 0 {
-		return nil, bridge.Permanent(fmt.Errorf("no file matches %s", strings.Join(s.Path, ", ")))
+	switch {
+	case len(r.paths) > 0:
+	case folder != "":
+		return nil, bridge.Permanent(fmt.Errorf("%s is a folder: write a pattern for the files in it, such as %s", folder, filepath.Join(folder, "*")))
+	default:
+		return nil, bridge.Permanent(fmt.Errorf("no file matches %s: with follow: true the source waits for one", strings.Join(s.Path, ", ")))
 	}
+	r.progress(0, r.total)
 	return r, nil
+}
+
+// mend says, behind an error, what to do about it, if that is clear.
+func mend(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return ": let the user that the bridge runs as have access to it"
+	}
+	return ""
 }
 
 func (r *reader) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
@@ -76,13 +92,9 @@ func (r *reader) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 				return nil, nil, err
 			}
 		}
-		batch, ack, err := r.lines.Lines(r.paths[0], r.most, r.limit, r.ended)
-		if errors.Is(err, framing.ErrTooLong) {
-			_, offset := r.lines.Taken()
-			err = tooLong(r.paths[0], offset, r.limit)
-		}
-		if len(batch) > 0 || err != nil {
-			return batch, ack, err
+		batch, ack, long := r.lines.Lines(r.paths[0], r.most, r.limit, r.ended)
+		if len(batch) > 0 {
+			return batch, ack, refuse(long, r.limit, r.paths[0], 0)
 		}
 		if r.ended {
 			r.leave()
@@ -99,7 +111,7 @@ func (r *reader) next() error {
 	}
 	f, err := os.Open(r.paths[0])
 	if err != nil {
-		return bridge.Permanent(fmt.Errorf("open: %w", err))
+		return bridge.Permanent(fmt.Errorf("open: %w%s", err, mend(err)))
 	}
 	r.file, r.ended = f, false
 	r.lines.Reset()
@@ -109,7 +121,10 @@ func (r *reader) next() error {
 func (r *reader) fill() error {
 	n, err := r.file.Read(r.lines.Room())
 	r.lines.Filled(n)
-	r.done.Add(int64(n))
+	if n > 0 {
+		r.done += int64(n)
+		r.progress(r.done, max(r.done, r.total)) // it may have grown
+	}
 	if err == io.EOF {
 		r.ended = true
 		return nil
@@ -124,8 +139,6 @@ func (r *reader) leave() {
 	_ = r.file.Close()
 	r.file, r.paths = nil, r.paths[1:]
 }
-
-func (r *reader) Progress() (done, total int64) { return r.done.Load(), r.total }
 
 func (r *reader) Close() error {
 	r.mu.Lock()

@@ -2,7 +2,6 @@ package file_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,9 +23,17 @@ func TestSourceOfWholeFile(t *testing.T) {
 		text.Write(append(m.Payload, '\n'))
 	}
 	put(t, path, text.String())
-	s, err := openSource(t, func(s *file.SourceSettings) { s.Path = []string{path} })
+	env := bridgetest.Env(t, "test-from")
+	var done, total int64
+	env.Progress = func(d, all int64) { done, total = d, all }
+	settings := file.Connector().Source.Settings().(*file.SourceSettings)
+	settings.Path = []string{path}
+	s, err := file.Connector().Source.Open(t.Context(), settings, env)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if done != 0 || total != int64(text.Len()) {
+		t.Errorf("Progress at first = %d of %d, want 0 of %d", done, total, text.Len())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -42,7 +49,7 @@ func TestSourceOfWholeFile(t *testing.T) {
 	if batch, _, err := s.Read(t.Context()); len(batch) > 0 || err != io.EOF {
 		t.Errorf("Read at the end = %d messages, %v", len(batch), err)
 	}
-	if done, total := s.(bridge.Measurable).Progress(); done != total || total != int64(text.Len()) {
+	if done != total || total != int64(text.Len()) {
 		t.Errorf("Progress = %d of %d, want %d", done, total, text.Len())
 	}
 	for range 2 {
@@ -82,27 +89,12 @@ func TestSeveralFilesInOrderOfNames(t *testing.T) {
 func TestNoMatch(t *testing.T) {
 	pattern := filepath.Join(t.TempDir(), "*.log")
 	_, err := openSource(t, func(s *file.SourceSettings) { s.Path = []string{pattern} })
-	if want := "no file matches " + pattern; !bridge.IsPermanent(err) || err.Error() != want {
+	if want := "no file matches " + pattern + ": with follow: true the source waits for one"; !bridge.IsPermanent(err) || err.Error() != want {
 		t.Errorf("Open = %v, want the permanent error %q", err, want)
 	}
-}
-
-func TestLineTooLong(t *testing.T) {
-	for _, follow := range []bool{false, true} {
-		path := filepath.Join(t.TempDir(), "in.log")
-		put(t, path, "short\n"+strings.Repeat("x", 2000)+"\n")
-		s, err := openSource(t, func(s *file.SourceSettings) {
-			s.Path, s.MaxLine, s.Follow = []string{path}, 1024, follow
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := readAll(t, s)
-		if d := cmp.Diff([]string{"in.log: short"}, got); d != "" {
-			t.Errorf("follow=%t: %s", follow, d)
-		}
-		if want := fmt.Sprintf("the line at byte 6 of %s is longer than max_line, which is 1KiB", path); !bridge.IsPermanent(err) || err.Error() != want {
-			t.Errorf("follow=%t: error %v, want the permanent one %q", follow, err, want)
-		}
+	dir := filepath.Dir(pattern)
+	_, err = openSource(t, func(s *file.SourceSettings) { s.Path = []string{dir} })
+	if want := dir + " is a folder: write a pattern for the files in it, such as " + dir + "/*"; !bridge.IsPermanent(err) || err.Error() != want {
+		t.Errorf("Open = %v, want the permanent error %q", err, want)
 	}
 }

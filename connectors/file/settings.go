@@ -72,21 +72,6 @@ func (s SinkSettings) Validate() error {
 	return errors.Join(c...)
 }
 
-// Exclusive returns the path if it is constant: two sinks must not write one file.
-func (s SinkSettings) Exclusive() string {
-	if s.Path == nil {
-		return ""
-	}
-	path, constant := s.Path.Constant()
-	if !constant {
-		return ""
-	}
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	return "file " + path
-}
-
 type checks []error
 
 func (c *checks) bad(is bool, key, text string) {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -39,54 +41,58 @@ func openSink(_ context.Context, settings *SinkSettings, env bridge.Env) (bridge
 	if err != nil {
 		return nil, err
 	}
-	folder, err := openFolder(cmp.Or(dir, "."), settings.Sync)
-	if err != nil {
-		return nil, err
+	s := &sink{settings: *settings, dir: dir, name: name, log: env.Logger, files: make(map[string]*target)}
+	if s.folder, err = openFolder(cmp.Or(dir, "."), settings.Sync); err != nil {
+		return nil, s.hopeless(err)
 	}
-	s := &sink{settings: *settings, dir: dir, name: name, folder: folder, log: env.Logger, files: make(map[string]*target)}
 	if name != "" {
 		if _, err := s.open(name); err != nil {
-			return nil, errors.Join(err, s.Close())
+			return nil, errors.Join(s.hopeless(err), s.Close())
 		}
 	}
 	return s, nil
 }
 
-func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := cmp.Or(s.err, ctx.Err()); err != nil {
-		return 0, err
+		return r, err
 	}
-	taken, err := s.fill(ctx, batch)
-	failure := s.finish()
-	n := taken
+	r.Settled, err = s.fill(ctx, batch, &r.Refused)
+	taken, failure := r.Settled, s.finish()
 	for _, t := range s.touched {
-		n = t.undelivered(n)
+		r.Settled = t.undelivered(r.Settled)
 		if t.failed {
 			s.err = errors.New("the sink failed before")
 		}
 		t.reset()
 	}
-	if n < taken && failure != nil {
-		err = failure // which concerns message n, as the error of fill may not
+	if r.Settled < taken && failure != nil {
+		err = failure // which concerns the first message not settled, as the error of fill may not
+	}
+	for n := len(r.Refused); n > 0 && r.Refused[n-1].Index >= r.Settled; n-- {
+		r.Refused = r.Refused[:n-1]
 	}
 	s.touched, s.last = s.touched[:0], nil
-	return n, err
+	return r, err
 }
 
-// fill hands messages to their files, and returns how many.
-func (s *sink) fill(ctx context.Context, batch bridge.Batch) (int, error) {
+// fill hands messages to their files, and returns how many. Those that have no place there are
+// refused.
+func (s *sink) fill(ctx context.Context, batch bridge.Batch, refused *bridge.Refusals) (int, error) {
 	now := time.Now()
 	for i := range batch {
 		t, err := s.target(&batch[i])
-		if err != nil {
-			return i, err
+		if isNameError(err) && s.name == "" {
+			*refused = append(*refused, bridge.Refusal{Index: i, Err: err})
+			continue
 		}
-		if s.settings.Rotate.due(t, len(batch[i].Payload)+1, now) {
-			if err := s.rotate(t, now); err != nil {
-				return i, err
-			}
+		if err == nil && s.settings.Rotate.due(t, len(batch[i].Payload)+1, now) {
+			err = s.rotate(t, now)
+		}
+		if err != nil {
+			return i, s.hopeless(err)
 		}
 		t.add(i, batch[i].Payload)
 		if len(t.buf) >= framing.Chunk {
@@ -96,6 +102,14 @@ func (s *sink) fill(ctx context.Context, batch bridge.Batch) (int, error) {
 		}
 	}
 	return len(batch), nil
+}
+
+// hopeless marks errors that another instance would meet, too.
+func (s *sink) hopeless(err error) error {
+	if isNameError(err) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return bridge.Permanent(fmt.Errorf("%w%s", err, mend(err)))
+	}
+	return err
 }
 
 // finish writes what fill left and makes everything certain that was written,
@@ -119,7 +133,7 @@ func (s *sink) target(m *bridge.Message) (*target, error) {
 	if name == "" {
 		var err error
 		if path, err = s.settings.Path.Render(m); err != nil {
-			return nil, bridge.Permanent(fmt.Errorf("render path: %w", err))
+			return nil, &nameError{fmt.Errorf("render path: %w", err)}
 		}
 		if s.last != nil && path == s.lastPath {
 			return s.last, nil
@@ -129,7 +143,9 @@ func (s *sink) target(m *bridge.Message) (*target, error) {
 		}
 	}
 	t, err := s.touch(name)
-	s.last, s.lastPath = t, path
+	if err == nil {
+		s.last, s.lastPath = t, path
+	}
 	return t, err
 }
 

@@ -17,8 +17,8 @@ import (
 
 func mustWrite(t testing.TB, s bridge.Sink, batch bridge.Batch) {
 	t.Helper()
-	if n, err := s.Write(t.Context(), batch); n != len(batch) || err != nil {
-		t.Fatalf("wrote %d of %d: %v", n, len(batch), err)
+	if r, err := s.Write(t.Context(), batch); r.Settled != len(batch) || r.Refused != nil || err != nil {
+		t.Fatalf("wrote %d of %d: %v", r.Settled, len(batch), err)
 	}
 }
 
@@ -112,11 +112,15 @@ func TestS5PathsStayInTheFolder(t *testing.T) {
 	} {
 		s := openSink(t, byTopic(dir+"/"), nil)
 		batch := bridge.Batch{{Topic: "good", Payload: []byte("1")}, {Topic: topic, Payload: []byte("2")}, {Topic: "good"}}
-		n, err := s.Write(t.Context(), batch)
-		if n != 1 || !bridge.IsPermanent(err) {
-			t.Errorf("topic %.40q: Write = %d, %v, want 1 and a permanent error", topic, n, err)
+		r, err := s.Write(t.Context(), batch)
+		if r.Settled != 3 || len(r.Refused) != 1 || r.Refused[0].Index != 1 || err != nil {
+			t.Errorf("topic %.40q: Write = %+v, %v, want that the second message is refused", topic, r, err)
 		}
 		_ = s.Close()
+		if got := contents(t, filepath.Join(dir, "good")); got != "1\n\n" {
+			t.Errorf("topic %.40q: the others are %q", topic, got)
+		}
+		remove(t, filepath.Join(dir, "good"))
 	}
 	entries, err := os.ReadDir(base)
 	if err != nil || len(entries) != 1 {
@@ -131,9 +135,8 @@ func FuzzS5Path(f *testing.F) {
 	f.Fuzz(func(t *testing.T, topic string) {
 		base := t.TempDir()
 		s := openSink(t, byTopic(filepath.Join(base, "root")+"/"), func(s *file.SinkSettings) { s.Sync = false })
-		n, err := s.Write(t.Context(), bridge.Batch{{Topic: topic, Payload: []byte("x")}})
-		if (n == 1) != (err == nil) {
-			t.Errorf("Write = %d, %v", n, err)
+		if r, err := s.Write(t.Context(), bridge.Batch{{Topic: topic, Payload: []byte("x")}}); r.Settled != 1 || err != nil {
+			t.Errorf("Write = %+v, %v", r, err)
 		}
 		if entries, err := os.ReadDir(base); err != nil || len(entries) != 1 {
 			t.Errorf("outside of the folder there are %v, %v", entries, err)
@@ -242,17 +245,63 @@ func TestRotateByAge(t *testing.T) {
 	}
 }
 
+// TestE10HopelessSinks: a sink that nothing but an operator can mend says so when it is opened.
+func TestE10HopelessSinks(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "file"), "")
+	for path, want := range map[string]string{
+		dir:                                  "is a directory",
+		filepath.Join(dir, "file", "x"):      "not a directory",
+		filepath.Join(dir, "file", "x", "y"): "not a directory",
+		filepath.Join(dir, strings.Repeat("long", 100)): "file name too long",
+	} {
+		if _, err := tryOpenSink(t, bridge.Text(path), nil); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open %.40q = %v, want a permanent error with %q", path, err, want)
+		}
+	}
+}
+
+// TestE10NoPermission needs a user that has not all permissions.
+func TestE10NoPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may do everything")
+	}
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "mine"), "x\n")
+	if err := errors.Join(os.Chmod(filepath.Join(dir, "mine"), 0), os.Chmod(dir, 0o500)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	const want = "let the user that the bridge runs as have access to it"
+	for _, path := range []string{"mine", "new", "folder/new"} {
+		if _, err := tryOpenSink(t, bridge.Text(filepath.Join(dir, path)), nil); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open %s = %v, want a permanent error", path, err)
+		}
+	}
+	s := openSink(t, byTopic(dir+"/"), nil)
+	if r, err := s.Write(t.Context(), bridge.Batch{{Topic: "new"}}); r.Settled != 0 || !bridge.IsPermanent(err) {
+		t.Errorf("Write = %+v, %v, want a permanent error", r, err)
+	}
+	from, err := openSource(t, func(s *file.SourceSettings) { s.Path = []string{filepath.Join(dir, "mine")} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := from.Read(t.Context()); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("Read = %v, want a permanent error", err)
+	}
+}
+
 func TestNoSpace(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skipf("needs /dev/full: %v", err)
 	}
 	s := openSink(t, bridge.Text("/dev/full"), nil)
-	n, err := s.Write(t.Context(), messages("a"))
-	if n != 0 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) || !strings.Contains(err.Error(), "/dev/full") {
-		t.Errorf("Write = %d, %v, want 0 and ENOSPC with the path", n, err)
+	r, err := s.Write(t.Context(), messages("a"))
+	if r.Settled != 0 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) || !strings.Contains(err.Error(), "/dev/full") {
+		t.Errorf("Write = %+v, %v, want 0 and ENOSPC with the path", r, err)
 	}
-	if n, err := s.Write(t.Context(), messages("a")); n != 0 || err == nil {
-		t.Errorf("Write after an error = %d, %v", n, err)
+	if r, err := s.Write(t.Context(), messages("a")); r.Settled != 0 || err == nil {
+		t.Errorf("Write after an error = %+v, %v", r, err)
 	}
 }
 
@@ -262,10 +311,10 @@ func TestPartialFailureCountsContiguously(t *testing.T) {
 		t.Skipf("needs /dev/full: %v", err)
 	}
 	s := openSink(t, byTopic("/dev/"), func(s *file.SinkSettings) { s.Sync = false })
-	batch := bridge.Batch{{Topic: "null"}, {Topic: "null"}, {Topic: "full"}, {Topic: "null"}, {Topic: "../x"}}
-	n, err := s.Write(t.Context(), batch)
-	if n != 2 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
-		t.Errorf("Write = %d, %v, want 2 and ENOSPC", n, err)
+	batch := bridge.Batch{{Topic: "null"}, {Topic: "../x"}, {Topic: "full"}, {Topic: "null"}, {Topic: "../x"}}
+	r, err := s.Write(t.Context(), batch)
+	if r.Settled != 2 || len(r.Refused) != 1 || r.Refused[0].Index != 1 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
+		t.Errorf("Write = %+v, %v, want 2 of which one is refused, and ENOSPC", r, err)
 	}
 }
 
@@ -282,9 +331,9 @@ func TestValidate(t *testing.T) {
 			t.Errorf("Validate = %v, want %q", err, want)
 		}
 	}
-	a := file.SinkSettings{Path: bridge.Text("out/../x")}.Exclusive()
-	b := file.SinkSettings{Path: bridge.Text("x")}.Exclusive()
-	if a != b || a == "" || (file.SinkSettings{Path: byTopic("x")}).Exclusive() != "" {
+	a := file.SinkSettings{Path: bridge.Text("out/../x")}.Describe().Exclusive
+	b := file.SinkSettings{Path: bridge.Text("x")}.Describe().Exclusive
+	if a != b || a == "" || (file.SinkSettings{Path: byTopic("x")}).Describe().Exclusive != "" {
 		t.Errorf("Exclusive = %q and %q", a, b)
 	}
 }

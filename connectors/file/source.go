@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
 )
 
 func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
@@ -35,6 +36,10 @@ func compact(paths []string) []string {
 	return slices.Compact(paths)
 }
 
-func tooLong(path string, offset int64, limit int) error {
-	return bridge.Permanent(fmt.Errorf("the line at byte %d of %s is longer than max_line, which is %v", offset, path, bridge.Size(limit)))
+// refuse returns the Refusals of lines too long. The stream that they were taken from began at that
+// byte of the file.
+func refuse(long []framing.Long, limit int, path string, start int64) error {
+	return framing.Refuse(long, limit, func(l framing.Long) string {
+		return fmt.Sprintf("the line at byte %d of %s", start+l.Offset, path)
+	})
 }

@@ -2,12 +2,12 @@ package file
 
 import (
 	"bytes"
-	"crypto/rand"
 	"io/fs"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
 )
 
 // headSize is how much of the front of a file tells it from others. An inode alone does
@@ -26,6 +26,8 @@ type tracked struct {
 	acked  *atomic.Int64 // behind the last line delivered
 	end    int64         // the most that was seen of it
 
+	skipped framing.Skipped // behind offset, while another file is read
+
 	previous *tracked // stood at path before this one, nil if read to the end
 	replaced bool     // another one stands at path now
 	gone     time.Time
@@ -39,9 +41,6 @@ func newOffset(n int64) *atomic.Int64 {
 	o.Store(n)
 	return o
 }
-
-// newID returns what no other file has, nor the same one after it was cut.
-func newID() string { return strings.ToLower(rand.Text()[:13]) }
 
 func readHead(f *os.File) []byte {
 	var buf [headSize]byte

@@ -1,22 +1,21 @@
-// Package generate provides a source that makes messages up: for
-// demonstrations, and as a load.
+// Package generate provides a source that makes messages up: for demonstrations, and as a load.
 //
 // # Settings
 //
-// The source has count, how many messages to make (0, the default, is without end);
-// either interval, the time from one message to the next, or rate, how many a second, and with
-// neither it is as fast as the sinks take them; and the templates payload and
-// topic. In them seq counts from 1, now is the time, rand a number from 0 to 1. The
-// default payload is {"seq":1,"time":"…"}.
+// The source has count, how many messages to make (0, the default, is without end); either
+// interval, the time from one message to the next, or rate, how many a second, and with neither it
+// is as fast as the sinks take them; and the templates payload and topic. In them seq counts from
+// 1, now is the time, rand a number from 0 to 1. The default payload is {"seq":1,"time":"…"}.
 //
-// The first message comes after one interval, so that a subscriber which starts
-// at the same time misses none, and each following one when it is due. If the sinks are slow, messages that have fallen due are made up for, but not those of more
-// than the last second: a load that was held up does not come down in one heap.
+// The first message comes after one interval, so that a subscriber which starts at the same time
+// misses none, and each following one when it is due. If the sinks are slow, messages that have
+// fallen due are made up for, but not those of more than the last second: a load that was held up
+// does not come down in one heap.
 //
 // # Delivery
 //
-// A message exists when it is read, and not again: what was not delivered is lost. A restart
-// starts again with the first message.
+// A message exists when it is read, and not again: what was not delivered is lost. A restart starts
+// again with the first message.
 //
 // # Errors
 //
@@ -80,7 +79,10 @@ func open(_ context.Context, s *Settings, env bridge.Env) (bridge.Source, error)
 	return newSource(s, env.MaxBatch), nil
 }
 
-// Guarantee says that nothing is made twice.
-func (s Settings) Guarantee() bridge.Guarantee {
-	return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "a restart makes other messages"}
+// Describe says that nothing is made twice.
+func (s Settings) Describe() bridge.Description {
+	return bridge.Description{
+		Guarantee: bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "a restart makes other messages"},
+		Ends:      s.Count > 0,
+	}
 }

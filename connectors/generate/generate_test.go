@@ -101,6 +101,8 @@ func (c counted) Render(m *bridge.Message) (string, error) {
 
 func (c counted) Constant() (string, bool) { return "", false }
 
+func (c counted) Prefix(string) string { return "" }
+
 func TestTemplates(t *testing.T) {
 	s := open(t, 3, func(s *generate.Settings) {
 		s.Topic = counted{text: "topic", n: new(int)}

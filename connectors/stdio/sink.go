@@ -20,18 +20,18 @@ type sink struct {
 
 var _ bridge.Sink = (*sink)(nil)
 
-func (s *sink) Write(ctx context.Context, batch bridge.Batch) (int, error) {
-	for n := 0; n < len(batch); {
+func (s *sink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, err error) {
+	for r.Settled < len(batch) {
 		if err := s.interrupted(ctx); err != nil {
-			return n, err
+			return r, err
 		}
-		taken, err := s.writer.write(ctx, batch[n:], s.closed)
-		n += taken
+		n, err := s.writer.write(ctx, batch[r.Settled:], s.closed)
+		r.Settled += n
 		if err != nil {
-			return n, explain(err)
+			return r, explain(err)
 		}
 	}
-	return len(batch), nil
+	return r, nil
 }
 
 func (s *sink) interrupted(ctx context.Context) error {
@@ -43,12 +43,14 @@ func (s *sink) interrupted(ctx context.Context) error {
 	}
 }
 
-// explain says what is wrong with standard output.
+// explain says what is wrong with standard output. It cannot be opened again.
 func explain(err error) error {
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+	switch {
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
 		return bridge.Permanent(fmt.Errorf("stdout closed: %w", err))
-	}
-	if errors.Is(err, syscall.EBADF) { // not open for writing
+	case errors.Is(err, syscall.ENOSPC):
+		return bridge.Permanent(fmt.Errorf("stdout is full: %w", err))
+	case errors.Is(err, syscall.EBADF): // not open for writing
 		return bridge.Permanent(fmt.Errorf("write stdout: %w", err))
 	}
 	return fmt.Errorf("write stdout: %w", err)

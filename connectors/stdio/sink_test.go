@@ -42,9 +42,9 @@ func TestT4ClosedPipeIsPermanent(t *testing.T) {
 	r, w := pipe(t)
 	_ = r.Close()
 	s := openSink(t, stdio.Connector(), w)
-	n, err := s.Write(t.Context(), messages("a"))
-	if n != 0 || !bridge.IsPermanent(err) || !strings.HasPrefix(err.Error(), "stdout closed") {
-		t.Errorf("Write = %d, %v, want 0 and a permanent error", n, err)
+	got, err := s.Write(t.Context(), messages("a"))
+	if got.Settled != 0 || !bridge.IsPermanent(err) || !strings.HasPrefix(err.Error(), "stdout closed") {
+		t.Errorf("Write = %+v, %v, want 0 and a permanent error", got, err)
 	}
 }
 
@@ -102,17 +102,17 @@ func TestTornLineIsEnded(t *testing.T) {
 		out := &full{room: c.room}
 		connector := stdio.Connector()
 		batch := messages("one", "two", "three")
-		n, err := openSink(t, connector, out).Write(t.Context(), batch)
-		if n != c.n || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
-			t.Fatalf("room for %d: Write = %d, %v, want %d, ENOSPC", c.room, n, err, c.n)
+		r, err := openSink(t, connector, out).Write(t.Context(), batch)
+		if r.Settled != c.n || !errors.Is(err, syscall.ENOSPC) || !bridge.IsPermanent(err) {
+			t.Fatalf("room for %d: Write = %+v, %v, want %d, ENOSPC", c.room, r, err, c.n)
 		}
 		again := openSink(t, connector, out)
-		if n, err := again.Write(t.Context(), batch[c.n:]); n != 0 || err == nil {
-			t.Fatalf("still no room: Write = %d, %v", n, err)
+		if r, err := again.Write(t.Context(), batch[c.n:]); r.Settled != 0 || err == nil {
+			t.Fatalf("still no room: Write = %+v, %v", r, err)
 		}
 		out.room = 1000
-		if n, err := again.Write(t.Context(), batch[c.n:]); n != 3-c.n || err != nil {
-			t.Fatalf("room again: Write = %d, %v", n, err)
+		if r, err := again.Write(t.Context(), batch[c.n:]); r.Settled != 3-c.n || err != nil {
+			t.Fatalf("room again: Write = %+v, %v", r, err)
 		}
 		if out.String() != c.want {
 			t.Errorf("room for %d: output %q, want %q", c.room, out.String(), c.want)
@@ -126,9 +126,9 @@ func TestNoSpace(t *testing.T) {
 		t.Skipf("needs /dev/full: %v", err)
 	}
 	t.Cleanup(func() { _ = out.Close() })
-	n, err := openSink(t, stdio.Connector(), out).Write(t.Context(), messages("a"))
-	if n != 0 || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
-		t.Errorf("Write = %d, %v, want 0, ENOSPC, which passes", n, err)
+	r, err := openSink(t, stdio.Connector(), out).Write(t.Context(), messages("a"))
+	if r.Settled != 0 || !errors.Is(err, syscall.ENOSPC) || !bridge.IsPermanent(err) {
+		t.Errorf("Write = %+v, %v, want 0 and ENOSPC, which is permanent", r, err)
 	}
 }
 
@@ -141,8 +141,8 @@ func TestStalledReader(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	big := strings.Repeat("x", 300_000)
-	if n, err := s.Write(ctx, messages(big)); n != 0 || !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("stalled Write = %d, %v", n, err)
+	if r, err := s.Write(ctx, messages(big)); r.Settled != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("stalled Write = %+v, %v", r, err)
 	}
 	closed := make(chan error, 1)
 	go func() {
@@ -158,8 +158,8 @@ func TestStalledReader(t *testing.T) {
 		all, _ := io.ReadAll(r)
 		text <- string(all)
 	}()
-	if n, err := openSink(t, c, w).Write(t.Context(), messages("next")); n != 1 || err != nil {
-		t.Fatalf("next Write = %d, %v", n, err)
+	if r, err := openSink(t, c, w).Write(t.Context(), messages("next")); r.Settled != 1 || err != nil {
+		t.Fatalf("next Write = %+v, %v", r, err)
 	}
 	_ = w.Close()
 	if got := <-text; got != big+"\nnext\n" {

@@ -14,16 +14,15 @@ import (
 )
 
 type source struct {
-	mu       sync.Mutex // held by Read, so that Close gives nothing back that is in use
-	stream   *stream
-	limit    int
-	most     int
-	once     sync.Once
-	closed   chan struct{}
-	giveBack func()
+	mu     sync.Mutex // held by Read, so that Close gives nothing back that is in use
+	stream *stream
+	limit  int
+	most   int
+	once   sync.Once
+	closed chan struct{}
 }
 
-var _ bridge.Measurable = (*source)(nil)
+var _ bridge.Source = (*source)(nil)
 
 func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	s.mu.Lock()
@@ -32,13 +31,9 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		if err := s.interrupted(ctx); err != nil {
 			return nil, nil, err
 		}
-		batch, ack, err := s.stream.lines.Lines("", s.most, s.limit, s.stream.ended)
-		if errors.Is(err, framing.ErrTooLong) {
-			lines, _ := s.stream.lines.Taken()
-			err = bridge.Permanent(fmt.Errorf("line %d of stdin is longer than max_line, which is %v", lines+1, bridge.Size(s.limit)))
-		}
-		if len(batch) > 0 || err != nil {
-			return batch, ack, err
+		batch, ack, long := s.stream.lines.Lines("", s.most, s.limit, s.stream.ended)
+		if len(batch) > 0 {
+			return batch, ack, framing.Refuse(long, s.limit, func(l framing.Long) string { return fmt.Sprintf("line %d of stdin", l.Line) })
 		}
 		if s.stream.ended {
 			return nil, nil, io.EOF
@@ -65,12 +60,10 @@ func (s *source) fill(ctx context.Context) error {
 		if err := s.stream.finish(r); err != nil {
 			return explainRead(err)
 		}
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	case <-s.closed:
-		return os.ErrClosed
 	}
+	return s.interrupted(ctx)
 }
 
 // explainRead says what is wrong with standard input. It cannot be opened again, so that a
@@ -83,14 +76,12 @@ func explainRead(err error) error {
 	return err
 }
 
-func (s *source) Progress() (done, total int64) { return s.stream.done.Load(), s.stream.size }
-
 func (s *source) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.giveBack()
+		s.stream.giveBack()
 	})
 	return nil
 }

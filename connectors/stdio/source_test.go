@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,11 @@ func openSource(t testing.TB, c bridge.Connector, stdin io.Reader, limit bridge.
 	t.Helper()
 	env := bridgetest.Env(t, "test-from")
 	env.Stdin = stdin
+	return openIn(t, c, env, limit)
+}
+
+func openIn(t testing.TB, c bridge.Connector, env bridge.Env, limit bridge.Size) bridge.Source {
+	t.Helper()
 	settings := c.Source.Settings().(*stdio.SourceSettings)
 	if limit > 0 {
 		settings.MaxLine = limit
@@ -65,28 +71,136 @@ func TestBytesRoundTrip(t *testing.T) {
 	}
 }
 
-func TestLineTooLong(t *testing.T) {
-	for name, text := range map[string]string{
-		"ended":   "first\n123456789\nlast\n",
-		"endless": "first\n" + strings.Repeat("x", 1<<20),
+// TestE3LineTooLong: a line that is too long is refused with the front of it, and the others
+// arrive.
+func TestE3LineTooLong(t *testing.T) {
+	long := strings.Repeat("x", 3<<19)
+	for _, c := range []struct {
+		name, text string
+		want       []string
+		reasons    []string
+	}{
+		{
+			"in the middle", "first\n" + long + "\nlast\n",
+			[]string{"first", long[:1024], "last"},
+			[]string{"line 2 of stdin has 1572864 bytes, and max_line is 1MiB: raise max_line to let it pass"},
+		},
+		{
+			"at the end", "first\n" + long,
+			[]string{"first", long[:1024]},
+			[]string{"line 2 of stdin has 1572864 bytes, and max_line is 1MiB: raise max_line to let it pass"},
+		},
+		{
+			"several", long + "\n" + long + "x\n",
+			[]string{long[:1024], long[:1024]},
+			[]string{
+				"line 1 of stdin has 1572864 bytes, and max_line is 1MiB: raise max_line to let it pass",
+				"line 2 of stdin has 1572865 bytes, and max_line is 1MiB: raise max_line to let it pass",
+			},
+		},
 	} {
-		got, err := readAll(t, openSource(t, stdio.Connector(), strings.NewReader(text), 8))
-		if d := cmp.Diff([]string{"first"}, got); d != "" {
-			t.Errorf("%s: %s", name, d)
+		s := openSource(t, stdio.Connector(), strings.NewReader(c.text), 0)
+		var got, reasons []string
+		for {
+			batch, ack, err := s.Read(t.Context())
+			refused, _ := errors.AsType[bridge.Refusals](err)
+			for _, r := range refused {
+				reasons = append(reasons, r.Err.Error())
+				if len(batch[r.Index].Payload) != 1024 {
+					t.Errorf("%s: message %d is refused, and has %d bytes", c.name, r.Index, len(batch[r.Index].Payload))
+				}
+			}
+			for _, m := range batch {
+				got = append(got, string(m.Payload))
+			}
+			if ack != nil {
+				_ = ack(t.Context(), nil)
+			}
+			if err == io.EOF {
+				break
+			}
+			if err != nil && refused == nil {
+				t.Fatal(err)
+			}
 		}
-		if want := "line 2 of stdin is longer than max_line, which is 8B"; !bridge.IsPermanent(err) || err.Error() != want {
-			t.Errorf("%s: Read ended with %v, want the permanent error %q", name, err, want)
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+		if d := cmp.Diff(c.reasons, reasons); d != "" {
+			t.Errorf("%s: %s", c.name, d)
 		}
 	}
 }
 
-// TestT4NextInstanceGoesOn cancels reads again and again while a line is
-// on its way in two pieces, and opens new instances: no byte may get lost.
+// TestE14StopCountsWhatWasRead stops a source that has read more than it has handed on, and one
+// whose read is still under way.
+func TestE14StopCountsWhatWasRead(t *testing.T) {
+	r, w := pipe(t)
+	var dropped atomic.Int64
+	env := bridgetest.Env(t, "test-from")
+	env.Stdin, env.MaxBatch = r, 10
+	env.Dropped = func(n int) { dropped.Add(int64(n)) }
+	s := openIn(t, stdio.Connector(), env, 0)
+	const lines = 1000
+	write(t, w, strings.Repeat("a line\n", lines)+"a part of one")
+	ctx, stop := context.WithCancel(t.Context())
+	batch, ack, err := s.Read(ctx)
+	if len(batch) != 10 || err != nil {
+		t.Fatalf("read %d lines, %v", len(batch), err)
+	}
+	_ = ack(t.Context(), nil)
+	stop() // an engine does not call Read then
+	_ = s.Close()
+	if n := dropped.Load(); n != lines-10+1 {
+		t.Errorf("%d lines count as dropped, want %d and a part of one", n, lines-10)
+	}
+
+	// Now nothing has been read, and the read under way gets something later.
+	dropped.Store(0)
+	in := slow{make(chan struct{}), make(chan string)}
+	env.Stdin = in
+	s = openIn(t, stdio.Connector(), env, 0)
+	ctx, stop = context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := s.Read(ctx)
+		failed <- err
+	}()
+	<-in.started
+	stop()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Read during the stop: %v", err)
+	}
+	_ = s.Close()
+	if n := dropped.Load(); n != 0 {
+		t.Errorf("%d lines count as dropped, want none", n)
+	}
+	in.text <- "one\ntwo\n"
+	bridgetest.Eventually(t, "what the last read got is counted", func() bool { return dropped.Load() == 2 })
+}
+
+// slow is a reader that tells when it is asked.
+type slow struct {
+	started chan struct{}
+	text    chan string
+}
+
+func (s slow) Read(p []byte) (int, error) {
+	s.started <- struct{}{}
+	return copy(p, <-s.text), nil
+}
+
+// TestT4NextInstanceGoesOn cancels reads again and again while a line is on its way in two pieces,
+// and opens new instances: no byte may get lost, and nothing stays counted as dropped.
 func TestT4NextInstanceGoesOn(t *testing.T) {
 	r, w := pipe(t)
 	c := stdio.Connector()
+	env := bridgetest.Env(t, "test-from")
+	env.Stdin = r
+	var dropped atomic.Int64
+	env.Dropped = func(n int) { dropped.Add(int64(n)) }
 	for i := range 50 {
-		s := openSource(t, c, r, 0)
+		s := openIn(t, c, env, 0)
 		write(t, w, fmt.Sprintf("line %d, ", i))
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
@@ -108,13 +222,16 @@ func TestT4NextInstanceGoesOn(t *testing.T) {
 		cancel()
 		_ = s.Close()
 		write(t, w, "second half\n")
-		next := openSource(t, c, r, 0)
+		next := openIn(t, c, env, 0)
 		batch, ack, err := next.Read(t.Context())
 		if want := fmt.Sprintf("line %d, second half", i); err != nil || len(batch) != 1 || string(batch[0].Payload) != want {
 			t.Fatalf("the next instance read %q, %v, want %q", batch, err, want)
 		}
 		_ = ack(t.Context(), nil)
 		_ = next.Close()
+		if n := dropped.Load(); n != 0 {
+			t.Fatalf("%d lines count as dropped, and none is", n)
+		}
 	}
 }
 
@@ -155,16 +272,16 @@ func TestProgressOfAFile(t *testing.T) {
 	if _, err := f.Seek(8, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	s := openSource(t, stdio.Connector(), f, 0)
-	m := s.(bridge.Measurable)
-	if done, total := m.Progress(); done != 0 || total != 8 {
-		t.Errorf("Progress at first = %d of %d, want 0 of 8", done, total)
-	}
+	env := bridgetest.Env(t, "test-from")
+	env.Stdin = f
+	var progress [][2]int64
+	env.Progress = func(done, total int64) { progress = append(progress, [2]int64{done, total}) }
+	s := openIn(t, stdio.Connector(), env, 0)
 	if got, err := readAll(t, s); err != io.EOF || len(got) != 2 {
 		t.Fatalf("read %q, %v", got, err)
 	}
-	if done, total := m.Progress(); done != 8 || total != 8 {
-		t.Errorf("Progress at the end = %d of %d, want 8 of 8", done, total)
+	if d := cmp.Diff([][2]int64{{0, 8}, {8, 8}}, progress); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -207,8 +324,8 @@ func relay(t testing.TB, from bridge.Source, to bridge.Sink) (total int) {
 	for {
 		batch, ack, err := from.Read(t.Context())
 		if len(batch) > 0 {
-			if n, err := to.Write(t.Context(), batch); n != len(batch) || err != nil {
-				t.Fatalf("wrote %d of %d: %v", n, len(batch), err)
+			if r, err := to.Write(t.Context(), batch); r.Settled != len(batch) || err != nil {
+				t.Fatalf("wrote %d of %d: %v", r.Settled, len(batch), err)
 			}
 			total += len(batch)
 			if err := ack(t.Context(), nil); err != nil {
