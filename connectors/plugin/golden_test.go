@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,8 +23,9 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/v1.txt anew; never do that for a version that has been released")
 
-// transcript is a conversation in version 1 of the contract, byte by byte: lines of a call, > or <, and the message in hexadecimal digits.
-// As long as it is understood, old plugins and old bridges are.
+// transcript is a conversation in version 1 of the contract, byte by byte: lines of a call, > or <,
+// and the message in hexadecimal digits. As long as it is understood, old plugins and old bridges
+// are.
 const transcript = "testdata/v1.txt"
 
 // golden is the connector of the transcript.
@@ -37,9 +39,21 @@ func golden() bridge.Connector {
 		Source: bridge.NewOpener(settings{Wait: time.Second}, func(_ context.Context, s *settings, env bridge.Env) (bridge.Source, error) {
 			return &goldenSource{env: env, text: s.Text}, nil
 		}),
-		Sink: bridge.NewOpener(settings{}, func(context.Context, *settings, bridge.Env) (bridge.Sink, error) { return goldenSink{}, nil }),
-		Step: bridge.NewOpener(settings{}, func(context.Context, *settings, bridge.Env) (bridge.Step, error) { return goldenStep{}, nil }),
+		Sink: bridge.NewOpener(settings{}, func(_ context.Context, _ *settings, env bridge.Env) (bridge.Sink, error) {
+			env.NeedID()
+			return goldenSink{}, nil
+		}),
+		Step: bridge.NewOpener(stepSettings{}, func(context.Context, *stepSettings, bridge.Env) (bridge.Step, error) { return goldenStep{}, nil }),
 	}
+}
+
+type stepSettings struct {
+	Text string `yaml:"text"`
+	Wait string `yaml:"wait"`
+}
+
+func (stepSettings) Describe() bridge.Description {
+	return bridge.Description{Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "it holds"}, Holds: true}
 }
 
 type goldenSource struct {
@@ -54,30 +68,54 @@ func (s *goldenSource) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
 	}
 	s.read = true
 	s.env.Dropped(3)
+	s.env.Progress(7, 8)
 	return bridge.Batch{
 		{ID: "1", Topic: "t", Payload: []byte(s.text), Header: map[string]string{"k": "v"}, Time: time.Unix(1_700_000_000, 5)},
 		{Topic: "u", Payload: []byte{0, 255}},
-	}, func(context.Context, error) error { return nil }, nil
+	}, func(context.Context, error) error { return nil }, bridge.Refusals{{Index: 1, Err: errors.New("cut")}}
 }
 
 func (*goldenSource) Close() error { return nil }
 
 type goldenSink struct{}
 
-func (goldenSink) Write(context.Context, bridge.Batch) (int, error) {
-	return 1, bridge.Permanent(io.ErrShortWrite)
+func (goldenSink) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+	if len(b) == 3 {
+		return bridge.Result{Settled: 3, Refused: bridge.Refusals{{Index: 1, Err: errors.New("odd")}}, Omitted: []int{2}}, nil
+	}
+	return bridge.Result{Settled: 1}, bridge.Permanent(io.ErrShortWrite)
 }
-func (goldenSink) NeedsID() bool { return true }
-func (goldenSink) Close() error  { return nil }
+func (goldenSink) Close() error { return nil }
 
 type goldenStep struct{}
 
-func (goldenStep) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) { return b[1:], nil }
+func (goldenStep) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	if out.Last() {
+		out.Add(bridge.Message{Topic: "made"})
+		out.Release(out.Call())
+		return nil
+	}
+	out.Hold(0)
+	out.Pass(1)
+	out.Emit(1, bridge.Message{Topic: "copy"})
+	out.Wake(1500 * time.Millisecond)
+	if len(b) == 2 {
+		return nil
+	}
+	out.Drop(2)
+	out.Refuse(3, errors.New("even"))
+	out.Emit(4, bridge.Message{Topic: "changed"})
+	out.Wake(0)
+	out.Release(out.Call() - 1)
+	return nil
+}
+func (goldenStep) Close() error { return nil }
 
 // requests is what the bridge says in the transcript.
 func requests() []proto.Message {
 	const settings = `{"text":"hello","wait":"1s"}`
-	batch, _ := pluginpb.NewBatch(bridge.Batch{{Topic: "a", Payload: []byte("x")}, {Topic: "b", Payload: []byte("yz"), ID: "7"}}, 1000)
+	two := bridge.Batch{{Topic: "a", Payload: []byte("x")}, {Topic: "b", Payload: []byte("yz"), ID: "7"}}
+	pack := func(b bridge.Batch) *pluginpb.Batch { p, _ := pluginpb.NewBatch(b, 1000); return p }
 	open := func(role pluginpb.Role) proto.Message {
 		return &pluginpb.OpenRequest{Connector: "golden", Role: role, Settings: settings, Pipeline: "p", Instance: "p-from", MaxBatch: 10, MaxBytes: 1 << 20, Checkpoint: []byte("c")}
 	}
@@ -94,10 +132,13 @@ func requests() []proto.Message {
 		&pluginpb.InterruptRequest{Instance: 1, Call: 2},
 		&pluginpb.CloseRequest{Instance: 1},
 		open(pluginpb.Role_SINK),
-		&pluginpb.WriteRequest{Instance: 2, Call: 1, Batch: batch},
+		&pluginpb.WriteRequest{Instance: 2, Call: 1, Batch: pack(two)},
+		&pluginpb.WriteRequest{Instance: 2, Call: 2, Batch: pack(append(two, bridge.Message{}))},
 		&pluginpb.CloseRequest{Instance: 2},
 		open(pluginpb.Role_STEP),
-		&pluginpb.ProcessRequest{Instance: 3, Call: 1, Batch: batch},
+		&pluginpb.ProcessRequest{Instance: 3, Call: 1, Batch: pack(two), Sequence: 5},
+		&pluginpb.ProcessRequest{Instance: 3, Call: 2, Batch: pack(append(two, make(bridge.Batch, 3)...)), Sequence: 7},
+		&pluginpb.ProcessRequest{Instance: 3, Call: 3, Sequence: 8, Last: true},
 		&pluginpb.CloseRequest{Instance: 3},
 		&pluginpb.HealthRequest{},
 	}

@@ -21,10 +21,14 @@ type instance struct {
 	limit   int // bytes of a batch
 	calls   calls
 	dropped atomic.Uint64
+	needsID atomic.Bool
 
 	source bridge.Source
 	sink   bridge.Sink
 	step   bridge.Step
+	runner bridge.StepRunner // of step
+
+	done, total atomic.Int64 // bytes of the input of a source
 
 	reader     reader      // of a source
 	acks       acks        // of a source
@@ -41,6 +45,11 @@ func newInstance(r *pluginpb.OpenRequest, log *slog.Logger, limit int) *instance
 		Stdout:   logged{log},
 		MaxBatch: max(1, int(min(r.GetMaxBatch(), 1<<20))),
 		Dropped:  func(n int) { i.dropped.Add(uint64(max(0, n))) },
+		NeedID:   func() { i.needsID.Store(true) },
+		Progress: func(done, total int64) {
+			i.done.Store(done)
+			i.total.Store(total)
+		},
 	}
 	if i.role == pluginpb.Role_SOURCE {
 		i.checkpoint = newCheckpoint(r.GetCheckpoint())
@@ -70,6 +79,8 @@ func (i *instance) close(ctx context.Context) error {
 		return i.closeSource(ctx)
 	case i.sink != nil:
 		return i.sink.Close()
+	case i.step != nil:
+		return i.step.Close()
 	}
 	return nil
 }
@@ -77,7 +88,8 @@ func (i *instance) close(ctx context.Context) error {
 // drainGrace is how long a Read has to return before Close must make it.
 const drainGrace = time.Second
 
-// closeSource closes the source. What was read and not fetched is refused, before that if Read lets us.
+// closeSource closes the source. What was read and not fetched is given back, before that if Read
+// lets us.
 func (i *instance) closeSource(ctx context.Context) error {
 	drained := make(chan struct{})
 	go func() {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// reader calls Read of a source, which may take longer than a call of the bridge, and
-// cuts what it returned into pieces that fit into an answer. What a call did not fetch waits for the next one.
+// reader calls Read of a source, which may take longer than a call of the bridge, and cuts what it
+// returned into pieces that fit into an answer. What a call did not fetch waits for the next one.
 type reader struct {
 	mu     sync.Mutex         // held by the call that reads
 	result chan result        // of the Read under way, nil if none is
@@ -20,6 +21,8 @@ type reader struct {
 	rest bridge.Batch // what is read and not fetched yet
 	ack  bridge.Ack   // of rest, called once it is settled and all before it
 	err  error        // for after rest
+
+	refused bridge.Refusals // of rest
 }
 
 type result struct {
@@ -42,21 +45,17 @@ func (i *instance) read(ctx context.Context, r *pluginpb.ReadRequest) (*pluginpb
 	if len(rd.rest) > 0 {
 		batch, n := pluginpb.NewBatch(rd.rest, i.limit)
 		if n == 0 {
-			rd.err = pluginpb.TooLarge(&rd.rest[0], i.limit)
-			rd.rest = nil
-			i.refuse(ctx, rd.err)
-		} else {
-			answer.Batch, answer.BatchId = batch, i.acks.add(rd.part(n))
+			batch, n = rd.refuse(i.limit), 1
 		}
+		answer.Batch, answer.Refused = batch, rd.refusals(n)
+		answer.BatchId = i.acks.add(rd.part(n))
 	}
-	if len(rd.rest) == 0 && rd.err != nil {
+	if len(rd.rest) == 0 && len(answer.Refused) == 0 && rd.err != nil {
 		answer.Error = pluginpb.NewError(rd.err)
 		rd.err = nil
 	}
 	answer.Dropped = i.dropped.Swap(0)
-	if m, ok := i.source.(bridge.Measurable); ok {
-		answer.BytesDone, answer.BytesTotal = m.Progress()
-	}
+	answer.BytesDone, answer.BytesTotal = i.done.Load(), i.total.Load()
 	return answer, nil
 }
 
@@ -89,10 +88,43 @@ func (rd *reader) fetch(ctx context.Context, i *instance, call uint64, wait time
 	rd.cancel()
 	rd.result = nil
 	rd.rest, rd.ack, rd.err = r.batch, r.ack, r.err
+	if refused, ok := r.err.(bridge.Refusals); ok { //nolint:errorlint // as the engine does
+		rd.refused, rd.err = refused, nil
+	}
 	return nil
 }
 
-// part takes n messages off rest and returns their ack. The ack of a batch that went in several parts is called with the last.
+// refuse refuses the first message, which is too large for an answer, and returns what can be sent
+// of it.
+func (rd *reader) refuse(limit int) *pluginpb.Batch {
+	m := rd.rest[0]
+	if len(rd.refused) == 0 || rd.refused[0].Index > 0 {
+		rd.refused = slices.Insert(rd.refused, 0, bridge.Refusal{Err: pluginpb.TooLarge(&m, limit)})
+	}
+	m.Payload = nil
+	batch, n := pluginpb.NewBatch(bridge.Batch{m}, limit)
+	if n == 0 {
+		batch, _ = pluginpb.NewBatch(bridge.Batch{{Time: m.Time}}, limit)
+	}
+	return batch
+}
+
+// refusals takes off those of the first n messages.
+func (rd *reader) refusals(n int) []*pluginpb.Refusal {
+	k := 0
+	for k < len(rd.refused) && rd.refused[k].Index < n {
+		k++
+	}
+	now := pluginpb.NewRefusals(rd.refused[:k])
+	rd.refused = slices.Clone(rd.refused[k:])
+	for k := range rd.refused {
+		rd.refused[k].Index -= n
+	}
+	return now
+}
+
+// part takes n messages off rest and returns their ack. The ack of a batch that went in several
+// parts is called with the last.
 func (rd *reader) part(n int) bridge.Ack {
 	whole := n == len(rd.rest)
 	rd.rest = rd.rest[n:]
@@ -117,17 +149,7 @@ func (rd *reader) part(n int) bridge.Ack {
 	}
 }
 
-// refuse settles what was read and cannot be sent.
-func (i *instance) refuse(ctx context.Context, err error) {
-	if ack := i.reader.ack; ack != nil {
-		i.reader.ack = nil
-		if err := ack(ctx, err); err != nil {
-			i.env.Logger.Warn("refuse a batch", "err", err)
-		}
-	}
-}
-
-// drain ends the Read under way and refuses what was read and not fetched.
+// drain ends the Read under way and gives back what was read and not fetched.
 func (rd *reader) drain(ctx context.Context) {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()

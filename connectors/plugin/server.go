@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -18,7 +17,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// limitFromEnv returns how many bytes a batch may have, which the bridge tells before the first call.
+// limitFromEnv returns how many bytes a batch may have, which the bridge tells before the first
+// call.
 func limitFromEnv() int {
 	n, err := strconv.Atoi(os.Getenv(pluginpb.LimitVariable))
 	if err != nil || n < 1 {
@@ -62,10 +62,17 @@ func describe[T any](o bridge.Opener[T], delivery string) *pluginpb.RoleInfo {
 	if o == nil {
 		return nil
 	}
-	return &pluginpb.RoleInfo{Schema: string(config.Schema(o.Settings())), Delivery: delivery}
+	settings := o.Settings()
+	info := &pluginpb.RoleInfo{Schema: string(config.Schema(settings)), Delivery: delivery}
+	if s, ok := settings.(bridge.Described); ok {
+		d := s.Describe()
+		info.Level, info.Why, info.StableIds = pluginpb.Level(d.Guarantee.Level), d.Guarantee.Why, d.Guarantee.StableIDs
+		info.Ends, info.MaxUnacked, info.Holds = d.Ends, uint32(d.MaxUnacked), d.Holds
+	}
+	return info
 }
 
-func (s *server) Check(_ context.Context, r *pluginpb.CheckRequest) (*pluginpb.CheckResponse, error) {
+func (s *server) Check(ctx context.Context, r *pluginpb.CheckRequest) (*pluginpb.CheckResponse, error) {
 	settings, err := s.settings(r.GetConnector(), r.GetRole())
 	if err != nil {
 		return nil, err
@@ -80,11 +87,46 @@ func (s *server) Check(_ context.Context, r *pluginpb.CheckRequest) (*pluginpb.C
 		}
 	case err != nil:
 		answer.Problems = append(answer.Problems, &pluginpb.Problem{Text: err.Error()})
+	default:
+		answer.Problems = problems(s.check(ctx, r.GetConnector(), r.GetRole(), settings))
 	}
 	return answer, nil
 }
 
-// explain returns what a mistake is without the place, which the bridge knows better, and without the key, which it adds.
+// check asks the connector what is wrong with settings that are good as far as they themselves
+// know.
+func (s *server) check(ctx context.Context, name string, role pluginpb.Role, settings any) error {
+	c, _ := s.registry.Lookup(name)
+	switch role {
+	case pluginpb.Role_SOURCE:
+		return c.Source.Check(ctx, settings)
+	case pluginpb.Role_SINK:
+		return c.Sink.Check(ctx, settings)
+	default:
+		return c.Step.Check(ctx, settings)
+	}
+}
+
+// problems takes apart what a connector says of its settings.
+func problems(err error) (all []*pluginpb.Problem) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range several.Unwrap() {
+			all = append(all, problems(err)...)
+		}
+		return all
+	}
+	var k *bridge.KeyError
+	switch {
+	case errors.As(err, &k):
+		all = append(all, &pluginpb.Problem{Key: k.Key, Text: k.Err.Error()})
+	case err != nil:
+		all = append(all, &pluginpb.Problem{Text: err.Error()})
+	}
+	return all
+}
+
+// explain returns what a mistake is without the place, which the bridge knows better, and without
+// the key, which it adds.
 func explain(m *config.Error) string {
 	text := m.Message
 	if m.Key != "" && len(text) > len(m.Key)+2 && text[:len(m.Key)] == m.Key {
@@ -134,10 +176,7 @@ func (s *server) Open(ctx context.Context, r *pluginpb.OpenRequest) (*pluginpb.O
 	if ctx.Err() != nil { // nobody will close it
 		return nil, errors.Join(ctx.Err(), i.close(ctx))
 	}
-	answer := &pluginpb.OpenResponse{Checkpoints: i.checkpoint != nil}
-	if sink, ok := i.sink.(bridge.Identifying); ok {
-		answer.NeedsId = sink.NeedsID()
-	}
+	answer := &pluginpb.OpenResponse{Checkpoints: i.checkpoint != nil, NeedsId: i.needsID.Load()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last++
@@ -201,8 +240,11 @@ func (s *server) Write(ctx context.Context, r *pluginpb.WriteRequest) (*pluginpb
 	}
 	ctx, done := i.calls.begin(ctx, r.GetCall())
 	defer done()
-	n, err := i.sink.Write(ctx, batch)
-	return &pluginpb.WriteResponse{Written: uint32(n), Error: pluginpb.NewError(err), Dropped: i.dropped.Swap(0)}, nil
+	result, err := i.sink.Write(ctx, batch)
+	return &pluginpb.WriteResponse{
+		Settled: uint32(result.Settled), Refused: pluginpb.NewRefusals(result.Refused), Omitted: pluginpb.Indices(result.Omitted, 0),
+		Error: pluginpb.NewError(err),
+	}, nil
 }
 
 func (s *server) Process(ctx context.Context, r *pluginpb.ProcessRequest) (*pluginpb.ProcessResponse, error) {
@@ -219,16 +261,11 @@ func (s *server) Process(ctx context.Context, r *pluginpb.ProcessRequest) (*plug
 	}
 	ctx, done := i.calls.begin(ctx, r.GetCall())
 	defer done()
-	batch, err = i.step.Process(ctx, batch)
-	answer := &pluginpb.ProcessResponse{Error: pluginpb.NewError(err)}
-	if err == nil {
-		var n int
-		if answer.Batch, n = pluginpb.NewBatch(batch, i.limit); n < len(batch) {
-			answer.Batch, answer.Error = nil, pluginpb.NewError(bridge.Permanent(fmt.Errorf(
-				"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", i.limit)))
-		}
+	said, err := i.runner.Process(ctx, i.step, r.GetSequence(), batch, r.GetLast())
+	if err != nil {
+		return &pluginpb.ProcessResponse{Error: pluginpb.NewError(err)}, nil
 	}
-	return answer, nil
+	return pluginpb.NewProcessResponse(said, i.limit), nil
 }
 
 func (s *server) Interrupt(_ context.Context, r *pluginpb.InterruptRequest) (*pluginpb.InterruptResponse, error) {

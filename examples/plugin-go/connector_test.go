@@ -48,7 +48,7 @@ func TestSource(t *testing.T) {
 						}
 					}
 				},
-				Features: bridgetest.Features{Redelivers: true, IDs: true},
+				Features: bridgetest.Features{Redelivers: true},
 			}
 		})
 	})
@@ -91,7 +91,7 @@ type numbered struct {
 	n *int
 }
 
-func (s numbered) Write(ctx context.Context, b bridge.Batch) (int, error) {
+func (s numbered) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error) {
 	b = append(bridge.Batch(nil), b...)
 	for i := range b {
 		*s.n++

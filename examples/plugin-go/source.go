@@ -31,6 +31,11 @@ func (s SourceSettings) Validate() error {
 	return nil
 }
 
+// Describe says how sure delivery is.
+func (SourceSettings) Describe() bridge.Description {
+	return bridge.Description{Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "read on from the last row acknowledged"}}
+}
+
 type source struct {
 	settings *SourceSettings
 	env      bridge.Env
@@ -118,9 +123,8 @@ func (s *source) rows(ctx context.Context) (batch bridge.Batch, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("write row %d as JSON: %w", last, err)
 		}
-		batch = append(batch, bridge.Message{
-			ID: s.settings.Table + ":" + strconv.FormatInt(last, 10), Topic: topic, Payload: payload, Time: time.Now(),
-		})
+		// No id: SQLite gives the number of a row that was deleted again.
+		batch = append(batch, bridge.Message{Topic: topic, Payload: payload, Time: time.Now()})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)

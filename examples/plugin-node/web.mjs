@@ -5,6 +5,7 @@ import { duration, Permanent, Sink, Source } from "./xrtcbridge-plugin.mjs";
 const highWater = 4096; // frames kept for read; beyond that the server has to wait
 
 export class WebSocketSource extends Source {
+  static guarantee = "at most once";
   static delivery = "At most once: a frame is lost if the bridge ends before it is delivered, since a server does not repeat it.";
   static settings = {
     type: "object",
@@ -93,6 +94,7 @@ export class WebSocketSource extends Source {
 }
 
 export class WebhookSink extends Sink {
+  static guarantee = "at least once";
   static delivery = "At least once: a message is delivered once the server has answered 2xx. Those sent beside one that failed are sent again.";
   static settings = {
     type: "object",
@@ -119,14 +121,15 @@ export class WebhookSink extends Sink {
   }
 
   async write(signal, messages) {
-    const failed = []; // the error of each message that was not delivered, by its place
+    const failed = [], refused = {}; // the error of each message that was not delivered, and why the server will not have one, by its place
     const failure = new AbortController();
     let next = 0;
     const worker = async () => {
       while (next < messages.length && !failure.signal.aborted && !signal.aborted) {
         const i = next++;
         try {
-          await this.send(messages[i], signal);
+          const reason = await this.send(messages[i], signal);
+          if (reason) refused[i] = reason;
         } catch (e) {
           failed[i] = e;
           failure.abort();
@@ -134,11 +137,12 @@ export class WebhookSink extends Sink {
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.settings.parallel, messages.length) }, worker));
-    const first = failed.findIndex((e) => e);
-    if (first < 0) return next;
-    throw Object.assign(failed[first], { delivered: first });
+    const first = failed.findIndex((e) => e), settled = first < 0 ? next : first;
+    for (const i of Object.keys(refused)) if (i >= settled) delete refused[i]; // it comes again
+    return { settled, refused, error: failed[first] };
   }
 
+  /** Returns why the server will never have the message, nothing if it has it. */
   async send(message, signal) {
     const { url, method, headers, timeout } = this.settings;
     const answer = await fetch(url, {
@@ -148,6 +152,7 @@ export class WebhookSink extends Sink {
     const text = await answer.text(); // to the end, so that the connection can be used again
     if (answer.ok) return;
     const reason = `the server answered ${answer.status} ${answer.statusText}: ${text.slice(0, 200)}`;
+    if ([400, 409, 411, 413, 414, 415, 422].includes(answer.status)) return reason; // it is about this message
     const again = answer.status === 408 || answer.status === 429 || answer.status >= 500;
     throw again ? new Error(reason) : new Permanent(reason);
   }

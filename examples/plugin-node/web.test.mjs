@@ -4,7 +4,7 @@ import http from "node:http";
 import { test } from "node:test";
 import { WebSocketServer } from "ws";
 import { WebhookSink, WebSocketSource } from "./web.mjs";
-import { duration, make, pack, Permanent, size, unpack } from "./xrtcbridge-plugin.mjs";
+import { duration, make, Output, pack, Permanent, size, unpack } from "./xrtcbridge-plugin.mjs";
 
 const never = new AbortController().signal;
 
@@ -113,7 +113,7 @@ test("websocket: open says why it cannot connect", async (t) => {
 test("webhook: messages are sent as configured", async (t) => {
   const [url, received] = await webServer(t, () => 204);
   const sink = await opened(t, WebhookSink, { url, method: "PUT", headers: { "X-Key": "k" } });
-  assert.equal(await sink.write(never, numbered(20)), 20);
+  assert.deepEqual(await sink.write(never, numbered(20)), { settled: 20, refused: {}, error: undefined });
   assert.deepEqual(received.map((r) => Number(r.body)).sort((a, b) => a - b), numbered(20).map((_, i) => i));
   const { method, headers } = received.find((r) => r.body === "7");
   assert.equal(method, "PUT");
@@ -131,32 +131,48 @@ test("webhook: the number delivered is exact, whatever is sent beside", async (t
     return body === "5" ? 503 : 200;
   });
   const sink = await opened(t, WebhookSink, { url, parallel: 3 });
-  await assert.rejects(sink.write(never, numbered(100)), (e) => {
-    assert.equal(e.delivered, 5);
-    assert.match(e.message, /503 Service Unavailable: said the server/);
-    return !(e instanceof Permanent);
-  });
+  const { settled, error } = await sink.write(never, numbered(100));
+  assert.equal(settled, 5);
+  assert.match(error.message, /503 Service Unavailable: said the server/);
+  assert.ok(!(error instanceof Permanent));
   assert.equal(most, 3);
   assert.ok(received.length < 100);
 });
 
-for (const [status, permanent] of [[301, true], [400, true], [404, true], [408, false], [410, true], [429, false], [500, false], [502, false]]) {
+for (const [status, permanent] of [[301, true], [401, true], [404, true], [408, false], [410, true], [429, false], [500, false], [502, false]]) {
   test(`webhook: ${status} is ${permanent ? "permanent" : "tried again"}`, async (t) => {
     const [url] = await webServer(t, (body) => (body === "1" ? status : 200));
     const sink = await opened(t, WebhookSink, { url });
-    await assert.rejects(sink.write(never, numbered(2)), (e) => e.delivered === 1 && e instanceof Permanent === permanent);
+    const { settled, refused, error } = await sink.write(never, numbered(2));
+    assert.deepEqual([settled, refused, error instanceof Permanent], [1, {}, permanent]);
   });
 }
 
+test("webhook: what the server will never have is refused, and the rest is sent", async (t) => {
+  const [url, received] = await webServer(t, (body) => ({ 1: 400, 4: 413, 5: 500, 7: 422 })[body] ?? 200);
+  const sink = await opened(t, WebhookSink, { url });
+  const ok = await sink.write(never, numbered(5));
+  assert.deepEqual([ok.settled, Object.keys(ok.refused), ok.error, received.length], [5, ["1", "4"], undefined, 5]);
+  const failed = await sink.write(never, numbered(8));
+  assert.deepEqual([failed.settled, Object.keys(failed.refused)], [5, ["1", "4"]]);
+  assert.match(failed.refused[4], /the server answered 413/);
+});
+
 test("webhook: no server, one that is slow, and an interruption are no permanent errors", async (t) => {
   const gone = await opened(t, WebhookSink, { url: "http://127.0.0.1:9/" });
-  await assert.rejects(gone.write(never, numbered(1)), (e) => e.delivered === 0 && !(e instanceof Permanent));
+  const writes = async (sink, signal, n, want) => {
+    const { settled, error } = await sink.write(signal, numbered(n));
+    assert.equal(settled, want);
+    assert.ok(error && !(error instanceof Permanent));
+    return error;
+  };
+  await writes(gone, never, 1, 0);
   const [url] = await webServer(t, (body) => (body === "2" ? new Promise(() => {}) : 200));
   const slow = await opened(t, WebhookSink, { url, timeout: "100ms" });
-  await assert.rejects(slow.write(never, numbered(3)), (e) => e.delivered === 2 && e.name === "TimeoutError");
+  assert.equal((await writes(slow, never, 3, 2)).name, "TimeoutError");
   const patient = await opened(t, WebhookSink, { url, parallel: 1 });
   const signal = AbortSignal.timeout(100);
-  await assert.rejects(patient.write(signal, numbered(3)), (e) => e.delivered === 2 && e === signal.reason);
+  assert.equal(await writes(patient, signal, 3, 2), signal.reason);
 });
 
 test("settings are checked", () => {
@@ -184,6 +200,28 @@ test("a batch arrives as it was packed", () => {
     assert.throws(() => unpack({ ...batch, [column]: [1] }), /unpack batch/, column);
   }
   for (const column of ["payloads", "header_values", "ids", "names"]) assert.throws(() => unpack({ ...batch, [column]: [] }), /unpack batch/, column);
+});
+
+test("a step says what becomes of messages", () => {
+  const out = new Output(numbered(6), { call: 9, limit: 1000 });
+  out.pass(1);
+  out.emit(1, { payload: "1'" });
+  out.drop(0);
+  out.emit(3, { payload: "x".repeat(1000) });
+  out.emit(5, { payload: "5'" });
+  out.hold(4);
+  out.refuse(2, "odd");
+  out.wake(1.1);
+  const { batch, refused, ...rest } = out.response();
+  assert.deepEqual(rest, { origins: [2, 2, 6], passed: [1], dropped: [0], held: [4], released: 0, wake_ms: 2 });
+  assert.deepEqual(refused.map((r) => [r.index, r.text.slice(0, 37)]), [[2, "odd"], [3, "the step made of it a message of 1000"]]);
+  assert.deepEqual(unpack(batch).map((m) => String(m.payload)), ["1'", "5'"]);
+  for (const wrong of [() => out.pass(0), () => out.drop(6), () => out.hold(-1)]) assert.throws(wrong, Permanent);
+  for (const [words, released] of Object.entries({ h: 0, r: 9, hr: 9, rh: 8, hrh: 8, hrhr: 9, b: 7, bh: 7, rb: 9 })) {
+    const out = new Output(numbered(4), { call: 9 });
+    [...words].forEach((word, i) => (word === "h" ? out.hold(i) : out.release(word === "r" ? 9 : 7)));
+    assert.equal(out.response().released, released, words);
+  }
 });
 
 test("durations and sizes are read as the bridge writes them", () => {

@@ -12,24 +12,25 @@ import selfsigned from "selfsigned";
 const version = typeof PLUGIN_VERSION === "string" ? PLUGIN_VERSION : "";
 const contract = typeof CONNECTOR_PROTO === "string" ? CONNECTOR_PROTO : readFileSync(new URL("connector.proto", import.meta.url), "utf8");
 
-/** @typedef {{payload?: Buffer|string, topic?: string, headers?: Record<string, string>, time?: Date|null, id?: string}} Message
- *  What is left out is empty. In a message from the bridge all are there, payload as a Buffer, and time is null if unknown. */
+/** @typedef {{payload?: Buffer|string, topic?: string, headers?: Record<string, string>, time?: Date|null, id?: string, refused?: string}} Message
+ *  What is left out is empty. In a message from the bridge all but refused are there, payload as a Buffer, and time is null if unknown.
+ *  A source sets id if its system gives a message the same one whenever it comes again, and never to another; and refused if it cannot
+ *  hand the message on whole: why not. The pipeline's on_error has it then. */
 
 /** @typedef {{pipeline: string, instance: string, maxBatch: number, checkpoint: Buffer|null, dropped: (n: number) => void}} Env
- *  checkpoint is what save kept last. dropped counts messages that were left out as configured, or are known to be lost. */
+ *  checkpoint is what save kept last. dropped is for sources, and counts messages that were received and had to be dropped, or are known to be lost. */
+
+/** @typedef {{settled?: number, refused?: Record<number, string>, omitted?: number[], error?: Error}} Result
+ *  What became of the messages of a write: how many at the front are done with (all, if left out), delivered but for those that the sink can
+ *  never take, by index and why, and those that were left out as configured; and why not all are settled. */
 
 /** @typedef {Record<"debug"|"info"|"warn"|"error", (message: string, more?: object) => void>} Log */
 
 /** @typedef {{name: string, summary?: string, example?: string, source?: typeof Source, sink?: typeof Sink, step?: typeof Step}} Connector
  *  name is the type in YAML, example a commented YAML document with every setting. */
 
-/** Permanent is an error that trying again does not mend. delivered is how many messages of a write went before. */
-export class Permanent extends Error {
-  constructor(text, { delivered = 0, ...options } = {}) {
-    super(text, options);
-    this.delivered = delivered;
-  }
-}
+/** Permanent is an error that no other instance would mend: it stops the pipeline. */
+export class Permanent extends Error {}
 
 /** EndOfInput says that a source is finished, which is no mistake. */
 export class EndOfInput extends Error {}
@@ -40,6 +41,8 @@ class Instance {
   static settings = { type: "object" };
   /** How sure delivery is, in a sentence, for people. */
   static delivery = "";
+  /** The same for the bridge, with default settings. @type {""|"at most once"|"at least once"|"once"} empty: unknown */
+  static guarantee = "";
   /** Returns what is wrong with settings beyond what the schema says: [{key, text}]. @returns {any} */
   static check(settings) { return []; }
 
@@ -55,8 +58,15 @@ class Instance {
 export class Source extends Instance {
   /** Whether it uses save. */
   static checkpoints = false;
+  /** Whether a message that comes again has the same id, also after a restart. */
+  static stableIds = false;
+  /** Whether its input has an end. */
+  static ends = false;
+  /** After how many messages its system waits for an ack; 0: never. */
+  static maxUnacked = 0;
   /** Returns the messages that are there now, and waits while there is none. When signal is aborted it returns soon or throws
-   *  signal.reason, and loses nothing by that. Throws EndOfInput when finished. Never called twice at once. @returns {Promise<Message[]>} */
+   *  signal.reason, and loses nothing by that. Throws EndOfInput when finished. After any other error the bridge opens another instance. Never called
+   *  twice at once. @returns {Promise<Message[]>} */
   async read(signal) { throw new Error("read is not written yet"); }
   /** Is told once, in order, of all messages that read returned: delivered if error is null. @param {Message[]} messages @param {Error|null} error */
   async ack(messages, error) {}
@@ -69,15 +79,129 @@ export class Source extends Instance {
 export class Sink extends Instance {
   /** Whether every message must have an id. */
   static needsId = false;
-  /** Delivers the messages and returns when that is certain. If not all are delivered it throws why, with a property delivered
-   *  on the error: how many at the front are. @param {AbortSignal} signal @param {Message[]} messages @returns {Promise<number|void>} */
+  /** Delivers the messages in order and returns when that is certain: nothing if all are delivered, or else a Result. A message that can never be
+   *  delivered is refused there, and the others are delivered. An error is about the instance, of which the bridge opens another; one that is
+   *  thrown says that no message is settled. When signal is aborted, return {settled} with what is done so far.
+   *  @param {AbortSignal} signal @param {Message[]} messages @returns {Promise<Result|void>} */
   async write(signal, messages) { throw new Error("write is not written yet"); }
 }
 
 export class Step extends Instance {
-  /** Returns what becomes of the messages. @param {AbortSignal} signal @param {Message[]} messages @returns {Promise<Message[]>} */
-  async process(signal, messages) { throw new Error("process is not written yet"); }
+  /** Whether it may hold messages. */
+  static holds = false;
+  /** Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end. After an error the bridge opens
+   *  another instance, and what is not delivered comes again; a step that merely dislikes a message drops or refuses it.
+   *  @param {AbortSignal} signal @param {Message[]} messages @param {Output} out @returns {Promise<void>} */
+  async process(signal, messages, out) { throw new Error("process is not written yet"); }
 }
+
+/** Output takes what a step says of the messages of one call, by their index. It must say something of each, once: pass, emit, drop, refuse or hold.
+ *
+ *  A step may hold messages and let go later of what it made of them, by add. What is held is owed: its source hears of delivery when all that
+ *  was made of it is delivered, and it comes again if the plugin or the bridge dies. So a step that holds says by release what it holds no more, and lets
+ *  go of everything when last is true. For tests: new Output(messages), and then look at messages, dropped, held and refused. */
+export class Output {
+  /** What goes on. @type {Message[]} */ messages = [];
+  /** @type {number[]} */ dropped = [];
+  /** @type {number[]} */ held = [];
+  /** Why, by index. @type {Record<number, string>} */ refused = {};
+  /** Nothing is held of calls up to that number. */ released = 0;
+  /** Milliseconds. @type {number|null} */ wakeAfter = null;
+  #given; #limit; #told; #origins = []; #passed = []; #emitted = [];
+
+  /** call is the number of the call, which grows, with gaps; last is whether nothing comes after it, since the input has ended or the pipeline
+   *  stops. @param {Message[]} given */
+  constructor(given, { call = 1, last = false, limit = Infinity } = {}) {
+    this.call = call;
+    this.last = last;
+    this.#given = given;
+    this.#limit = limit;
+    this.#told = new Uint8Array(given.length);
+  }
+
+  #tell(i) {
+    if (this.#told[i] !== 0) {
+      throw new Permanent(`it speaks ${this.#told[i] ? "twice " : ""}of message ${i} of ${this.#told.length}: the step is broken`);
+    }
+    this.#told[i] = 1;
+  }
+
+  #goOn(origin, message, where) {
+    this.#origins.push(origin);
+    where.push(message);
+  }
+
+  /** Lets message i go on as it is. */
+  pass(i) {
+    this.#tell(i);
+    this.#goOn(i + 1, i, this.#passed);
+    this.messages.push(this.#given[i]);
+  }
+
+  /** Lets a message go on in place of message i, whose identity it has. More than once, if more is made of it. @param {Message} message */
+  emit(i, message) {
+    if (!this.#told[i]) {
+      // Only a large one is worth a close look.
+      if (this.#limit - (message.payload?.length ?? 0) * 3 < 65536 && pack([message], this.#limit).n === 0) {
+        return this.refuse(i, `the step made of it ${tooLarge(message, this.#limit)}`);
+      }
+      this.#tell(i);
+    }
+    this.#goOn(i + 1, message, this.#emitted);
+    this.messages.push(message);
+  }
+
+  /** Leaves message i out, as configured. It counts as filtered. */
+  drop(i) {
+    this.#tell(i);
+    this.dropped.push(i);
+  }
+
+  /** Says that the step can never process message i. The pipeline's on_error says what becomes of it. @param {string} reason */
+  refuse(i, reason) {
+    this.#tell(i);
+    this.refused[i] = reason;
+  }
+
+  /** Says that the step has kept message i, or what it needs of it. */
+  hold(i) {
+    this.#tell(i);
+    this.held.push(i);
+    this.released = Math.min(this.released, this.call - 1);
+  }
+
+  /** Lets go of a message that was made of messages held, or is one of them. @param {Message} message */
+  add(message) {
+    this.#goOn(0, message, this.#emitted);
+    this.messages.push(message);
+  }
+
+  /** Says that nothing is held any more that was held in calls up to that number; of this one, as far as it has held by now. */
+  release(call) {
+    this.released = Math.max(this.released, Math.min(call, this.call));
+  }
+
+  /** Asks for a call without messages after so many milliseconds. Replaces what was asked for before; 0 asks for none. */
+  wake(ms) {
+    this.wakeAfter = ms;
+  }
+
+  /** Returns the fields of the answer. */
+  response() {
+    const { batch, n } = pack(this.#emitted, this.#limit);
+    if (n < this.#emitted.length) {
+      throw new Permanent(`the step made more of a batch than the ${this.#limit} bytes that fit between the bridge and a plugin: ` +
+        "set max_batch of the pipeline lower");
+    }
+    return {
+      origins: this.#origins, passed: this.#passed, batch, refused: refusals(this.refused), dropped: ascending(this.dropped), held: ascending(this.held),
+      released: this.released, ...(this.wakeAfter === null ? {} : { wake_ms: Math.min(Math.ceil(Math.max(0, this.wakeAfter)), 2 ** 32 - 1) }),
+    };
+  }
+}
+
+const ascending = (numbers) => [...numbers].sort((a, b) => a - b);
+const refusals = (reasons) => Object.entries(reasons ?? {}).map(([index, reason]) => ({ index: Number(index), text: text(reason) }));
 
 /** Returns an instance that is not open yet, as the bridge would have it: for tests.
  *  @template {Instance} T @param {{new (): T, settings: any}} Class @returns {T} */
@@ -204,8 +328,8 @@ export function unpack(b) {
 
 function tooLarge(m, limit) {
   const size = [m.payload, m.topic, m.id, ...Object.entries(m.headers ?? {}).flat()].reduce((sum, v) => sum + bytes(v, "").length, 0);
-  return new Permanent(`a message of ${size} bytes${m.topic ? ` on topic "${m.topic}"` : ""} is larger than what fits between the bridge and a ` +
-    `plugin, ${limit} bytes; limits: {message: …} of the plugin sets that`);
+  return `a message of ${size} bytes${m.topic ? ` on topic "${m.topic}"` : ""} is larger than what fits between the bridge and a ` +
+    `plugin, ${limit} bytes; limits: {message: …} of the plugin sets that`;
 }
 
 // Errors: see Error in connector.proto.
@@ -215,7 +339,7 @@ class Canceled extends Error {}
 
 /** Makes of an error that a signal caused one that says so. */
 function because(signal, e) {
-  return signal.aborted && e?.name === "AbortError" ? Object.assign(new Canceled(e.message), { delivered: e.delivered }) : e;
+  return signal.aborted && e?.name === "AbortError" ? new Canceled(e.message) : e;
 }
 
 /** Makes of whatever was thrown what the bridge is told. */
@@ -292,9 +416,9 @@ class Opened {
 
   /** Completes an answer. */
   answer(fields) {
-    const { dropped } = this;
+    const counts = this.it instanceof Source ? { dropped: this.dropped } : {};
     this.dropped = 0;
-    return { ...fields, dropped, error: fields.error ? toWire(fields.error, this.it.log) : null };
+    return { ...fields, ...counts, error: fields.error ? toWire(fields.error, this.it.log) : null };
   }
 
   /** Calls f with a signal that Interrupt, Close and the end of the call abort. */
@@ -353,10 +477,16 @@ class Opened {
   async take() {
     const fields = {};
     try {
-      const { batch, n } = pack(this.rest, this.limit, this.it.env.maxBatch);
-      if (n === 0 && this.rest.length) throw tooLarge(this.rest[0], this.limit);
+      let { batch, n } = pack(this.rest, this.limit, this.it.env.maxBatch);
+      const reasons = Object.fromEntries(this.rest.slice(0, n).map((m, i) => [i, m.refused]).filter(([, reason]) => reason));
+      if (n === 0 && this.rest.length) { // the first is too large: send what can be sent of it
+        const [m] = this.rest;
+        reasons[0] = m.refused || tooLarge(m, this.limit);
+        ({ batch, n } = pack([{ ...m, payload: none }], this.limit));
+        if (n === 0) ({ batch, n } = pack([{ time: m.time }]));
+      }
       if (n > 0) {
-        Object.assign(fields, { batch, batch_id: ++this.batches });
+        Object.assign(fields, { batch, batch_id: ++this.batches, refused: refusals(reasons) });
         this.given.set(String(this.batches), this.rest.slice(0, n));
         this.rest = this.rest.slice(n);
       }
@@ -364,7 +494,7 @@ class Opened {
       this.failed = e;
       await this.refuse(e);
     }
-    if (!this.rest.length) [fields.error, this.failed] = [this.failed, null];
+    if (!this.rest.length && !fields.refused?.length) [fields.error, this.failed] = [this.failed, null];
     return fields;
   }
 
@@ -401,11 +531,13 @@ class Opened {
   }
 
   async write(messages, signal) {
-    const n = (await this.it.write(signal, messages)) ?? messages.length, of = `${n} of ${messages.length} messages`;
-    if (!Number.isInteger(n) || n < 0 || n > messages.length) throw new Error(`the sink says that it delivered ${of}`);
-    if (n === messages.length) return { written: n };
-    const error = signal.aborted ? new Canceled(`the write was interrupted after ${of}`) : new Error(`the sink delivered ${of} and does not say why`);
-    return { written: n, error };
+    const r = (await this.it.write(signal, messages)) ?? {}, settled = r.settled ?? messages.length, of = `${settled} of ${messages.length} messages`;
+    if (!Number.isInteger(settled) || settled < 0 || settled > messages.length) throw new Error(`the sink says that it settled ${of}`);
+    let error = r.error && because(signal, r.error);
+    if (settled < messages.length && !error) {
+      error = signal.aborted ? new Canceled(`the write was interrupted after ${of}`) : new Error(`the sink settled ${of} and does not say why`);
+    }
+    return { settled, refused: refusals(r.refused), omitted: ascending(r.omitted ?? []), error };
   }
 
   close() {
@@ -435,6 +567,7 @@ const unfetched = () => new Error("the instance was closed before the messages w
 // The server.
 
 const roles = ["", "source", "sink", "step"];
+const levels = ["", "at most once", "at least once", "once"];
 
 /** Returns the bridge's settings, in which ${ is written $${. */
 const decode = (settings) => JSON.parse(settings, (_, v) => (typeof v === "string" ? v.replaceAll("$${", () => "${") : v));
@@ -463,7 +596,10 @@ function calls(connectors, limit) {
       throw new Status(grpc.status.INVALID_ARGUMENT, e.message);
     }
   };
-  const describe = (Class) => Class && { schema: JSON.stringify(Class.settings), delivery: text(Class.delivery) };
+  const describe = (Class) => Class && {
+    schema: JSON.stringify(Class.settings), delivery: text(Class.delivery), level: levels.indexOf(Class.guarantee),
+    stable_ids: Boolean(Class.stableIds), ends: Boolean(Class.ends), max_unacked: Class.maxUnacked ?? 0, holds: Boolean(Class.holds),
+  };
 
   return {
     Describe: () => ({
@@ -516,18 +652,15 @@ function calls(connectors, limit) {
     Write(r, rpc) {
       const i = instance(r, Sink), batch = messages(r);
       return i.interruptible(rpc, r.call, (signal) => i.write(batch, signal))
-        .catch((error) => ({ written: Math.max(0, Math.trunc(error?.delivered)) || 0, error })).then((fields) => i.answer(fields));
+        .catch((error) => ({ settled: 0, error })).then((fields) => i.answer(fields));
     },
 
     Process(r, rpc) {
       const i = instance(r, Step), batch = messages(r);
+      const out = new Output(batch, { call: Number(big(r.sequence)), last: r.last, limit: i.limit });
       return i.interruptible(rpc, r.call, async (signal) => {
-        const result = (await i.it.process(signal, batch)) ?? [], { batch: packed, n } = pack(result, i.limit);
-        if (n < result.length) {
-          throw new Permanent(`the step made more of a batch than the ${i.limit} bytes that fit between the bridge and a plugin: ` +
-            "set max_batch of the pipeline lower");
-        }
-        return { batch: packed };
+        await i.it.process(signal, batch, out);
+        return out.response();
       }).catch((error) => ({ error })).then((fields) => i.answer(fields));
     },
 

@@ -1,4 +1,5 @@
-"""sensor and csv: readings as a sensor's driver would give them, and a CSV file that has every message once it is confirmed."""
+"""sensor, csv and average: readings as a sensor's driver would give them, a CSV file that has every message once it is confirmed, and a
+step that makes one message of several."""
 
 import csv
 import io
@@ -6,9 +7,10 @@ import json
 import math
 import os
 import random
+import time
 from datetime import datetime, timezone
 
-from xrtcbridge_plugin import Connector, Interrupted, Message, Permanent, SettingError, Sink, Source, duration
+from xrtcbridge_plugin import Connector, Interrupted, Message, Result, SettingError, Sink, Source, Step, duration
 
 SENSOR_EXAMPLE = """\
 pipelines:
@@ -32,11 +34,24 @@ pipelines:
 """
 
 
+AVERAGE_EXAMPLE = """\
+pipelines:
+  means:
+    from: stdio
+    steps:
+      - average:
+          count: 10           # numbers, or fewer after this time:
+          every: 1m
+    to: stdio
+"""
+
+
 class Sensor(Source):
     """A temperature sensor, simulated. After a restart of the plugin it goes on where it was."""
 
     checkpoints = True
     delivery = "at least once: what was not confirmed is read again"
+    guarantee = "at least once"
     settings_schema = {
         "type": "object",
         "properties": {
@@ -66,8 +81,7 @@ class Sensor(Source):
         self.n += 1
         celsius = round(20 + 5 * math.sin(self.n / 10) + random.uniform(-0.2, 0.2), 2)
         payload = json.dumps({"n": self.n, "celsius": celsius}).encode()
-        topic = f"sensors/{self.settings['name']}/temp"
-        return [Message(payload, topic, {"unit": "celsius"}, datetime.now(timezone.utc), f"{self.settings['name']}-{self.n}")]
+        return [Message(payload, f"sensors/{self.settings['name']}/temp", {"unit": "celsius"}, datetime.now(timezone.utc))]
 
     def ack(self, messages, error):
         if error is None:
@@ -79,6 +93,7 @@ class CSV(Sink):
     """A CSV file. It is synced to disk before a batch counts as delivered."""
 
     delivery = "on disk when confirmed; a batch that comes again is there twice"
+    guarantee = "at least once"
     settings_schema = {
         "type": "object",
         "properties": {
@@ -101,17 +116,15 @@ class CSV(Sink):
 
     def write(self, ctx, messages):
         text = io.StringIO()
-        rows, wrong = csv.writer(text), None
+        rows, refused = csv.writer(text), {}
         for i, m in enumerate(messages):
             try:
                 rows.writerow(self._row(m))
             except ValueError as e:
-                wrong = Permanent(f"the payload is not a JSON object: {e}", delivered=i)
-                break
+                refused[i] = f"the payload is not a JSON object: {e}"
         self.file.write(text.getvalue())
         self._sync()
-        if wrong:
-            raise wrong
+        return Result(refused=refused)
 
     def _row(self, m):
         own = {"topic": m.topic, "payload": m.payload.decode(errors="replace"), "time": m.time and m.time.isoformat(), "id": m.id}
@@ -132,7 +145,49 @@ class CSV(Sink):
         self.file.close()
 
 
+class Average(Step):
+    """The mean of every so many numbers, or of those of a time. It holds them until then, so that none is lost, whatever happens."""
+
+    holds = True
+    settings_schema = {
+        "type": "object",
+        "properties": {
+            "count": {"type": "integer", "minimum": 1, "default": 10, "description": "numbers, the payloads of messages"},
+            "every": {"type": "string", "format": "duration", "default": "1m", "description": "fewer, if no more came in this time"},
+        },
+    }
+
+    def open(self):
+        self.values, self.every, self.due = [], duration(self.settings["every"]), 0
+
+    def process(self, ctx, messages, out):
+        for i, m in enumerate(messages):
+            try:
+                value = float(m.payload)
+            except ValueError:
+                out.refuse(i, "the payload is not a number")
+                continue
+            if not self.values:
+                self.due = time.monotonic() + self.every
+                out.wake(self.every)
+            self.values.append(value)
+            self.topic = m.topic
+            out.hold(i)
+            if len(self.values) == self.settings["count"]:
+                self._let_go(out)
+        if self.values and (out.last or time.monotonic() >= self.due):
+            self._let_go(out)
+
+    def _let_go(self, out):
+        mean = {"mean": sum(self.values) / len(self.values), "count": len(self.values)}
+        out.add(Message(json.dumps(mean).encode(), self.topic, time=datetime.now(timezone.utc)))
+        out.release(out.call)
+        out.wake(0)
+        self.values = []
+
+
 CONNECTORS = (
     Connector("sensor", "readings of a simulated temperature sensor", SENSOR_EXAMPLE, source=Sensor),
     Connector("csv", "a CSV file", CSV_EXAMPLE, sink=CSV),
+    Connector("average", "the mean of several numbers", AVERAGE_EXAMPLE, step=Average),
 )

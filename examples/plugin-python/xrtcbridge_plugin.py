@@ -5,10 +5,12 @@ own; newer ones may replace them. They need grpcio, protobuf and cryptography.
 """
 
 import base64
+import contextlib
 import copy
 import datetime
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -17,7 +19,7 @@ import tempfile
 import threading
 import traceback
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Optional, Tuple, Type
 
 import grpc
@@ -36,23 +38,19 @@ class Message:
     topic: str = ""
     headers: Dict[str, str] = field(default_factory=dict)
     time: Optional[datetime.datetime] = None  # with a time zone; None is unknown
-    id: str = ""
+    id: str = ""  # set by a source whose system gives a message the same one whenever it comes again, and never to another
+    refused: str = ""  # set by a source that cannot hand the message on whole: why not; the pipeline's on_error has it
 
 
 class Permanent(Exception):
-    """An error that trying again does not mend. delivered is how many messages of a write went before."""
-
-    def __init__(self, text, delivered=0):
-        super().__init__(text)
-        self.delivered = delivered
+    """An error that no other instance would mend: it stops the pipeline."""
 
 
 class Interrupted(Exception):
-    """What read and write may raise when ctx.interrupted; delivered as in Permanent."""
+    """What read may raise when ctx.interrupted."""
 
-    def __init__(self, delivered=0):
+    def __init__(self):
         super().__init__("the call was interrupted")
-        self.delivered = delivered
 
 
 class SettingError(Exception):
@@ -91,6 +89,7 @@ class Instance:
 
     settings_schema: Dict[str, Any] = {"type": "object"}  # JSON Schema; connector.proto says what is understood
     delivery = ""  # how sure delivery is, in a sentence, for people
+    guarantee = ""  # the same for the bridge, with default settings: "at most once", "at least once" or "once"; empty: unknown
     settings: Dict[str, Any]
     env: Env
     log: logging.LoggerAdapter
@@ -104,11 +103,6 @@ class Instance:
 
     def close(self) -> None:
         """Frees everything."""
-
-    def dropped(self, n: int) -> None:
-        """Counts messages that were left out as configured, or are known to be lost."""
-        with self._lock:
-            self._dropped += n
 
     def __init__(self, settings: Optional[Dict[str, Any]] = None, env: Optional[Env] = None):
         """For tests: an instance with default settings but for those given, not open yet."""
@@ -125,11 +119,20 @@ class Instance:
 
 class Source(Instance):
     checkpoints = False  # whether it uses save
+    stable_ids = False  # whether a message that comes again has the same id, also after a restart
+    ends = False  # whether its input has an end
+    max_unacked = 0  # after how many messages its system waits for an ack; 0: never
 
     def read(self, ctx: Context) -> List[Message]:
         """Returns the messages that are there now, and waits while there is none: by ctx.wait, or in pieces of less than a
-        second. Raises EOFError when finished. Is never called twice at once."""
+        second. Raises EOFError when finished. Is never called twice at once. After any other error the bridge opens another instance; about
+        a single message, say so in its refused."""
         raise NotImplementedError
+
+    def dropped(self, n: int) -> None:
+        """Counts messages that were received and had to be dropped, or are known to be lost."""
+        with self._lock:
+            self._dropped += n
 
     def ack(self, messages: List[Message], error: Optional[Exception]) -> None:
         """Is told once, in order, of all messages that read returned: delivered if error is None."""
@@ -143,18 +146,120 @@ class Source(Instance):
         return 0, 0
 
 
+@dataclass
+class Result:
+    """What became of the messages of a write."""
+
+    settled: Optional[int] = None  # how many at the front are done with: delivered, but for those named below; None: all
+    refused: Dict[int, str] = field(default_factory=dict)  # index of each that the sink can never take, and why
+    omitted: List[int] = field(default_factory=list)  # indices of those that were left out as configured
+    error: Optional[BaseException] = None  # why not all are settled
+
+
 class Sink(Instance):
     needs_id = False  # whether every message must have an id
 
-    def write(self, ctx: Context, messages: List[Message]) -> Optional[int]:
-        """Delivers the messages and returns when that is certain. If not all are delivered it raises why, with an attribute
-        delivered on the error: how many at the front are."""
+    def write(self, ctx: Context, messages: List[Message]) -> Optional[Result]:
+        """Delivers the messages in order and returns when that is certain: nothing if all are delivered, or else a Result. A message that can
+        never be delivered is refused there, and the others are delivered. An error is about the instance, of which the bridge opens another; one that
+        is raised says that no message is settled. When ctx.interrupted, return Result(settled) with what is done so far."""
         raise NotImplementedError
 
 
+class Output:
+    """Takes what a step says of the messages of one call, by their index. It must say something of each, once: pass_, emit, drop, refuse or hold.
+
+    A step may hold messages and let go later of what it made of them, by add. What is held is owed: its source hears of delivery when all that was
+    made of it is delivered, and it comes again if the plugin or the bridge dies. So a step that holds says by release what it holds no more, and
+    lets go of everything when last is true. For tests: Output(messages), and then look at messages, dropped, held and refused."""
+
+    def __init__(self, given: List[Message], call: int = 1, last: bool = False, limit: float = float("inf")):
+        self.call = call  # number of this call; numbers grow, with gaps
+        self.last = last  # whether nothing comes after this call, since the input has ended or the pipeline stops
+        self.messages: List[Message] = []  # what goes on
+        self.dropped: List[int] = []
+        self.held: List[int] = []
+        self.refused: Dict[int, str] = {}
+        self.released = 0  # nothing is held of calls up to that number
+        self.wake_after: Optional[float] = None  # seconds
+        self._given, self._limit, self._told = given, limit, bytearray(len(given))
+        self._origins: List[int] = []
+        self._passed: List[int] = []
+        self._emitted: List[Message] = []
+
+    def _tell(self, i: int) -> None:
+        if not 0 <= i < len(self._told) or self._told[i]:
+            what = "twice of" if 0 <= i < len(self._told) else "of"
+            raise Permanent(f"it speaks {what} message {i} of {len(self._told)}: the step is broken")
+        self._told[i] = 1
+
+    def pass_(self, i: int) -> None:
+        """Lets message i go on as it is."""
+        self._tell(i)
+        self._passed.append(i)
+        self._origins.append(i + 1)
+        self.messages.append(self._given[i])
+
+    def emit(self, i: int, message: Message) -> None:
+        """Lets a message go on in place of message i, whose identity it has. More than once, if more is made of it."""
+        if not 0 <= i < len(self._told) or not self._told[i]:
+            # Only a large one is worth a close look.
+            if self._limit - len(message.payload) < OVERHEAD and pack([message], self._limit)[1] == 0:
+                self.refuse(i, f"the step made of it {_too_large(message, self._limit)}")
+                return
+            self._tell(i)
+        self._emit(i + 1, message)
+
+    def _emit(self, origin: int, message: Message) -> None:
+        self._origins.append(origin)
+        self._emitted.append(message)
+        self.messages.append(message)
+
+    def drop(self, i: int) -> None:
+        """Leaves message i out, as configured. It counts as filtered."""
+        self._tell(i)
+        self.dropped.append(i)
+
+    def refuse(self, i: int, reason: str) -> None:
+        """Says that the step can never process message i. The pipeline's on_error says what becomes of it."""
+        self._tell(i)
+        self.refused[i] = reason
+
+    def hold(self, i: int) -> None:
+        """Says that the step has kept message i, or what it needs of it."""
+        self._tell(i)
+        self.held.append(i)
+        self.released = min(self.released, self.call - 1)
+
+    def add(self, message: Message) -> None:
+        """Lets go of a message that was made of messages held, or is one of them."""
+        self._emit(0, message)
+
+    def release(self, call: int) -> None:
+        """Says that nothing is held any more that was held in calls up to that number; of this one, as far as it has held by now."""
+        self.released = max(self.released, min(call, self.call))
+
+    def wake(self, seconds: float) -> None:
+        """Asks for a call without messages after that time. Replaces what was asked for before; 0 asks for none."""
+        self.wake_after = seconds
+
+    def _response(self):
+        batch, n = pack(self._emitted, self._limit)
+        if n < len(self._emitted):
+            raise Permanent(f"the step made more of a batch than {self._limit} bytes: set max_batch of the pipeline lower")
+        r = pb.ProcessResponse(origins=self._origins, passed=self._passed, batch=batch, refused=_refusals(self.refused),
+                               dropped=sorted(self.dropped), held=sorted(self.held), released=self.released)
+        if self.wake_after is not None:
+            r.wake_ms = min(math.ceil(max(0, self.wake_after) * 1000), 2**32 - 1)
+        return r
+
+
 class Step(Instance):
-    def process(self, ctx: Context, messages: List[Message]) -> List[Message]:
-        """Returns what becomes of the messages."""
+    holds = False  # whether it may hold messages
+
+    def process(self, ctx: Context, messages: List[Message], out: Output) -> None:
+        """Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end. After an error the
+        bridge opens another instance, and what is not delivered comes again; a step that merely dislikes a message drops or refuses it."""
         raise NotImplementedError
 
 
@@ -282,6 +387,17 @@ def unpack(b) -> List[Message]:
     return messages
 
 
+def _too_large(m: Message, limit: float) -> str:
+    topic = f' on topic "{m.topic}"' if m.topic else ""
+    size = len(m.payload) + sum(len(_bytes(t)) for t in (m.topic, m.id, *m.headers, *m.headers.values()))
+    return (f"a message of {size} bytes{topic} is larger than what fits between the bridge and a plugin, {limit} bytes; "
+            "limits: {message: …} of the plugin sets that")
+
+
+def _refusals(refused: Dict[int, str]):
+    return [pb.Refusal(index=i, text=str(refused[i])) for i in sorted(refused)]
+
+
 def _error(e: BaseException):
     """The Error that an exception becomes."""
     if isinstance(e, EOFError):
@@ -350,6 +466,9 @@ class _Open:
             return n
 
 
+_LEVELS = {"": pb.UNKNOWN, "at most once": pb.AT_MOST_ONCE, "at least once": pb.AT_LEAST_ONCE, "once": pb.ONCE}
+
+
 class _Servicer:
     """Answers the calls of the bridge."""
 
@@ -376,7 +495,10 @@ class _Servicer:
 
     def Describe(self, request, context):
         def role(cls):
-            return cls and pb.RoleInfo(schema=json.dumps(cls.settings_schema), delivery=cls.delivery)
+            return cls and pb.RoleInfo(
+                schema=json.dumps(cls.settings_schema), delivery=cls.delivery, level=_LEVELS[cls.guarantee],
+                stable_ids=getattr(cls, "stable_ids", False), ends=getattr(cls, "ends", False),
+                max_unacked=getattr(cls, "max_unacked", 0), holds=getattr(cls, "holds", False))
 
         return pb.DescribeResponse(
             version=self.version,
@@ -420,20 +542,21 @@ class _Servicer:
             answer = pb.ReadResponse()
             if o.rest:
                 batch, n = pack(o.rest[: o.it.env.max_batch], o.limit)
-                if n:
-                    with self.lock:
-                        o.last += 1
-                        o.acks[o.last] = o.rest[:n]
-                        answer.batch.CopyFrom(batch)
-                        answer.batch_id = o.last
-                    o.rest = o.rest[n:]
-                else:
+                refused = {i: m.refused for i, m in enumerate(o.rest[:n]) if m.refused}
+                if n == 0:  # the first is too large: send what can be sent of it
                     m = o.rest[0]
-                    o.after = Permanent(f'a message of {len(m.payload)} bytes on topic "{m.topic}" is larger than what fits '
-                                        f"between the bridge and a plugin, {o.limit} bytes")
-                    o.it.ack(o.rest, o.after)
-                    o.rest = []
-            if not o.rest and o.after is not None:
+                    refused = {0: m.refused or _too_large(m, o.limit)}
+                    batch, n = pack([replace(m, payload=b"")], o.limit)
+                    if n == 0:
+                        batch, n = pack([Message(time=m.time)])
+                with self.lock:
+                    o.last += 1
+                    o.acks[o.last] = o.rest[:n]
+                answer.batch.CopyFrom(batch)
+                answer.batch_id = o.last
+                answer.refused.extend(_refusals(refused))
+                o.rest = o.rest[n:]
+            if not o.rest and o.after is not None and not answer.refused:
                 answer.error.CopyFrom(_error(o.after))
                 o.after = None
             answer.dropped = o.dropped()
@@ -473,34 +596,36 @@ class _Servicer:
     def NextCheckpoint(self, request, context):
         return self._instance(request.instance).it._saver.next(request)
 
-    def _call(self, o: _Open, request, do):
-        """Calls do with a context that Interrupt ends."""
-        messages, ctx = unpack(request.batch), Context()
-        o.calls[request.call] = ctx
+    @contextlib.contextmanager
+    def _call(self, o: _Open, request):
+        """Gives a context that Interrupt ends."""
+        ctx = o.calls[request.call] = Context()
         try:
-            return do(ctx, messages)
+            yield ctx
         finally:
             o.calls.pop(request.call, None)
 
     def Write(self, request, context):
-        o = self._instance(request.instance)
-        n = len(request.batch.payload_sizes)
-        try:
-            written = self._call(o, request, o.it.write)
-            return pb.WriteResponse(written=n if written is None else written, dropped=o.dropped())
-        except Exception as e:
-            return pb.WriteResponse(written=getattr(e, "delivered", 0), error=_error(e), dropped=o.dropped())
+        o, messages = self._instance(request.instance), unpack(request.batch)
+        with self._call(o, request) as ctx:
+            try:
+                r = o.it.write(ctx, messages) or Result()
+            except Exception as e:
+                r = Result(0, error=e)
+            settled = len(messages) if r.settled is None else r.settled
+            if settled < len(messages) and r.error is None:
+                r.error = Interrupted() if ctx.interrupted else RuntimeError(f"it settled {settled} of {len(messages)} messages and does not say why")
+        return pb.WriteResponse(settled=settled, refused=_refusals(r.refused), omitted=sorted(r.omitted), error=r.error and _error(r.error))
 
     def Process(self, request, context):
-        o = self._instance(request.instance)
-        try:
-            messages = list(self._call(o, request, o.it.process))
-            batch, n = pack(messages, o.limit)
-            if n < len(messages):
-                raise Permanent(f"the step made more of a batch than {o.limit} bytes: set max_batch of the pipeline lower")
-            return pb.ProcessResponse(batch=batch)
-        except Exception as e:
-            return pb.ProcessResponse(error=_error(e))
+        o, messages = self._instance(request.instance), unpack(request.batch)
+        out = Output(messages, request.sequence, request.last, o.limit)
+        with self._call(o, request) as ctx:
+            try:
+                o.it.process(ctx, messages, out)
+                return out._response()
+            except Exception as e:
+                return pb.ProcessResponse(error=_error(e))
 
     def Interrupt(self, request, context):
         with self.lock:

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,7 +123,9 @@ func TestGoldenTranscript(t *testing.T) {
 	c := named(t, plugintest.Load(t, host.Settings{Env: []string{"PROBE=replay:" + path}}), "golden")
 	check := func(o any, settings any, want string) {
 		t.Helper()
-		err := o.(bridge.Checker).Check(t.Context(), settings)
+		err := o.(interface {
+			Check(ctx context.Context, settings any) error
+		}).Check(t.Context(), settings)
 		if got := ""; err != nil || want != "" {
 			if err != nil {
 				got = err.Error()
@@ -137,13 +141,16 @@ func TestGoldenTranscript(t *testing.T) {
 	dropped := 0
 	env := bridgetest.Env(t, "test-from")
 	env.Dropped = func(n int) { dropped += n }
+	var progress [2]int64
+	env.Progress = func(done, total int64) { progress = [2]int64{done, total} }
 	source, err := c.Source.Open(t.Context(), c.Source.Settings(), env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, ack, err := source.Read(t.Context())
-	if err != nil || len(b) != 2 || dropped != 3 {
-		t.Fatalf("read: %v, %v, dropped %d", b, err, dropped)
+	refused, _ := err.(bridge.Refusals)
+	if len(b) != 2 || dropped != 3 || progress != [2]int64{7, 8} || len(refused) != 1 || refused[0].Index != 1 || refused[0].Err.Error() != "cut" {
+		t.Fatalf("read: %v, %v, dropped %d, progress %d", b, err, dropped, progress)
 	}
 	if m := b[0]; m.ID != "1" || m.Topic != "t" || string(m.Payload) != "hello" || m.Header["k"] != "v" || m.Time.UnixNano() != 1_700_000_000_000_000_005 {
 		t.Errorf("the first message is %v", m)
@@ -161,25 +168,55 @@ func TestGoldenTranscript(t *testing.T) {
 		t.Error(err)
 	}
 
-	sink, err := c.Sink.Open(t.Context(), c.Sink.Settings(), bridgetest.Env(t, "test-to"))
-	if err != nil {
-		t.Fatal(err)
+	env = bridgetest.Env(t, "test-to")
+	needsID := false
+	env.NeedID = func() { needsID = true }
+	sink, err := c.Sink.Open(t.Context(), c.Sink.Settings(), env)
+	if err != nil || !needsID {
+		t.Fatalf("open: %v, needs an id: %t", err, needsID)
 	}
-	if !sink.(bridge.Identifying).NeedsID() {
-		t.Error("the sink needs no id")
+	if r, err := sink.Write(t.Context(), b); r.Settled != 1 || r.Refused != nil || r.Omitted != nil || !bridge.IsPermanent(err) || err.Error() != "short write" {
+		t.Errorf("write: %+v, %v", r, err)
 	}
-	if n, err := sink.Write(t.Context(), b); n != 1 || !bridge.IsPermanent(err) || err.Error() != "short write" {
-		t.Errorf("write: %d, %v", n, err)
+	r, err := sink.Write(t.Context(), append(b, bridge.Message{}))
+	if err != nil || r.Settled != 3 || fmt.Sprint(r.Refused, r.Omitted) != "odd [2]" || r.Refused[0].Index != 1 {
+		t.Errorf("write: %+v, %v", r, err)
 	}
 	if err := sink.Close(); err != nil {
 		t.Error(err)
 	}
 
-	step, err := c.Step.Open(t.Context(), c.Step.Settings(), bridgetest.Env(t, "test-steps"))
+	if d := c.Step.(bridge.Described).Describe(); !d.Holds || d.Guarantee.Level != bridge.LevelAtLeastOnce || d.Guarantee.Why != "it holds" {
+		t.Errorf("the step is %+v", d)
+	}
+	step, err := c.Step.Open(t.Context(), c.Step.Settings(), bridgetest.Env(t, "test-step"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := step.Process(t.Context(), b); err != nil || len(b) != 1 || b[0].ID != "7" {
-		t.Errorf("process: %v, %v", b, err)
+	var runner bridge.StepRunner
+	for _, call := range []struct {
+		number uint64
+		batch  bridge.Batch
+		want   string
+	}{
+		{5, slices.Clone(b), "on [1 1] passed [1] dropped [] held [0] refused [] released 4 wake 1.5s: u copy"},
+		{7, append(slices.Clone(b), make(bridge.Batch, 3)...), "on [1 1 4] passed [1] dropped [2] held [0] refused [{3 even}] released 6 wake 0s: u copy changed"},
+		{8, nil, "on [-1] passed [] dropped [] held [] refused [] released 8 wake 0s: made"},
+	} {
+		said, err := runner.Process(t.Context(), step, call.number, call.batch, call.batch == nil)
+		if err != nil {
+			t.Fatalf("process: %v", err)
+		}
+		got := fmt.Sprintf("on %d passed %d dropped %d held %d refused %v released %d wake %s:", said.Origins, said.Passed, said.Dropped, said.Held,
+			[]bridge.Refusal(said.Refused), said.Released, said.Wake)
+		for _, m := range said.Messages {
+			got += " " + m.Topic
+		}
+		if got != call.want {
+			t.Errorf("call %d: %s\nwant %s", call.number, got, call.want)
+		}
+	}
+	if err := step.Close(); err != nil {
+		t.Error(err)
 	}
 }

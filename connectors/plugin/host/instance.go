@@ -19,14 +19,18 @@ import (
 
 // opener opens instances of a plugin's connector in one role.
 type opener[T any] struct {
-	plugin    *Plugin
-	connector string
-	role      pluginpb.Role
-	settings  func() any
-	wrap      func(o opener[T], settings any, i *instance) T
+	plugin      *Plugin
+	connector   string
+	role        pluginpb.Role
+	description bridge.Description
+	settings    func() any
+	wrap        func(o opener[T], settings any, i *instance) T
 }
 
 func (o opener[T]) Settings() any { return o.settings() }
+
+// Describe stands for the method of settings, which have none since their type is made of a schema.
+func (o opener[T]) Describe() bridge.Description { return o.description }
 
 // Check asks the plugin what is wrong with the settings, beyond what their struct says.
 func (o opener[T]) Check(ctx context.Context, settings any) error {
@@ -94,7 +98,6 @@ type instance struct {
 	env     bridge.Env
 	limit   int // bytes of a batch
 	number  uint64
-	needsID bool
 	call    atomic.Uint64 // number of the last call
 
 	closed   chan struct{}
@@ -115,14 +118,18 @@ func (i *instance) open(ctx context.Context, request *pluginpb.OpenRequest) erro
 	if err := answer.GetError().Err(); err != nil {
 		return err
 	}
-	i.number, i.needsID = answer.GetInstance(), answer.GetNeedsId()
+	i.number = answer.GetInstance()
+	if answer.GetNeedsId() {
+		i.env.NeedID()
+	}
 	if answer.GetCheckpoints() && i.env.Checkpoint != nil {
 		i.keeping.Go(i.keepCheckpoints)
 	}
 	return nil
 }
 
-// do makes a call that Interrupt does not end. One that goes on for too long means the end of the process.
+// do makes a call that Interrupt does not end. One that goes on for too long means the end of the
+// process.
 func (i *instance) do(ctx context.Context, what string, call func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, i.process.limits.Call)
 	defer cancel()
@@ -145,8 +152,8 @@ const (
 	interruptEvery = 50 * time.Millisecond
 )
 
-// interruptible makes a call that is interrupted when ctx is done or after limit, which errLate tells, and returns what it has done by then. One
-// that goes on means the end of the process.
+// interruptible makes a call that is interrupted when ctx is done or after limit, which errLate
+// tells, and returns what it has done by then. One that goes on means the end of the process.
 func (i *instance) interruptible(ctx context.Context, what string, limit time.Duration, call func(ctx context.Context, number uint64) error) error {
 	number := i.call.Add(1)
 	rpc, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -168,10 +175,12 @@ func (i *instance) interruptible(ctx context.Context, what string, limit time.Du
 	return i.process.outcome(fmt.Errorf("%s: %w", what, plain(err)))
 }
 
-// errLate says that a call was interrupted after its time, and has come back. What it returned is good.
+// errLate says that a call was interrupted after its time, and has come back. What it returned is
+// good.
 var errLate = errors.New("it took too long")
 
-// interrupt goes on until the call has returned, which ends rpc. The call may not have arrived yet, hence more than once.
+// interrupt goes on until the call has returned, which ends rpc. The call may not have arrived yet,
+// hence more than once.
 func (i *instance) interrupt(rpc context.Context, cancel func(), what string, number uint64) {
 	every := time.NewTicker(interruptEvery)
 	defer every.Stop()
@@ -191,7 +200,7 @@ func (i *instance) interrupt(rpc context.Context, cancel func(), what string, nu
 	}
 }
 
-// Close is the Close of source and sink.
+// Close is the Close of source, sink and step.
 func (i *instance) Close() error {
 	i.once.Do(func() {
 		if i.process.alive() {
@@ -218,7 +227,7 @@ func (i *instance) close() error {
 
 // count tells the ledger of messages that were dropped.
 func (i *instance) count(n uint64) {
-	if n > 0 && i.env.Dropped != nil {
+	if n > 0 {
 		i.env.Dropped(int(min(n, 1<<40)))
 	}
 }
@@ -226,7 +235,8 @@ func (i *instance) count(n uint64) {
 // checkpointWait is how long a plugin may wait until it has a checkpoint to keep.
 const checkpointWait = 5 * time.Second
 
-// keepCheckpoints keeps what the source in the plugin wants to be kept, until the instance is closed.
+// keepCheckpoints keeps what the source in the plugin wants to be kept, until the instance is
+// closed.
 func (i *instance) keepCheckpoints() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

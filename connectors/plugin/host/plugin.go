@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,8 @@ func (p *Plugin) PID() int {
 	return p.current.child.cmd.Process.Pid
 }
 
-// running returns the process, and starts it if there is none. An error is permanent if it crashed too often.
+// running returns the process, and starts it if there is none. An error is permanent if it crashed
+// too often.
 func (p *Plugin) running(ctx context.Context) (*process, error) {
 	if r := p.living(); r != nil {
 		return r, nil
@@ -255,18 +257,31 @@ func (p *Plugin) connector(info *pluginpb.ConnectorInfo) (bridge.Connector, erro
 		return s, err == nil
 	}
 	if s, ok := settings("source", info.GetSource()); ok {
-		c.Source = opener[bridge.Source]{p, c.Name, pluginpb.Role_SOURCE, s, newSource}
+		c.Source = opener[bridge.Source]{p, c.Name, pluginpb.Role_SOURCE, description(info.GetSource()), s, newSource}
 	}
 	if s, ok := settings("sink", info.GetSink()); ok {
-		c.Sink = opener[bridge.Sink]{p, c.Name, pluginpb.Role_SINK, s, newSink}
+		c.Sink = opener[bridge.Sink]{p, c.Name, pluginpb.Role_SINK, description(info.GetSink()), s, newSink}
 	}
 	if s, ok := settings("step", info.GetStep()); ok {
-		c.Step = opener[bridge.Step]{p, c.Name, pluginpb.Role_STEP, s, newStep}
+		c.Step = opener[bridge.Step]{p, c.Name, pluginpb.Role_STEP, description(info.GetStep()), s, newStep}
 	}
 	if c.Source == nil && c.Sink == nil && c.Step == nil && len(errs) == 0 {
 		errs = append(errs, errors.New("it can be neither source nor sink nor step"))
 	}
 	return c, errors.Join(errs...)
+}
+
+// description returns what a plugin says of a role. A level that this side does not know is an
+// unknown one.
+func description(r *pluginpb.RoleInfo) bridge.Description {
+	d := bridge.Description{
+		Guarantee: bridge.Guarantee{Why: cmp.Or(clean(r.GetWhy(), 200), clean(r.GetDelivery(), 200)), StableIDs: r.GetStableIds()},
+		Ends:      r.GetEnds(), MaxUnacked: int(r.GetMaxUnacked()), Holds: r.GetHolds(),
+	}
+	if _, known := pluginpb.Level_name[int32(r.GetLevel())]; known {
+		d.Guarantee.Level = bridge.Level(r.GetLevel())
+	}
+	return d
 }
 
 // delivery joins what is said of the roles.

@@ -22,7 +22,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-// The binary of this test is the plugin, too, with the connector probe: it tells about its process, and misbehaves as asked.
+// The binary of this test is the plugin, too, with the connector probe: it tells about its process,
+// and misbehaves as asked.
 func TestMain(m *testing.M) {
 	misbehave(os.Getenv("PROBE"))
 	plugintest.Main(probe())
@@ -50,7 +51,8 @@ type sourceSettings struct {
 	Secret  bridge.Secret `yaml:"secret"`
 	Hang    string        `yaml:"hang" enum:"read|open|close"`
 	Fail    string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
-	Huge    bool          `yaml:"huge"` // a batch of more messages than are allowed
+	Huge    bool          `yaml:"huge"`   // a batch of more messages than are allowed
+	Refuse  bool          `yaml:"refuse"` // one batch of 10 messages, of which it refuses three and 7 is large, and then the end
 }
 
 // Validate refuses one size, to try that.
@@ -97,6 +99,18 @@ func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error
 		return p.flood, none, nil
 	case p.s.Huge:
 		return make(bridge.Batch, p.env.MaxBatch+1), none, nil
+	case p.s.Refuse && p.next > 0:
+		return nil, nil, io.EOF
+	case p.s.Refuse:
+		var b bridge.Batch
+		for i := range 10 {
+			b = append(b, message(i, p.s.Size, 0))
+		}
+		b[7].Payload = make([]byte, 1<<20)
+		p.next = len(b)
+		return b, func(context.Context, error) error { return errors.New("acked") }, bridge.Refusals{
+			{Index: 0, Err: errors.New("first")}, {Index: 4, Err: errors.New("fifth")}, {Index: 9, Err: errors.New("last")},
+		}
 	case p.s.Report && p.next == 0:
 		p.next++
 		return bridge.Batch{{Payload: []byte(report() + "secret " + p.s.Secret.Reveal() + "\n")}}, none, nil
@@ -157,7 +171,8 @@ type sinkSettings struct {
 	Fail  string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
 	Hang  string        `yaml:"hang" enum:"write|heed"`
 	Slow  time.Duration `yaml:"slow"` // for each message
-	Drop  int           `yaml:"drop"` // says that it left out so many
+	Omit  bool          `yaml:"omit"` // says that it left out the first message of each batch
+	Odd   string        `yaml:"odd"`  // refuses messages with this payload
 	Print string        `yaml:"print"`
 }
 
@@ -183,34 +198,42 @@ func openProbeSink(_ context.Context, s *sinkSettings, env bridge.Env) (bridge.S
 	return p, nil
 }
 
-func (p *probeSink) Write(ctx context.Context, b bridge.Batch) (int, error) {
+func (p *probeSink) Write(ctx context.Context, b bridge.Batch) (r bridge.Result, err error) {
 	if p.s.Hang == "write" {
 		select {}
 	}
 	if p.s.Hang == "heed" {
 		<-ctx.Done()
-		return 0, ctx.Err()
+		return r, ctx.Err()
 	}
-	p.env.Dropped(p.s.Drop)
+	if p.s.Omit {
+		r.Omitted = []int{0}
+	}
 	for i, m := range b {
+		r.Settled = i
 		if p.s.Fail != "" && p.n == p.s.After {
-			return i, failAs(p.s.Fail)
+			return r, failAs(p.s.Fail)
+		}
+		if p.s.Odd != "" && strings.TrimSpace(string(m.Payload)) == p.s.Odd {
+			r.Refused = append(r.Refused, bridge.Refusal{Index: i, Err: errors.New("it is odd")})
+			continue
 		}
 		if p.s.Slow > 0 {
 			select {
 			case <-time.After(p.s.Slow):
 			case <-ctx.Done():
-				return i, ctx.Err()
+				return r, ctx.Err()
 			}
 		}
 		p.n++
 		if p.file != nil {
 			if _, err := fmt.Fprintf(p.file, "%s\n", m.Payload); err != nil {
-				return i, err
+				return r, err
 			}
 		}
 	}
-	return len(b), nil
+	r.Settled = len(b)
+	return r, nil
 }
 
 func (p *probeSink) Close() error {
@@ -222,7 +245,8 @@ func (p *probeSink) Close() error {
 
 type stepSettings struct {
 	Crash string          `yaml:"crash"` // file; while it is there, the process ends and removes it
-	Mark  bridge.Template `yaml:"mark"`
+	Mark  bridge.Template `yaml:"mark"`  // marks each message; else it obeys what the payload says
+	Log   string          `yaml:"log"`   // file that tells when it is closed
 }
 
 type probeStep struct{ s *stepSettings }
@@ -231,21 +255,68 @@ func openProbeStep(_ context.Context, s *stepSettings, _ bridge.Env) (bridge.Ste
 	return probeStep{s}, nil
 }
 
-func (p probeStep) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) {
+func (p probeStep) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
 	if p.s.Crash != "" && os.Remove(p.s.Crash) == nil {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
+	if out.Last() {
+		out.Add(bridge.Message{Payload: []byte("last")})
+		out.Release(out.Call())
+	}
 	for i := range b {
 		if p.s.Mark == nil {
+			if err := obey(string(b[i].Payload), i, out, b[i]); err != nil {
+				return err
+			}
 			continue
 		}
 		text, err := p.s.Mark.Render(&b[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
-		b[i].Header = map[string]string{"mark": text}
+		m := b[i]
+		m.Header = map[string]string{"mark": text}
+		out.Emit(i, m)
 	}
-	return b, nil
+	return nil
+}
+
+// obey does with message i what words say.
+func obey(words string, i int, out *bridge.Output, m bridge.Message) error {
+	for word := range strings.FieldsSeq(words) {
+		switch word {
+		case "pass":
+			out.Pass(i)
+		case "emit":
+			out.Emit(i, bridge.Message{Topic: m.Topic + "'", Payload: m.Payload, Header: m.Header})
+		case "grow":
+			out.Emit(i, bridge.Message{Payload: make([]byte, 100_000)})
+		case "drop":
+			out.Drop(i)
+		case "refuse":
+			out.Refuse(i, errors.New("told to"))
+		case "hold":
+			out.Hold(i)
+		case "add":
+			out.Add(bridge.Message{Topic: "added"})
+		case "release":
+			out.Release(out.Call())
+		case "release-before":
+			out.Release(out.Call() - 1)
+		case "wake":
+			out.Wake(1500 * time.Microsecond)
+		case "fail":
+			return errors.New("told to")
+		}
+	}
+	return nil
+}
+
+func (p probeStep) Close() error {
+	if p.s.Log == "" {
+		return nil
+	}
+	return os.WriteFile(p.s.Log, []byte("closed"), 0o600)
 }
 
 func message(n, size, headers int) bridge.Message {
@@ -335,7 +406,8 @@ func misbehave(how string) {
 	}
 }
 
-// killedHost runs three plugins, one with a child of its own, prints their pids and waits to be killed.
+// killedHost runs three plugins, one with a child of its own, prints their pids and waits to be
+// killed.
 func killedHost(dir string) {
 	path, err := os.Executable()
 	if err != nil {

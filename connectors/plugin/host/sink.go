@@ -13,26 +13,22 @@ type sink struct{ *instance }
 
 func newSink(_ opener[bridge.Sink], _ any, i *instance) bridge.Sink { return sink{i} }
 
-// NeedsID returns what the sink in the plugin says.
-func (s sink) NeedsID() bool { return s.needsID }
-
-func (s sink) Write(ctx context.Context, b bridge.Batch) (written int, err error) {
-	for written < len(b) {
-		batch, n := pluginpb.NewBatch(b[written:], s.limit)
+// Write sends what is too large for one request in several.
+func (s sink) Write(ctx context.Context, b bridge.Batch) (r bridge.Result, err error) {
+	for r.Settled < len(b) && err == nil {
+		batch, n := pluginpb.NewBatch(b[r.Settled:], s.limit)
 		if n == 0 {
-			return written, pluginpb.TooLarge(&b[written], s.limit)
+			r.Refused = append(r.Refused, bridge.Refusal{Index: r.Settled, Err: pluginpb.TooLarge(&b[r.Settled], s.limit)})
+			r.Settled++
+			continue
 		}
-		w, err := s.write(ctx, batch, n)
-		written += w
-		if err != nil {
-			return written, err
-		}
+		err = s.write(ctx, batch, n, &r)
 	}
-	return written, nil
+	return r, err
 }
 
-// write writes n messages.
-func (s sink) write(ctx context.Context, batch *pluginpb.Batch, n int) (int, error) {
+// write writes n messages, and adds to the result what became of them.
+func (s sink) write(ctx context.Context, batch *pluginpb.Batch, n int, r *bridge.Result) error {
 	var answer *pluginpb.WriteResponse
 	err := s.interruptible(ctx, "write", s.process.limits.Call, func(ctx context.Context, number uint64) (err error) {
 		answer, err = s.process.calls.Write(ctx, &pluginpb.WriteRequest{Instance: s.number, Call: number, Batch: batch})
@@ -40,19 +36,41 @@ func (s sink) write(ctx context.Context, batch *pluginpb.Batch, n int) (int, err
 	})
 	late := errors.Is(err, errLate)
 	if err != nil && !late {
-		return 0, err
+		return err
 	}
-	s.count(answer.GetDropped())
-	w := int(answer.GetWritten())
+	settled := int(answer.GetSettled())
+	if err := s.add(answer, settled, n, r); err != nil {
+		return fmt.Errorf("plugin %q, a result makes no sense: %w", s.process.name, err)
+	}
 	err = answer.GetError().Err()
 	switch {
-	case w > n:
-		return 0, fmt.Errorf("plugin %q says that it wrote %d of %d messages", s.process.name, w, n)
-	case w < n && err == nil:
-		return w, fmt.Errorf("plugin %q wrote %d of %d messages and does not say why", s.process.name, w, n)
-	case w < n && late && errors.Is(err, context.Canceled):
-		return w, fmt.Errorf("plugin %q wrote %d of %d messages within %s; limits: {call: …} of the plugin gives it more time",
-			s.process.name, w, n, s.process.limits.Call)
+	case settled < n && err == nil:
+		return fmt.Errorf("plugin %q settled %d of %d messages and does not say why", s.process.name, settled, n)
+	case settled < n && late && errors.Is(err, context.Canceled):
+		return fmt.Errorf("plugin %q settled %d of %d messages within %s; limits: {call: …} of the plugin gives it more time",
+			s.process.name, settled, n, s.process.limits.Call)
 	}
-	return w, err
+	return err
+}
+
+// add adds to r what became of the next n messages. An answer that makes no sense changes nothing.
+func (s sink) add(answer *pluginpb.WriteResponse, settled, n int, r *bridge.Result) error {
+	if settled > n {
+		return fmt.Errorf("it settled %d of %d messages", settled, n)
+	}
+	refused, err := pluginpb.Refusals(r.Refused, answer.GetRefused(), r.Settled, settled)
+	if err != nil {
+		return err
+	}
+	omitted, next := r.Omitted, 0
+	for _, i := range answer.GetOmitted() {
+		if int(i) < next || int(i) >= settled {
+			return fmt.Errorf("it leaves out message %d of %d", i, settled)
+		}
+		next = int(i) + 1
+		omitted = append(omitted, r.Settled+int(i))
+	}
+	r.Refused, r.Omitted = refused, omitted
+	r.Settled += settled
+	return nil
 }

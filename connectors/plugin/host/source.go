@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -16,7 +15,8 @@ const readWait = 5 * time.Second
 
 type source struct {
 	*instance
-	done, total atomic.Int64
+	done, total int64 // what was said of the input
+	after       error // of the last answer, for the next Read
 }
 
 func newSource(_ opener[bridge.Source], _ any, i *instance) bridge.Source {
@@ -25,18 +25,28 @@ func newSource(_ opener[bridge.Source], _ any, i *instance) bridge.Source {
 
 func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	for {
+		if err := s.after; err != nil {
+			s.after = nil
+			return nil, nil, err
+		}
 		answer, err := s.fetch(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		s.count(answer.GetDropped())
-		s.done.Store(answer.GetBytesDone())
-		s.total.Store(answer.GetBytesTotal())
+		s.progress(answer.GetBytesDone(), answer.GetBytesTotal())
 		batch, err := s.unpack(answer)
 		if err != nil {
 			return nil, nil, err
 		}
+		refused, err := pluginpb.Refusals(nil, answer.GetRefused(), 0, len(batch))
+		if err != nil {
+			return nil, nil, fmt.Errorf("plugin %q, a batch makes no sense: %w", s.process.name, err)
+		}
 		err = answer.GetError().Err()
+		if len(refused) > 0 {
+			s.after, err = err, refused
+		}
 		if len(batch) == 0 && err == nil {
 			if err = ctx.Err(); err == nil {
 				continue
@@ -50,7 +60,8 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 }
 
 func (s *source) fetch(ctx context.Context) (answer *pluginpb.ReadResponse, err error) {
-	// The plugin answers by itself after readWait, so being interrupted for lateness is its last chance.
+	// The plugin answers by itself after readWait, so being interrupted for lateness is its last
+	// chance.
 	err = s.interruptible(ctx, "read", readWait+s.process.limits.Call, func(ctx context.Context, number uint64) (err error) {
 		answer, err = s.process.calls.Read(ctx, &pluginpb.ReadRequest{
 			Instance: s.number, Call: number, WaitMs: uint32(readWait.Milliseconds()),
@@ -91,5 +102,10 @@ func (s *source) ack(batch uint64) bridge.Ack {
 	}
 }
 
-// Progress returns what the plugin said last.
-func (s *source) Progress() (done, total int64) { return s.done.Load(), s.total.Load() }
+// progress passes on what the plugin says of its input, if it is new.
+func (s *source) progress(done, total int64) {
+	if done != s.done || total != s.total {
+		s.done, s.total = done, total
+		s.env.Progress(done, total)
+	}
+}

@@ -9,11 +9,14 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// step opens another instance by itself when its process is lost, since the engine opens a step once.
+// step opens another instance by itself when its process is lost and it held nothing, since nothing
+// is lost by that. If it held something, the engine must begin anew, so that what was held comes
+// again.
 type step struct {
 	opener   opener[bridge.Step]
 	settings any
 	env      bridge.Env
+	held     uint64 // the newest call that something is held of; 0: nothing
 	*instance
 }
 
@@ -21,38 +24,47 @@ func newStep(o opener[bridge.Step], settings any, i *instance) bridge.Step {
 	return &step{opener: o, settings: settings, env: i.env, instance: i}
 }
 
-func (s *step) Process(ctx context.Context, b bridge.Batch) (bridge.Batch, error) {
-	result := make(bridge.Batch, 0, len(b))
-	for len(b) > 0 {
-		batch, n := pluginpb.NewBatch(b, s.limit)
-		if n == 0 {
-			return nil, pluginpb.TooLarge(&b[0], s.limit)
+// Process sends what is too large for one request in several.
+func (s *step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) error {
+	for first := 0; first < len(b) || first == 0; {
+		batch, n := pluginpb.NewBatch(b[first:], s.limit)
+		if n == 0 && len(b) > 0 {
+			out.Refuse(first, pluginpb.TooLarge(&b[first], s.limit))
+			first++
+			continue
 		}
-		part, err := s.part(ctx, batch)
+		answer, err := s.send(ctx, &pluginpb.ProcessRequest{Batch: batch, Sequence: out.Call(), Last: out.Last() && first+n == len(b)})
+		if err == nil {
+			err = answer.GetError().Err()
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		result, b = append(result, part...), b[n:]
+		if err := answer.Replay(out, first, n); err != nil {
+			return fmt.Errorf("plugin %q, an answer of the step makes no sense: %w", s.process.name, err)
+		}
+		if len(answer.GetHeld()) > 0 {
+			s.held = out.Call()
+		}
+		if answer.GetReleased() >= s.held {
+			s.held = 0
+		}
+		if first += n; n == 0 {
+			break
+		}
 	}
-	return result, nil
+	return nil
 }
 
-// part sends one batch through, again if the process is lost meanwhile.
-func (s *step) part(ctx context.Context, batch *pluginpb.Batch) (bridge.Batch, error) {
+// send sends one request, again if the process is lost meanwhile.
+func (s *step) send(ctx context.Context, request *pluginpb.ProcessRequest) (*pluginpb.ProcessResponse, error) {
 	for {
-		answer, err := s.process1(ctx, batch)
-		if err == nil {
-			if err := answer.GetError().Err(); err != nil {
-				return nil, err
-			}
-			part, err := answer.GetBatch().Messages()
-			if err != nil {
-				return nil, fmt.Errorf("plugin %q: %w", s.process.name, err)
-			}
-			return part, nil
-		}
-		if s.process.alive() || ctx.Err() != nil {
-			return nil, err
+		answer, err := s.process1(ctx, request)
+		switch {
+		case err == nil || s.process.alive() || ctx.Err() != nil:
+			return answer, err
+		case s.held > 0:
+			return nil, fmt.Errorf("%w; what the step held comes again", err)
 		}
 		s.env.Logger.Warn("step lost its plugin, opening another", "err", err)
 		if err := s.reopen(ctx); err != nil {
@@ -61,9 +73,10 @@ func (s *step) part(ctx context.Context, batch *pluginpb.Batch) (bridge.Batch, e
 	}
 }
 
-func (s *step) process1(ctx context.Context, batch *pluginpb.Batch) (answer *pluginpb.ProcessResponse, err error) {
+func (s *step) process1(ctx context.Context, request *pluginpb.ProcessRequest) (answer *pluginpb.ProcessResponse, err error) {
 	err = s.interruptible(ctx, "process", s.process.limits.Call, func(ctx context.Context, number uint64) (err error) {
-		answer, err = s.process.calls.Process(ctx, &pluginpb.ProcessRequest{Instance: s.number, Call: number, Batch: batch})
+		request.Instance, request.Call = s.number, number
+		answer, err = s.process.calls.Process(ctx, request)
 		return err
 	})
 	if errors.Is(err, errLate) {
@@ -76,6 +89,7 @@ func (s *step) reopen(ctx context.Context) error {
 	for {
 		again, err := s.opener.open(ctx, s.settings, s.env)
 		if err == nil {
+			_ = s.Close() // its process is gone
 			s.instance = again
 			return nil
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// NewBatch packs the messages at the front of b whose packed size stays under limit bytes; n is how many they are.
-// It is 0 if already the first is too large.
+// NewBatch packs the messages at the front of b whose packed size stays under limit bytes; n is how
+// many they are. It is 0 if already the first is too large.
 func NewBatch(b bridge.Batch, limit int) (p *Batch, n int) {
 	w := packer{names: make(map[string]uint32)}
 	n, payload, header, id := w.measure(b, limit)
@@ -144,7 +144,8 @@ func some(b bridge.Batch, has func(*bridge.Message) bool) bool {
 	return false
 }
 
-// Messages unpacks b, whose memory the messages share. An error says that b was not packed as it must be.
+// Messages unpacks b, whose memory the messages share. An error says that b was not packed as it
+// must be.
 func (b *Batch) Messages() (bridge.Batch, error) {
 	n := len(b.GetPayloadSizes())
 	if n == 0 {
@@ -237,14 +238,14 @@ func (c *cut[T]) next(size uint32) T {
 	return piece
 }
 
-// TooLarge says that a message does not fit into a request or answer of limit bytes. It is permanent.
+// TooLarge says that a message does not fit into a request or answer of limit bytes.
 func TooLarge(m *bridge.Message, limit int) error {
 	size := len(m.Payload) + len(m.Topic) + len(m.ID)
 	for k, v := range m.Header {
 		size += len(k) + len(v)
 	}
-	return bridge.Permanent(fmt.Errorf("a message of %d bytes%s is larger than what fits between the bridge and a plugin, %d bytes; limits: {message: …} of the plugin sets that",
-		size, topicOf(m), limit))
+	return fmt.Errorf("a message of %d bytes%s is larger than what fits between the bridge and a plugin, %d bytes; limits: {message: …} of the plugin sets that",
+		size, topicOf(m), limit)
 }
 
 func topicOf(m *bridge.Message) string {

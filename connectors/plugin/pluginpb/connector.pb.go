@@ -93,6 +93,59 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_connector_proto_rawDescGZIP(), []int{0}
 }
 
+// Level is how often a message may arrive.
+type Level int32
+
+const (
+	Level_UNKNOWN       Level = 0
+	Level_AT_MOST_ONCE  Level = 1 // it may be lost
+	Level_AT_LEAST_ONCE Level = 2 // it is not lost, and may arrive again after trouble
+	Level_ONCE          Level = 3 // the system that it goes to keeps one of several with the same id
+)
+
+// Enum value maps for Level.
+var (
+	Level_name = map[int32]string{
+		0: "UNKNOWN",
+		1: "AT_MOST_ONCE",
+		2: "AT_LEAST_ONCE",
+		3: "ONCE",
+	}
+	Level_value = map[string]int32{
+		"UNKNOWN":       0,
+		"AT_MOST_ONCE":  1,
+		"AT_LEAST_ONCE": 2,
+		"ONCE":          3,
+	}
+)
+
+func (x Level) Enum() *Level {
+	p := new(Level)
+	*p = x
+	return p
+}
+
+func (x Level) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Level) Descriptor() protoreflect.EnumDescriptor {
+	return file_connector_proto_enumTypes[1].Descriptor()
+}
+
+func (Level) Type() protoreflect.EnumType {
+	return &file_connector_proto_enumTypes[1]
+}
+
+func (x Level) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Level.Descriptor instead.
+func (Level) EnumDescriptor() ([]byte, []int) {
+	return file_connector_proto_rawDescGZIP(), []int{1}
+}
+
 type Error_Kind int32
 
 const (
@@ -129,11 +182,11 @@ func (x Error_Kind) String() string {
 }
 
 func (Error_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_connector_proto_enumTypes[1].Descriptor()
+	return file_connector_proto_enumTypes[2].Descriptor()
 }
 
 func (Error_Kind) Type() protoreflect.EnumType {
-	return &file_connector_proto_enumTypes[1]
+	return &file_connector_proto_enumTypes[2]
 }
 
 func (x Error_Kind) Number() protoreflect.EnumNumber {
@@ -381,7 +434,14 @@ type RoleInfo struct {
 	// (description, title, examples, …) is ignored. Any other keyword is an error, since it would not be heeded.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// How sure delivery is, in a sentence, for people.
-	Delivery      string `protobuf:"bytes,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	Delivery string `protobuf:"bytes,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// What holds of settings with their defaults.
+	Level         Level  `protobuf:"varint,3,opt,name=level,proto3,enum=xrtcbridge.connector.v1.Level" json:"level,omitempty"`
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`                                  // level is that, in a few words; empty: delivery says so
+	StableIds     bool   `protobuf:"varint,5,opt,name=stable_ids,json=stableIds,proto3" json:"stable_ids,omitempty"`    // a message of this source that comes again has the same id, also after a restart
+	Ends          bool   `protobuf:"varint,6,opt,name=ends,proto3" json:"ends,omitempty"`                               // this source's input has an end
+	MaxUnacked    uint32 `protobuf:"varint,7,opt,name=max_unacked,json=maxUnacked,proto3" json:"max_unacked,omitempty"` // this source's system waits for an acknowledgement after so many messages; 0: never
+	Holds         bool   `protobuf:"varint,8,opt,name=holds,proto3" json:"holds,omitempty"`                             // this step may hold messages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +488,48 @@ func (x *RoleInfo) GetDelivery() string {
 		return x.Delivery
 	}
 	return ""
+}
+
+func (x *RoleInfo) GetLevel() Level {
+	if x != nil {
+		return x.Level
+	}
+	return Level_UNKNOWN
+}
+
+func (x *RoleInfo) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *RoleInfo) GetStableIds() bool {
+	if x != nil {
+		return x.StableIds
+	}
+	return false
+}
+
+func (x *RoleInfo) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
+}
+
+func (x *RoleInfo) GetMaxUnacked() uint32 {
+	if x != nil {
+		return x.MaxUnacked
+	}
+	return 0
+}
+
+func (x *RoleInfo) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
 }
 
 type CheckRequest struct {
@@ -881,6 +983,59 @@ func (x *Batch) GetIdSizes() []uint32 {
 	return nil
 }
 
+// Refusal says of one message why it can never go on. It says nothing about the instance.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in the batch
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_connector_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_connector_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_connector_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Refusal) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Refusal) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
@@ -892,7 +1047,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_connector_proto_msgTypes[11]
+	mi := &file_connector_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1059,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[11]
+	mi := &file_connector_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1072,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{11}
+	return file_connector_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadRequest) GetInstance() uint64 {
@@ -942,20 +1097,22 @@ func (x *ReadRequest) GetWaitMs() uint32 {
 }
 
 type ReadResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Batch         *Batch                 `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
-	BatchId       uint64                 `protobuf:"varint,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`          // for Ack; 0 if the batch is empty
-	Error         *Error                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`                              // is handled after the batch
-	Dropped       uint64                 `protobuf:"varint,4,opt,name=dropped,proto3" json:"dropped,omitempty"`                         // messages that the source had to drop or knows to be lost, since the answer before
-	BytesDone     int64                  `protobuf:"varint,5,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`    // how much of the input has been read
-	BytesTotal    int64                  `protobuf:"varint,6,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"` // 0: unknown
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Batch      *Batch                 `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	BatchId    uint64                 `protobuf:"varint,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`          // for Ack; 0 if the batch is empty
+	Error      *Error                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`                              // is handled after the batch
+	Dropped    uint64                 `protobuf:"varint,4,opt,name=dropped,proto3" json:"dropped,omitempty"`                         // messages that the source had to drop or knows to be lost, since the answer before
+	BytesDone  int64                  `protobuf:"varint,5,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`    // how much of the input has been read
+	BytesTotal int64                  `protobuf:"varint,6,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"` // 0: unknown
+	// Messages of the batch that the source cannot hand on whole, in its order. They hold what there is of them.
+	Refused       []*Refusal `protobuf:"bytes,7,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_connector_proto_msgTypes[12]
+	mi := &file_connector_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1124,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[12]
+	mi := &file_connector_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1137,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{12}
+	return file_connector_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadResponse) GetBatch() *Batch {
@@ -1025,6 +1182,13 @@ func (x *ReadResponse) GetBytesTotal() int64 {
 	return 0
 }
 
+func (x *ReadResponse) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 type AckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
@@ -1036,7 +1200,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_connector_proto_msgTypes[13]
+	mi := &file_connector_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1212,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[13]
+	mi := &file_connector_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1225,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{13}
+	return file_connector_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AckRequest) GetInstance() uint64 {
@@ -1095,7 +1259,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_connector_proto_msgTypes[14]
+	mi := &file_connector_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1271,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[14]
+	mi := &file_connector_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1284,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{14}
+	return file_connector_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AckResponse) GetError() *Error {
@@ -1149,7 +1313,7 @@ type NextCheckpointRequest struct {
 
 func (x *NextCheckpointRequest) Reset() {
 	*x = NextCheckpointRequest{}
-	mi := &file_connector_proto_msgTypes[15]
+	mi := &file_connector_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1325,7 @@ func (x *NextCheckpointRequest) String() string {
 func (*NextCheckpointRequest) ProtoMessage() {}
 
 func (x *NextCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[15]
+	mi := &file_connector_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1338,7 @@ func (x *NextCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*NextCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{15}
+	return file_connector_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NextCheckpointRequest) GetInstance() uint64 {
@@ -1215,7 +1379,7 @@ type NextCheckpointResponse struct {
 
 func (x *NextCheckpointResponse) Reset() {
 	*x = NextCheckpointResponse{}
-	mi := &file_connector_proto_msgTypes[16]
+	mi := &file_connector_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1391,7 @@ func (x *NextCheckpointResponse) String() string {
 func (*NextCheckpointResponse) ProtoMessage() {}
 
 func (x *NextCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[16]
+	mi := &file_connector_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1404,7 @@ func (x *NextCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*NextCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{16}
+	return file_connector_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NextCheckpointResponse) GetNumber() uint64 {
@@ -1268,7 +1432,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_connector_proto_msgTypes[17]
+	mi := &file_connector_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1444,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[17]
+	mi := &file_connector_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1457,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{17}
+	return file_connector_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WriteRequest) GetInstance() uint64 {
@@ -1319,16 +1483,17 @@ func (x *WriteRequest) GetBatch() *Batch {
 
 type WriteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Written       uint32                 `protobuf:"varint,1,opt,name=written,proto3" json:"written,omitempty"` // messages at the front of the batch that are delivered
-	Error         *Error                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`      // says why not all are
-	Dropped       uint64                 `protobuf:"varint,3,opt,name=dropped,proto3" json:"dropped,omitempty"` // messages among them that were left out as configured
+	Settled       uint32                 `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`        // messages at the front of the batch that are done with: delivered, but for those named below
+	Refused       []*Refusal             `protobuf:"bytes,2,rep,name=refused,proto3" json:"refused,omitempty"`         // those that the sink can never take, in the order of the batch
+	Omitted       []uint32               `protobuf:"varint,3,rep,packed,name=omitted,proto3" json:"omitted,omitempty"` // those that were left out as configured, in the order of the batch
+	Error         *Error                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`             // why not all are settled
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_connector_proto_msgTypes[18]
+	mi := &file_connector_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1505,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[18]
+	mi := &file_connector_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,14 +1518,28 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{18}
+	return file_connector_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *WriteResponse) GetWritten() uint32 {
+func (x *WriteResponse) GetSettled() uint32 {
 	if x != nil {
-		return x.Written
+		return x.Settled
 	}
 	return 0
+}
+
+func (x *WriteResponse) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *WriteResponse) GetOmitted() []uint32 {
+	if x != nil {
+		return x.Omitted
+	}
+	return nil
 }
 
 func (x *WriteResponse) GetError() *Error {
@@ -1370,25 +1549,20 @@ func (x *WriteResponse) GetError() *Error {
 	return nil
 }
 
-func (x *WriteResponse) GetDropped() uint64 {
-	if x != nil {
-		return x.Dropped
-	}
-	return 0
-}
-
 type ProcessRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	Call          uint64                 `protobuf:"varint,2,opt,name=call,proto3" json:"call,omitempty"`
-	Batch         *Batch                 `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	Batch         *Batch                 `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`        // empty if wake_ms asked for the call, and if it is the last
+	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"` // for ProcessResponse.released; grows, with gaps. A batch that is too large for one request comes in several of one number
+	Last          bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`         // nothing comes after this request: what is held must be let go now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessRequest) Reset() {
 	*x = ProcessRequest{}
-	mi := &file_connector_proto_msgTypes[19]
+	mi := &file_connector_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1574,7 @@ func (x *ProcessRequest) String() string {
 func (*ProcessRequest) ProtoMessage() {}
 
 func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[19]
+	mi := &file_connector_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1587,7 @@ func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessRequest.ProtoReflect.Descriptor instead.
 func (*ProcessRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{19}
+	return file_connector_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProcessRequest) GetInstance() uint64 {
@@ -1437,17 +1611,45 @@ func (x *ProcessRequest) GetBatch() *Batch {
 	return nil
 }
 
+func (x *ProcessRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ProcessRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+// ProcessResponse says of each message of the request what becomes of it, by its index: it is refused, dropped, held, or else goes on, which is to be in
+// origins. Whatever it says nothing about is an error of the step. More messages may be made of any.
 type ProcessResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Batch         *Batch                 `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
-	Error         *Error                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What goes on, in order: 1 more than the index of the message that it is, or is made of; 0 if it is made of what was held.
+	Origins []uint32   `protobuf:"varint,1,rep,packed,name=origins,proto3" json:"origins,omitempty"`
+	Passed  []uint32   `protobuf:"varint,2,rep,packed,name=passed,proto3" json:"passed,omitempty"`   // messages that go on as they are, in the order of origins, each the first there of its index
+	Batch   *Batch     `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`             // all others that go on, in the order of origins
+	Refused []*Refusal `protobuf:"bytes,4,rep,name=refused,proto3" json:"refused,omitempty"`         // messages that the step can never process, in the order of the batch
+	Dropped []uint32   `protobuf:"varint,5,rep,packed,name=dropped,proto3" json:"dropped,omitempty"` // messages that it leaves out, as configured, in the order of the batch
+	Held    []uint32   `protobuf:"varint,6,rep,packed,name=held,proto3" json:"held,omitempty"`       // messages that it keeps, or what it needs of them, in the order of the batch
+	// Nothing is held any more that was held in requests up to that sequence. That of this request itself stands for all that is held
+	// so far; if something was let go and other messages of this request are held after that, it is one less.
+	Released uint64 `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`
+	// If there, asks for a request with an empty batch after that time, be there others meanwhile or not. It replaces the one asked for before; 0
+	// asks for none.
+	WakeMs        *uint32 `protobuf:"varint,8,opt,name=wake_ms,json=wakeMs,proto3,oneof" json:"wake_ms,omitempty"`
+	Error         *Error  `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"` // nothing else counts then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessResponse) Reset() {
 	*x = ProcessResponse{}
-	mi := &file_connector_proto_msgTypes[20]
+	mi := &file_connector_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1661,7 @@ func (x *ProcessResponse) String() string {
 func (*ProcessResponse) ProtoMessage() {}
 
 func (x *ProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[20]
+	mi := &file_connector_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1674,21 @@ func (x *ProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessResponse.ProtoReflect.Descriptor instead.
 func (*ProcessResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{20}
+	return file_connector_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProcessResponse) GetOrigins() []uint32 {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+func (x *ProcessResponse) GetPassed() []uint32 {
+	if x != nil {
+		return x.Passed
+	}
+	return nil
 }
 
 func (x *ProcessResponse) GetBatch() *Batch {
@@ -1480,6 +1696,41 @@ func (x *ProcessResponse) GetBatch() *Batch {
 		return x.Batch
 	}
 	return nil
+}
+
+func (x *ProcessResponse) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *ProcessResponse) GetDropped() []uint32 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+func (x *ProcessResponse) GetHeld() []uint32 {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *ProcessResponse) GetReleased() uint64 {
+	if x != nil {
+		return x.Released
+	}
+	return 0
+}
+
+func (x *ProcessResponse) GetWakeMs() uint32 {
+	if x != nil && x.WakeMs != nil {
+		return *x.WakeMs
+	}
+	return 0
 }
 
 func (x *ProcessResponse) GetError() *Error {
@@ -1499,7 +1750,7 @@ type InterruptRequest struct {
 
 func (x *InterruptRequest) Reset() {
 	*x = InterruptRequest{}
-	mi := &file_connector_proto_msgTypes[21]
+	mi := &file_connector_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1762,7 @@ func (x *InterruptRequest) String() string {
 func (*InterruptRequest) ProtoMessage() {}
 
 func (x *InterruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[21]
+	mi := &file_connector_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1775,7 @@ func (x *InterruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterruptRequest.ProtoReflect.Descriptor instead.
 func (*InterruptRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{21}
+	return file_connector_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InterruptRequest) GetInstance() uint64 {
@@ -1549,7 +1800,7 @@ type InterruptResponse struct {
 
 func (x *InterruptResponse) Reset() {
 	*x = InterruptResponse{}
-	mi := &file_connector_proto_msgTypes[22]
+	mi := &file_connector_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1812,7 @@ func (x *InterruptResponse) String() string {
 func (*InterruptResponse) ProtoMessage() {}
 
 func (x *InterruptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[22]
+	mi := &file_connector_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1825,7 @@ func (x *InterruptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterruptResponse.ProtoReflect.Descriptor instead.
 func (*InterruptResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{22}
+	return file_connector_proto_rawDescGZIP(), []int{23}
 }
 
 type CloseRequest struct {
@@ -1586,7 +1837,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_connector_proto_msgTypes[23]
+	mi := &file_connector_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1849,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[23]
+	mi := &file_connector_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1862,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{23}
+	return file_connector_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CloseRequest) GetInstance() uint64 {
@@ -1624,14 +1875,14 @@ func (x *CloseRequest) GetInstance() uint64 {
 type CloseResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	Dropped       uint64                 `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Dropped       uint64                 `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"` // by a source
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_connector_proto_msgTypes[24]
+	mi := &file_connector_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1894,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[24]
+	mi := &file_connector_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1907,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{24}
+	return file_connector_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CloseResponse) GetError() *Error {
@@ -1681,7 +1932,7 @@ type HealthRequest struct {
 
 func (x *HealthRequest) Reset() {
 	*x = HealthRequest{}
-	mi := &file_connector_proto_msgTypes[25]
+	mi := &file_connector_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1944,7 @@ func (x *HealthRequest) String() string {
 func (*HealthRequest) ProtoMessage() {}
 
 func (x *HealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[25]
+	mi := &file_connector_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1957,7 @@ func (x *HealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthRequest.ProtoReflect.Descriptor instead.
 func (*HealthRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{25}
+	return file_connector_proto_rawDescGZIP(), []int{26}
 }
 
 type HealthResponse struct {
@@ -1717,7 +1968,7 @@ type HealthResponse struct {
 
 func (x *HealthResponse) Reset() {
 	*x = HealthResponse{}
-	mi := &file_connector_proto_msgTypes[26]
+	mi := &file_connector_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1980,7 @@ func (x *HealthResponse) String() string {
 func (*HealthResponse) ProtoMessage() {}
 
 func (x *HealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[26]
+	mi := &file_connector_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1993,7 @@ func (x *HealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthResponse.ProtoReflect.Descriptor instead.
 func (*HealthResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{26}
+	return file_connector_proto_rawDescGZIP(), []int{27}
 }
 
 var File_connector_proto protoreflect.FileDescriptor
@@ -1770,10 +2021,18 @@ const file_connector_proto_rawDesc = "" +
 	"\aexample\x18\x03 \x01(\tR\aexample\x129\n" +
 	"\x06source\x18\x04 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x06source\x125\n" +
 	"\x04sink\x18\x05 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04sink\x125\n" +
-	"\x04step\x18\x06 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04step\">\n" +
+	"\x04step\x18\x06 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04step\"\xf0\x01\n" +
 	"\bRoleInfo\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x1a\n" +
-	"\bdelivery\x18\x02 \x01(\tR\bdelivery\"{\n" +
+	"\bdelivery\x18\x02 \x01(\tR\bdelivery\x124\n" +
+	"\x05level\x18\x03 \x01(\x0e2\x1e.xrtcbridge.connector.v1.LevelR\x05level\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x1d\n" +
+	"\n" +
+	"stable_ids\x18\x05 \x01(\bR\tstableIds\x12\x12\n" +
+	"\x04ends\x18\x06 \x01(\bR\x04ends\x12\x1f\n" +
+	"\vmax_unacked\x18\a \x01(\rR\n" +
+	"maxUnacked\x12\x14\n" +
+	"\x05holds\x18\b \x01(\bR\x05holds\"{\n" +
 	"\fCheckRequest\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x121\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1d.xrtcbridge.connector.v1.RoleR\x04role\x12\x1a\n" +
@@ -1811,11 +2070,14 @@ const file_connector_proto_rawDesc = "" +
 	"\x05times\x18\t \x03(\x12R\x05times\x12\x10\n" +
 	"\x03ids\x18\n" +
 	" \x01(\fR\x03ids\x12\x19\n" +
-	"\bid_sizes\x18\v \x03(\rR\aidSizes\"V\n" +
+	"\bid_sizes\x18\v \x03(\rR\aidSizes\"3\n" +
+	"\aRefusal\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"V\n" +
 	"\vReadRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x12\n" +
 	"\x04call\x18\x02 \x01(\x04R\x04call\x12\x17\n" +
-	"\await_ms\x18\x03 \x01(\rR\x06waitMs\"\xef\x01\n" +
+	"\await_ms\x18\x03 \x01(\rR\x06waitMs\"\xab\x02\n" +
 	"\fReadResponse\x124\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\x04R\abatchId\x124\n" +
@@ -1824,7 +2086,8 @@ const file_connector_proto_rawDesc = "" +
 	"\n" +
 	"bytes_done\x18\x05 \x01(\x03R\tbytesDone\x12\x1f\n" +
 	"\vbytes_total\x18\x06 \x01(\x03R\n" +
-	"bytesTotal\"y\n" +
+	"bytesTotal\x12:\n" +
+	"\arefused\x18\a \x03(\v2 .xrtcbridge.connector.v1.RefusalR\arefused\"y\n" +
 	"\n" +
 	"AckRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x19\n" +
@@ -1846,18 +2109,30 @@ const file_connector_proto_rawDesc = "" +
 	"\fWriteRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x12\n" +
 	"\x04call\x18\x02 \x01(\x04R\x04call\x124\n" +
-	"\x05batch\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\"y\n" +
+	"\x05batch\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\"\xb5\x01\n" +
 	"\rWriteResponse\x12\x18\n" +
-	"\awritten\x18\x01 \x01(\rR\awritten\x124\n" +
-	"\x05error\x18\x02 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\x12\x18\n" +
-	"\adropped\x18\x03 \x01(\x04R\adropped\"v\n" +
+	"\asettled\x18\x01 \x01(\rR\asettled\x12:\n" +
+	"\arefused\x18\x02 \x03(\v2 .xrtcbridge.connector.v1.RefusalR\arefused\x12\x18\n" +
+	"\aomitted\x18\x03 \x03(\rR\aomitted\x124\n" +
+	"\x05error\x18\x04 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\"\xa6\x01\n" +
 	"\x0eProcessRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x12\n" +
 	"\x04call\x18\x02 \x01(\x04R\x04call\x124\n" +
-	"\x05batch\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\"}\n" +
-	"\x0fProcessResponse\x124\n" +
-	"\x05batch\x18\x01 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\x124\n" +
-	"\x05error\x18\x02 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\"B\n" +
+	"\x05batch\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last\"\xdf\x02\n" +
+	"\x0fProcessResponse\x12\x18\n" +
+	"\aorigins\x18\x01 \x03(\rR\aorigins\x12\x16\n" +
+	"\x06passed\x18\x02 \x03(\rR\x06passed\x124\n" +
+	"\x05batch\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\x12:\n" +
+	"\arefused\x18\x04 \x03(\v2 .xrtcbridge.connector.v1.RefusalR\arefused\x12\x18\n" +
+	"\adropped\x18\x05 \x03(\rR\adropped\x12\x12\n" +
+	"\x04held\x18\x06 \x03(\rR\x04held\x12\x1a\n" +
+	"\breleased\x18\a \x01(\x04R\breleased\x12\x1c\n" +
+	"\awake_ms\x18\b \x01(\rH\x00R\x06wakeMs\x88\x01\x01\x124\n" +
+	"\x05error\x18\t \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05errorB\n" +
+	"\n" +
+	"\b_wake_ms\"B\n" +
 	"\x10InterruptRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x12\n" +
 	"\x04call\x18\x02 \x01(\x04R\x04call\"\x13\n" +
@@ -1874,7 +2149,12 @@ const file_connector_proto_rawDesc = "" +
 	"\n" +
 	"\x06SOURCE\x10\x01\x12\b\n" +
 	"\x04SINK\x10\x02\x12\b\n" +
-	"\x04STEP\x10\x032\x80\b\n" +
+	"\x04STEP\x10\x03*C\n" +
+	"\x05Level\x12\v\n" +
+	"\aUNKNOWN\x10\x00\x12\x10\n" +
+	"\fAT_MOST_ONCE\x10\x01\x12\x11\n" +
+	"\rAT_LEAST_ONCE\x10\x02\x12\b\n" +
+	"\x04ONCE\x10\x032\x80\b\n" +
 	"\tConnector\x12_\n" +
 	"\bDescribe\x12(.xrtcbridge.connector.v1.DescribeRequest\x1a).xrtcbridge.connector.v1.DescribeResponse\x12V\n" +
 	"\x05Check\x12%.xrtcbridge.connector.v1.CheckRequest\x1a&.xrtcbridge.connector.v1.CheckResponse\x12S\n" +
@@ -1900,87 +2180,93 @@ func file_connector_proto_rawDescGZIP() []byte {
 	return file_connector_proto_rawDescData
 }
 
-var file_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_connector_proto_goTypes = []any{
 	(Role)(0),                      // 0: xrtcbridge.connector.v1.Role
-	(Error_Kind)(0),                // 1: xrtcbridge.connector.v1.Error.Kind
-	(*Error)(nil),                  // 2: xrtcbridge.connector.v1.Error
-	(*DescribeRequest)(nil),        // 3: xrtcbridge.connector.v1.DescribeRequest
-	(*DescribeResponse)(nil),       // 4: xrtcbridge.connector.v1.DescribeResponse
-	(*ConnectorInfo)(nil),          // 5: xrtcbridge.connector.v1.ConnectorInfo
-	(*RoleInfo)(nil),               // 6: xrtcbridge.connector.v1.RoleInfo
-	(*CheckRequest)(nil),           // 7: xrtcbridge.connector.v1.CheckRequest
-	(*CheckResponse)(nil),          // 8: xrtcbridge.connector.v1.CheckResponse
-	(*Problem)(nil),                // 9: xrtcbridge.connector.v1.Problem
-	(*OpenRequest)(nil),            // 10: xrtcbridge.connector.v1.OpenRequest
-	(*OpenResponse)(nil),           // 11: xrtcbridge.connector.v1.OpenResponse
-	(*Batch)(nil),                  // 12: xrtcbridge.connector.v1.Batch
-	(*ReadRequest)(nil),            // 13: xrtcbridge.connector.v1.ReadRequest
-	(*ReadResponse)(nil),           // 14: xrtcbridge.connector.v1.ReadResponse
-	(*AckRequest)(nil),             // 15: xrtcbridge.connector.v1.AckRequest
-	(*AckResponse)(nil),            // 16: xrtcbridge.connector.v1.AckResponse
-	(*NextCheckpointRequest)(nil),  // 17: xrtcbridge.connector.v1.NextCheckpointRequest
-	(*NextCheckpointResponse)(nil), // 18: xrtcbridge.connector.v1.NextCheckpointResponse
-	(*WriteRequest)(nil),           // 19: xrtcbridge.connector.v1.WriteRequest
-	(*WriteResponse)(nil),          // 20: xrtcbridge.connector.v1.WriteResponse
-	(*ProcessRequest)(nil),         // 21: xrtcbridge.connector.v1.ProcessRequest
-	(*ProcessResponse)(nil),        // 22: xrtcbridge.connector.v1.ProcessResponse
-	(*InterruptRequest)(nil),       // 23: xrtcbridge.connector.v1.InterruptRequest
-	(*InterruptResponse)(nil),      // 24: xrtcbridge.connector.v1.InterruptResponse
-	(*CloseRequest)(nil),           // 25: xrtcbridge.connector.v1.CloseRequest
-	(*CloseResponse)(nil),          // 26: xrtcbridge.connector.v1.CloseResponse
-	(*HealthRequest)(nil),          // 27: xrtcbridge.connector.v1.HealthRequest
-	(*HealthResponse)(nil),         // 28: xrtcbridge.connector.v1.HealthResponse
+	(Level)(0),                     // 1: xrtcbridge.connector.v1.Level
+	(Error_Kind)(0),                // 2: xrtcbridge.connector.v1.Error.Kind
+	(*Error)(nil),                  // 3: xrtcbridge.connector.v1.Error
+	(*DescribeRequest)(nil),        // 4: xrtcbridge.connector.v1.DescribeRequest
+	(*DescribeResponse)(nil),       // 5: xrtcbridge.connector.v1.DescribeResponse
+	(*ConnectorInfo)(nil),          // 6: xrtcbridge.connector.v1.ConnectorInfo
+	(*RoleInfo)(nil),               // 7: xrtcbridge.connector.v1.RoleInfo
+	(*CheckRequest)(nil),           // 8: xrtcbridge.connector.v1.CheckRequest
+	(*CheckResponse)(nil),          // 9: xrtcbridge.connector.v1.CheckResponse
+	(*Problem)(nil),                // 10: xrtcbridge.connector.v1.Problem
+	(*OpenRequest)(nil),            // 11: xrtcbridge.connector.v1.OpenRequest
+	(*OpenResponse)(nil),           // 12: xrtcbridge.connector.v1.OpenResponse
+	(*Batch)(nil),                  // 13: xrtcbridge.connector.v1.Batch
+	(*Refusal)(nil),                // 14: xrtcbridge.connector.v1.Refusal
+	(*ReadRequest)(nil),            // 15: xrtcbridge.connector.v1.ReadRequest
+	(*ReadResponse)(nil),           // 16: xrtcbridge.connector.v1.ReadResponse
+	(*AckRequest)(nil),             // 17: xrtcbridge.connector.v1.AckRequest
+	(*AckResponse)(nil),            // 18: xrtcbridge.connector.v1.AckResponse
+	(*NextCheckpointRequest)(nil),  // 19: xrtcbridge.connector.v1.NextCheckpointRequest
+	(*NextCheckpointResponse)(nil), // 20: xrtcbridge.connector.v1.NextCheckpointResponse
+	(*WriteRequest)(nil),           // 21: xrtcbridge.connector.v1.WriteRequest
+	(*WriteResponse)(nil),          // 22: xrtcbridge.connector.v1.WriteResponse
+	(*ProcessRequest)(nil),         // 23: xrtcbridge.connector.v1.ProcessRequest
+	(*ProcessResponse)(nil),        // 24: xrtcbridge.connector.v1.ProcessResponse
+	(*InterruptRequest)(nil),       // 25: xrtcbridge.connector.v1.InterruptRequest
+	(*InterruptResponse)(nil),      // 26: xrtcbridge.connector.v1.InterruptResponse
+	(*CloseRequest)(nil),           // 27: xrtcbridge.connector.v1.CloseRequest
+	(*CloseResponse)(nil),          // 28: xrtcbridge.connector.v1.CloseResponse
+	(*HealthRequest)(nil),          // 29: xrtcbridge.connector.v1.HealthRequest
+	(*HealthResponse)(nil),         // 30: xrtcbridge.connector.v1.HealthResponse
 }
 var file_connector_proto_depIdxs = []int32{
-	1,  // 0: xrtcbridge.connector.v1.Error.kind:type_name -> xrtcbridge.connector.v1.Error.Kind
-	5,  // 1: xrtcbridge.connector.v1.DescribeResponse.connectors:type_name -> xrtcbridge.connector.v1.ConnectorInfo
-	6,  // 2: xrtcbridge.connector.v1.ConnectorInfo.source:type_name -> xrtcbridge.connector.v1.RoleInfo
-	6,  // 3: xrtcbridge.connector.v1.ConnectorInfo.sink:type_name -> xrtcbridge.connector.v1.RoleInfo
-	6,  // 4: xrtcbridge.connector.v1.ConnectorInfo.step:type_name -> xrtcbridge.connector.v1.RoleInfo
-	0,  // 5: xrtcbridge.connector.v1.CheckRequest.role:type_name -> xrtcbridge.connector.v1.Role
-	9,  // 6: xrtcbridge.connector.v1.CheckResponse.problems:type_name -> xrtcbridge.connector.v1.Problem
-	0,  // 7: xrtcbridge.connector.v1.OpenRequest.role:type_name -> xrtcbridge.connector.v1.Role
-	2,  // 8: xrtcbridge.connector.v1.OpenResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	12, // 9: xrtcbridge.connector.v1.ReadResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
-	2,  // 10: xrtcbridge.connector.v1.ReadResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	2,  // 11: xrtcbridge.connector.v1.AckRequest.error:type_name -> xrtcbridge.connector.v1.Error
-	2,  // 12: xrtcbridge.connector.v1.AckResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	2,  // 13: xrtcbridge.connector.v1.NextCheckpointRequest.error:type_name -> xrtcbridge.connector.v1.Error
-	12, // 14: xrtcbridge.connector.v1.WriteRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
-	2,  // 15: xrtcbridge.connector.v1.WriteResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	12, // 16: xrtcbridge.connector.v1.ProcessRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
-	12, // 17: xrtcbridge.connector.v1.ProcessResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
-	2,  // 18: xrtcbridge.connector.v1.ProcessResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	2,  // 19: xrtcbridge.connector.v1.CloseResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	3,  // 20: xrtcbridge.connector.v1.Connector.Describe:input_type -> xrtcbridge.connector.v1.DescribeRequest
-	7,  // 21: xrtcbridge.connector.v1.Connector.Check:input_type -> xrtcbridge.connector.v1.CheckRequest
-	10, // 22: xrtcbridge.connector.v1.Connector.Open:input_type -> xrtcbridge.connector.v1.OpenRequest
-	13, // 23: xrtcbridge.connector.v1.Connector.Read:input_type -> xrtcbridge.connector.v1.ReadRequest
-	15, // 24: xrtcbridge.connector.v1.Connector.Ack:input_type -> xrtcbridge.connector.v1.AckRequest
-	17, // 25: xrtcbridge.connector.v1.Connector.NextCheckpoint:input_type -> xrtcbridge.connector.v1.NextCheckpointRequest
-	19, // 26: xrtcbridge.connector.v1.Connector.Write:input_type -> xrtcbridge.connector.v1.WriteRequest
-	21, // 27: xrtcbridge.connector.v1.Connector.Process:input_type -> xrtcbridge.connector.v1.ProcessRequest
-	23, // 28: xrtcbridge.connector.v1.Connector.Interrupt:input_type -> xrtcbridge.connector.v1.InterruptRequest
-	25, // 29: xrtcbridge.connector.v1.Connector.Close:input_type -> xrtcbridge.connector.v1.CloseRequest
-	27, // 30: xrtcbridge.connector.v1.Connector.Health:input_type -> xrtcbridge.connector.v1.HealthRequest
-	4,  // 31: xrtcbridge.connector.v1.Connector.Describe:output_type -> xrtcbridge.connector.v1.DescribeResponse
-	8,  // 32: xrtcbridge.connector.v1.Connector.Check:output_type -> xrtcbridge.connector.v1.CheckResponse
-	11, // 33: xrtcbridge.connector.v1.Connector.Open:output_type -> xrtcbridge.connector.v1.OpenResponse
-	14, // 34: xrtcbridge.connector.v1.Connector.Read:output_type -> xrtcbridge.connector.v1.ReadResponse
-	16, // 35: xrtcbridge.connector.v1.Connector.Ack:output_type -> xrtcbridge.connector.v1.AckResponse
-	18, // 36: xrtcbridge.connector.v1.Connector.NextCheckpoint:output_type -> xrtcbridge.connector.v1.NextCheckpointResponse
-	20, // 37: xrtcbridge.connector.v1.Connector.Write:output_type -> xrtcbridge.connector.v1.WriteResponse
-	22, // 38: xrtcbridge.connector.v1.Connector.Process:output_type -> xrtcbridge.connector.v1.ProcessResponse
-	24, // 39: xrtcbridge.connector.v1.Connector.Interrupt:output_type -> xrtcbridge.connector.v1.InterruptResponse
-	26, // 40: xrtcbridge.connector.v1.Connector.Close:output_type -> xrtcbridge.connector.v1.CloseResponse
-	28, // 41: xrtcbridge.connector.v1.Connector.Health:output_type -> xrtcbridge.connector.v1.HealthResponse
-	31, // [31:42] is the sub-list for method output_type
-	20, // [20:31] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	2,  // 0: xrtcbridge.connector.v1.Error.kind:type_name -> xrtcbridge.connector.v1.Error.Kind
+	6,  // 1: xrtcbridge.connector.v1.DescribeResponse.connectors:type_name -> xrtcbridge.connector.v1.ConnectorInfo
+	7,  // 2: xrtcbridge.connector.v1.ConnectorInfo.source:type_name -> xrtcbridge.connector.v1.RoleInfo
+	7,  // 3: xrtcbridge.connector.v1.ConnectorInfo.sink:type_name -> xrtcbridge.connector.v1.RoleInfo
+	7,  // 4: xrtcbridge.connector.v1.ConnectorInfo.step:type_name -> xrtcbridge.connector.v1.RoleInfo
+	1,  // 5: xrtcbridge.connector.v1.RoleInfo.level:type_name -> xrtcbridge.connector.v1.Level
+	0,  // 6: xrtcbridge.connector.v1.CheckRequest.role:type_name -> xrtcbridge.connector.v1.Role
+	10, // 7: xrtcbridge.connector.v1.CheckResponse.problems:type_name -> xrtcbridge.connector.v1.Problem
+	0,  // 8: xrtcbridge.connector.v1.OpenRequest.role:type_name -> xrtcbridge.connector.v1.Role
+	3,  // 9: xrtcbridge.connector.v1.OpenResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	13, // 10: xrtcbridge.connector.v1.ReadResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
+	3,  // 11: xrtcbridge.connector.v1.ReadResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	14, // 12: xrtcbridge.connector.v1.ReadResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 13: xrtcbridge.connector.v1.AckRequest.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 14: xrtcbridge.connector.v1.AckResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 15: xrtcbridge.connector.v1.NextCheckpointRequest.error:type_name -> xrtcbridge.connector.v1.Error
+	13, // 16: xrtcbridge.connector.v1.WriteRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
+	14, // 17: xrtcbridge.connector.v1.WriteResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 18: xrtcbridge.connector.v1.WriteResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	13, // 19: xrtcbridge.connector.v1.ProcessRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
+	13, // 20: xrtcbridge.connector.v1.ProcessResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
+	14, // 21: xrtcbridge.connector.v1.ProcessResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 22: xrtcbridge.connector.v1.ProcessResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 23: xrtcbridge.connector.v1.CloseResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	4,  // 24: xrtcbridge.connector.v1.Connector.Describe:input_type -> xrtcbridge.connector.v1.DescribeRequest
+	8,  // 25: xrtcbridge.connector.v1.Connector.Check:input_type -> xrtcbridge.connector.v1.CheckRequest
+	11, // 26: xrtcbridge.connector.v1.Connector.Open:input_type -> xrtcbridge.connector.v1.OpenRequest
+	15, // 27: xrtcbridge.connector.v1.Connector.Read:input_type -> xrtcbridge.connector.v1.ReadRequest
+	17, // 28: xrtcbridge.connector.v1.Connector.Ack:input_type -> xrtcbridge.connector.v1.AckRequest
+	19, // 29: xrtcbridge.connector.v1.Connector.NextCheckpoint:input_type -> xrtcbridge.connector.v1.NextCheckpointRequest
+	21, // 30: xrtcbridge.connector.v1.Connector.Write:input_type -> xrtcbridge.connector.v1.WriteRequest
+	23, // 31: xrtcbridge.connector.v1.Connector.Process:input_type -> xrtcbridge.connector.v1.ProcessRequest
+	25, // 32: xrtcbridge.connector.v1.Connector.Interrupt:input_type -> xrtcbridge.connector.v1.InterruptRequest
+	27, // 33: xrtcbridge.connector.v1.Connector.Close:input_type -> xrtcbridge.connector.v1.CloseRequest
+	29, // 34: xrtcbridge.connector.v1.Connector.Health:input_type -> xrtcbridge.connector.v1.HealthRequest
+	5,  // 35: xrtcbridge.connector.v1.Connector.Describe:output_type -> xrtcbridge.connector.v1.DescribeResponse
+	9,  // 36: xrtcbridge.connector.v1.Connector.Check:output_type -> xrtcbridge.connector.v1.CheckResponse
+	12, // 37: xrtcbridge.connector.v1.Connector.Open:output_type -> xrtcbridge.connector.v1.OpenResponse
+	16, // 38: xrtcbridge.connector.v1.Connector.Read:output_type -> xrtcbridge.connector.v1.ReadResponse
+	18, // 39: xrtcbridge.connector.v1.Connector.Ack:output_type -> xrtcbridge.connector.v1.AckResponse
+	20, // 40: xrtcbridge.connector.v1.Connector.NextCheckpoint:output_type -> xrtcbridge.connector.v1.NextCheckpointResponse
+	22, // 41: xrtcbridge.connector.v1.Connector.Write:output_type -> xrtcbridge.connector.v1.WriteResponse
+	24, // 42: xrtcbridge.connector.v1.Connector.Process:output_type -> xrtcbridge.connector.v1.ProcessResponse
+	26, // 43: xrtcbridge.connector.v1.Connector.Interrupt:output_type -> xrtcbridge.connector.v1.InterruptResponse
+	28, // 44: xrtcbridge.connector.v1.Connector.Close:output_type -> xrtcbridge.connector.v1.CloseResponse
+	30, // 45: xrtcbridge.connector.v1.Connector.Health:output_type -> xrtcbridge.connector.v1.HealthResponse
+	35, // [35:46] is the sub-list for method output_type
+	24, // [24:35] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_connector_proto_init() }
@@ -1988,13 +2274,14 @@ func file_connector_proto_init() {
 	if File_connector_proto != nil {
 		return
 	}
+	file_connector_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_connector_proto_rawDesc), len(file_connector_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   27,
+			NumEnums:      3,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

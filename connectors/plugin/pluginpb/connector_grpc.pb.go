@@ -79,10 +79,11 @@ type ConnectorClient interface {
 	// NextCheckpoint asks what a source wants to be kept, waiting at most NextCheckpointRequest.wait_ms for it.
 	// It is called over and over if OpenResponse.checkpoints is set, and never twice at once for an instance.
 	NextCheckpoint(ctx context.Context, in *NextCheckpointRequest, opts ...grpc.CallOption) (*NextCheckpointResponse, error)
-	// Write delivers a batch to a sink and returns when that is certain. It comes several times at once only if
-	// the pipeline sets max_in_flight.
+	// Write delivers a batch to a sink and returns when that is certain. A message that can never be delivered is refused, and
+	// the others are delivered. It comes several times at once only if the pipeline sets max_in_flight.
 	Write(ctx context.Context, in *WriteRequest, opts ...grpc.CallOption) (*WriteResponse, error)
-	// Process sends a batch through a step. It never comes twice at once for an instance.
+	// Process sends a batch through a step, which may hold messages and let go later of what it made of them. It never comes
+	// twice at once for an instance. After an error the bridge closes the instance, and what is held comes again to another.
 	Process(ctx context.Context, in *ProcessRequest, opts ...grpc.CallOption) (*ProcessResponse, error)
 	// Interrupt asks that a Read, Write or Process returns soon with what it has done so far, losing nothing by
 	// that. An unknown call is no error: the bridge repeats Interrupt until the call has returned.
@@ -239,10 +240,11 @@ type ConnectorServer interface {
 	// NextCheckpoint asks what a source wants to be kept, waiting at most NextCheckpointRequest.wait_ms for it.
 	// It is called over and over if OpenResponse.checkpoints is set, and never twice at once for an instance.
 	NextCheckpoint(context.Context, *NextCheckpointRequest) (*NextCheckpointResponse, error)
-	// Write delivers a batch to a sink and returns when that is certain. It comes several times at once only if
-	// the pipeline sets max_in_flight.
+	// Write delivers a batch to a sink and returns when that is certain. A message that can never be delivered is refused, and
+	// the others are delivered. It comes several times at once only if the pipeline sets max_in_flight.
 	Write(context.Context, *WriteRequest) (*WriteResponse, error)
-	// Process sends a batch through a step. It never comes twice at once for an instance.
+	// Process sends a batch through a step, which may hold messages and let go later of what it made of them. It never comes
+	// twice at once for an instance. After an error the bridge closes the instance, and what is held comes again to another.
 	Process(context.Context, *ProcessRequest) (*ProcessResponse, error)
 	// Interrupt asks that a Read, Write or Process returns soon with what it has done so far, losing nothing by
 	// that. An unknown call is no error: the bridge repeats Interrupt until the call has returned.

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x63onnector.proto\x12\x17xrtcbridge.connector.v1\"\x81\x01\n\x05\x45rror\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.xrtcbridge.connector.v1.Error.Kind\x12\x0c\n\x04text\x18\x02 \x01(\t\"7\n\x04Kind\x12\t\n\x05OTHER\x10\x00\x12\x07\n\x03\x45OF\x10\x01\x12\r\n\tPERMANENT\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\"\x11\n\x0f\x44\x65scribeRequest\"_\n\x10\x44\x65scribeResponse\x12:\n\nconnectors\x18\x01 \x03(\x0b\x32&.xrtcbridge.connector.v1.ConnectorInfo\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xd4\x01\n\rConnectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\x12\x31\n\x06source\x18\x04 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\x12/\n\x04sink\x18\x05 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\x12/\n\x04step\x18\x06 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\",\n\x08RoleInfo\x12\x0e\n\x06schema\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65livery\x18\x02 \x01(\t\"`\n\x0c\x43heckRequest\x12\x11\n\tconnector\x18\x01 \x01(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.xrtcbridge.connector.v1.Role\x12\x10\n\x08settings\x18\x03 \x01(\t\"C\n\rCheckResponse\x12\x32\n\x08problems\x18\x01 \x03(\x0b\x32 .xrtcbridge.connector.v1.Problem\"$\n\x07Problem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xbd\x01\n\x0bOpenRequest\x12\x11\n\tconnector\x18\x01 \x01(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.xrtcbridge.connector.v1.Role\x12\x10\n\x08settings\x18\x03 \x01(\t\x12\x10\n\x08pipeline\x18\x04 \x01(\t\x12\x10\n\x08instance\x18\x05 \x01(\t\x12\x11\n\tmax_batch\x18\x06 \x01(\r\x12\x11\n\tmax_bytes\x18\x07 \x01(\x04\x12\x12\n\ncheckpoint\x18\x08 \x01(\x0c\"v\n\x0cOpenResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x10\n\x08instance\x18\x02 \x01(\x04\x12\x10\n\x08needs_id\x18\x03 \x01(\x08\x12\x13\n\x0b\x63heckpoints\x18\x04 \x01(\x08\"\xdd\x01\n\x05\x42\x61tch\x12\x10\n\x08payloads\x18\x01 \x01(\x0c\x12\x15\n\rpayload_sizes\x18\x02 \x03(\r\x12\r\n\x05names\x18\x03 \x03(\x0c\x12\x0e\n\x06topics\x18\x04 \x03(\r\x12\x15\n\rheader_counts\x18\x05 \x03(\r\x12\x14\n\x0cheader_names\x18\x06 \x03(\r\x12\x15\n\rheader_values\x18\x07 \x01(\x0c\x12\x1a\n\x12header_value_sizes\x18\x08 \x03(\r\x12\r\n\x05times\x18\t \x03(\x12\x12\x0b\n\x03ids\x18\n \x01(\x0c\x12\x10\n\x08id_sizes\x18\x0b \x03(\r\">\n\x0bReadRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"\xb8\x01\n\x0cReadResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x12\n\nbytes_done\x18\x05 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x06 \x01(\x03\"_\n\nAckRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\"M\n\x0b\x41\x63kResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"w\n\x15NextCheckpointRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04kept\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\"<\n\x16NextCheckpointResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"]\n\x0cWriteRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12-\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\"`\n\rWriteResponse\x12\x0f\n\x07written\x18\x01 \x01(\r\x12-\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x04\"_\n\x0eProcessRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12-\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\"o\n\x0fProcessResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\x12-\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\"2\n\x10InterruptRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\"\x13\n\x11InterruptResponse\" \n\x0c\x43loseRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\"O\n\rCloseResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"\x0f\n\rHealthRequest\"\x10\n\x0eHealthResponse*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\n\n\x06SOURCE\x10\x01\x12\x08\n\x04SINK\x10\x02\x12\x08\n\x04STEP\x10\x03\x32\x80\x08\n\tConnector\x12_\n\x08\x44\x65scribe\x12(.xrtcbridge.connector.v1.DescribeRequest\x1a).xrtcbridge.connector.v1.DescribeResponse\x12V\n\x05\x43heck\x12%.xrtcbridge.connector.v1.CheckRequest\x1a&.xrtcbridge.connector.v1.CheckResponse\x12S\n\x04Open\x12$.xrtcbridge.connector.v1.OpenRequest\x1a%.xrtcbridge.connector.v1.OpenResponse\x12S\n\x04Read\x12$.xrtcbridge.connector.v1.ReadRequest\x1a%.xrtcbridge.connector.v1.ReadResponse\x12P\n\x03\x41\x63k\x12#.xrtcbridge.connector.v1.AckRequest\x1a$.xrtcbridge.connector.v1.AckResponse\x12q\n\x0eNextCheckpoint\x12..xrtcbridge.connector.v1.NextCheckpointRequest\x1a/.xrtcbridge.connector.v1.NextCheckpointResponse\x12V\n\x05Write\x12%.xrtcbridge.connector.v1.WriteRequest\x1a&.xrtcbridge.connector.v1.WriteResponse\x12\\\n\x07Process\x12\'.xrtcbridge.connector.v1.ProcessRequest\x1a(.xrtcbridge.connector.v1.ProcessResponse\x12\x62\n\tInterrupt\x12).xrtcbridge.connector.v1.InterruptRequest\x1a*.xrtcbridge.connector.v1.InterruptResponse\x12V\n\x05\x43lose\x12%.xrtcbridge.connector.v1.CloseRequest\x1a&.xrtcbridge.connector.v1.CloseResponse\x12Y\n\x06Health\x12&.xrtcbridge.connector.v1.HealthRequest\x1a\'.xrtcbridge.connector.v1.HealthResponseB=Z;github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x63onnector.proto\x12\x17xrtcbridge.connector.v1\"\x81\x01\n\x05\x45rror\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.xrtcbridge.connector.v1.Error.Kind\x12\x0c\n\x04text\x18\x02 \x01(\t\"7\n\x04Kind\x12\t\n\x05OTHER\x10\x00\x12\x07\n\x03\x45OF\x10\x01\x12\r\n\tPERMANENT\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\"\x11\n\x0f\x44\x65scribeRequest\"_\n\x10\x44\x65scribeResponse\x12:\n\nconnectors\x18\x01 \x03(\x0b\x32&.xrtcbridge.connector.v1.ConnectorInfo\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xd4\x01\n\rConnectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\x12\x31\n\x06source\x18\x04 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\x12/\n\x04sink\x18\x05 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\x12/\n\x04step\x18\x06 \x01(\x0b\x32!.xrtcbridge.connector.v1.RoleInfo\"\xae\x01\n\x08RoleInfo\x12\x0e\n\x06schema\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65livery\x18\x02 \x01(\t\x12-\n\x05level\x18\x03 \x01(\x0e\x32\x1e.xrtcbridge.connector.v1.Level\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x12\n\nstable_ids\x18\x05 \x01(\x08\x12\x0c\n\x04\x65nds\x18\x06 \x01(\x08\x12\x13\n\x0bmax_unacked\x18\x07 \x01(\r\x12\r\n\x05holds\x18\x08 \x01(\x08\"`\n\x0c\x43heckRequest\x12\x11\n\tconnector\x18\x01 \x01(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.xrtcbridge.connector.v1.Role\x12\x10\n\x08settings\x18\x03 \x01(\t\"C\n\rCheckResponse\x12\x32\n\x08problems\x18\x01 \x03(\x0b\x32 .xrtcbridge.connector.v1.Problem\"$\n\x07Problem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xbd\x01\n\x0bOpenRequest\x12\x11\n\tconnector\x18\x01 \x01(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.xrtcbridge.connector.v1.Role\x12\x10\n\x08settings\x18\x03 \x01(\t\x12\x10\n\x08pipeline\x18\x04 \x01(\t\x12\x10\n\x08instance\x18\x05 \x01(\t\x12\x11\n\tmax_batch\x18\x06 \x01(\r\x12\x11\n\tmax_bytes\x18\x07 \x01(\x04\x12\x12\n\ncheckpoint\x18\x08 \x01(\x0c\"v\n\x0cOpenResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x10\n\x08instance\x18\x02 \x01(\x04\x12\x10\n\x08needs_id\x18\x03 \x01(\x08\x12\x13\n\x0b\x63heckpoints\x18\x04 \x01(\x08\"\xdd\x01\n\x05\x42\x61tch\x12\x10\n\x08payloads\x18\x01 \x01(\x0c\x12\x15\n\rpayload_sizes\x18\x02 \x03(\r\x12\r\n\x05names\x18\x03 \x03(\x0c\x12\x0e\n\x06topics\x18\x04 \x03(\r\x12\x15\n\rheader_counts\x18\x05 \x03(\r\x12\x14\n\x0cheader_names\x18\x06 \x03(\r\x12\x15\n\rheader_values\x18\x07 \x01(\x0c\x12\x1a\n\x12header_value_sizes\x18\x08 \x03(\r\x12\r\n\x05times\x18\t \x03(\x12\x12\x0b\n\x03ids\x18\n \x01(\x0c\x12\x10\n\x08id_sizes\x18\x0b \x03(\r\"&\n\x07Refusal\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\">\n\x0bReadRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"\xeb\x01\n\x0cReadResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x12\n\nbytes_done\x18\x05 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x06 \x01(\x03\x12\x31\n\x07refused\x18\x07 \x03(\x0b\x32 .xrtcbridge.connector.v1.Refusal\"_\n\nAckRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\"M\n\x0b\x41\x63kResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"w\n\x15NextCheckpointRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04kept\x18\x02 \x01(\x04\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\"<\n\x16NextCheckpointResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"]\n\x0cWriteRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12-\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\"\x93\x01\n\rWriteResponse\x12\x0f\n\x07settled\x18\x01 \x01(\r\x12\x31\n\x07refused\x18\x02 \x03(\x0b\x32 .xrtcbridge.connector.v1.Refusal\x12\x0f\n\x07omitted\x18\x03 \x03(\r\x12-\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\"\x7f\n\x0eProcessRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\x12-\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0c\n\x04last\x18\x05 \x01(\x08\"\x96\x02\n\x0fProcessResponse\x12\x0f\n\x07origins\x18\x01 \x03(\r\x12\x0e\n\x06passed\x18\x02 \x03(\r\x12-\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Batch\x12\x31\n\x07refused\x18\x04 \x03(\x0b\x32 .xrtcbridge.connector.v1.Refusal\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\r\x12\x0c\n\x04held\x18\x06 \x03(\r\x12\x10\n\x08released\x18\x07 \x01(\x04\x12\x14\n\x07wake_ms\x18\x08 \x01(\rH\x00\x88\x01\x01\x12-\n\x05\x65rror\x18\t \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.ErrorB\n\n\x08_wake_ms\"2\n\x10InterruptRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\x04\"\x13\n\x11InterruptResponse\" \n\x0c\x43loseRequest\x12\x10\n\x08instance\x18\x01 \x01(\x04\"O\n\rCloseResponse\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.xrtcbridge.connector.v1.Error\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"\x0f\n\rHealthRequest\"\x10\n\x0eHealthResponse*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\n\n\x06SOURCE\x10\x01\x12\x08\n\x04SINK\x10\x02\x12\x08\n\x04STEP\x10\x03*C\n\x05Level\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x10\n\x0c\x41T_MOST_ONCE\x10\x01\x12\x11\n\rAT_LEAST_ONCE\x10\x02\x12\x08\n\x04ONCE\x10\x03\x32\x80\x08\n\tConnector\x12_\n\x08\x44\x65scribe\x12(.xrtcbridge.connector.v1.DescribeRequest\x1a).xrtcbridge.connector.v1.DescribeResponse\x12V\n\x05\x43heck\x12%.xrtcbridge.connector.v1.CheckRequest\x1a&.xrtcbridge.connector.v1.CheckResponse\x12S\n\x04Open\x12$.xrtcbridge.connector.v1.OpenRequest\x1a%.xrtcbridge.connector.v1.OpenResponse\x12S\n\x04Read\x12$.xrtcbridge.connector.v1.ReadRequest\x1a%.xrtcbridge.connector.v1.ReadResponse\x12P\n\x03\x41\x63k\x12#.xrtcbridge.connector.v1.AckRequest\x1a$.xrtcbridge.connector.v1.AckResponse\x12q\n\x0eNextCheckpoint\x12..xrtcbridge.connector.v1.NextCheckpointRequest\x1a/.xrtcbridge.connector.v1.NextCheckpointResponse\x12V\n\x05Write\x12%.xrtcbridge.connector.v1.WriteRequest\x1a&.xrtcbridge.connector.v1.WriteResponse\x12\\\n\x07Process\x12\'.xrtcbridge.connector.v1.ProcessRequest\x1a(.xrtcbridge.connector.v1.ProcessResponse\x12\x62\n\tInterrupt\x12).xrtcbridge.connector.v1.InterruptRequest\x1a*.xrtcbridge.connector.v1.InterruptResponse\x12V\n\x05\x43lose\x12%.xrtcbridge.connector.v1.CloseRequest\x1a&.xrtcbridge.connector.v1.CloseResponse\x12Y\n\x06Health\x12&.xrtcbridge.connector.v1.HealthRequest\x1a\'.xrtcbridge.connector.v1.HealthResponseB=Z;github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpbb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'connector_pb2', globals())
@@ -21,8 +21,10 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'Z;github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb'
-  _ROLE._serialized_start=2530
-  _ROLE._serialized_end=2590
+  _ROLE._serialized_start=3004
+  _ROLE._serialized_end=3064
+  _LEVEL._serialized_start=3066
+  _LEVEL._serialized_end=3133
   _ERROR._serialized_start=45
   _ERROR._serialized_end=174
   _ERROR_KIND._serialized_start=119
@@ -33,52 +35,54 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _DESCRIBERESPONSE._serialized_end=290
   _CONNECTORINFO._serialized_start=293
   _CONNECTORINFO._serialized_end=505
-  _ROLEINFO._serialized_start=507
-  _ROLEINFO._serialized_end=551
-  _CHECKREQUEST._serialized_start=553
-  _CHECKREQUEST._serialized_end=649
-  _CHECKRESPONSE._serialized_start=651
-  _CHECKRESPONSE._serialized_end=718
-  _PROBLEM._serialized_start=720
-  _PROBLEM._serialized_end=756
-  _OPENREQUEST._serialized_start=759
-  _OPENREQUEST._serialized_end=948
-  _OPENRESPONSE._serialized_start=950
-  _OPENRESPONSE._serialized_end=1068
-  _BATCH._serialized_start=1071
-  _BATCH._serialized_end=1292
-  _READREQUEST._serialized_start=1294
-  _READREQUEST._serialized_end=1356
-  _READRESPONSE._serialized_start=1359
-  _READRESPONSE._serialized_end=1543
-  _ACKREQUEST._serialized_start=1545
-  _ACKREQUEST._serialized_end=1640
-  _ACKRESPONSE._serialized_start=1642
-  _ACKRESPONSE._serialized_end=1719
-  _NEXTCHECKPOINTREQUEST._serialized_start=1721
-  _NEXTCHECKPOINTREQUEST._serialized_end=1840
-  _NEXTCHECKPOINTRESPONSE._serialized_start=1842
-  _NEXTCHECKPOINTRESPONSE._serialized_end=1902
-  _WRITEREQUEST._serialized_start=1904
-  _WRITEREQUEST._serialized_end=1997
-  _WRITERESPONSE._serialized_start=1999
-  _WRITERESPONSE._serialized_end=2095
-  _PROCESSREQUEST._serialized_start=2097
-  _PROCESSREQUEST._serialized_end=2192
-  _PROCESSRESPONSE._serialized_start=2194
-  _PROCESSRESPONSE._serialized_end=2305
-  _INTERRUPTREQUEST._serialized_start=2307
-  _INTERRUPTREQUEST._serialized_end=2357
-  _INTERRUPTRESPONSE._serialized_start=2359
-  _INTERRUPTRESPONSE._serialized_end=2378
-  _CLOSEREQUEST._serialized_start=2380
-  _CLOSEREQUEST._serialized_end=2412
-  _CLOSERESPONSE._serialized_start=2414
-  _CLOSERESPONSE._serialized_end=2493
-  _HEALTHREQUEST._serialized_start=2495
-  _HEALTHREQUEST._serialized_end=2510
-  _HEALTHRESPONSE._serialized_start=2512
-  _HEALTHRESPONSE._serialized_end=2528
-  _CONNECTOR._serialized_start=2593
-  _CONNECTOR._serialized_end=3617
+  _ROLEINFO._serialized_start=508
+  _ROLEINFO._serialized_end=682
+  _CHECKREQUEST._serialized_start=684
+  _CHECKREQUEST._serialized_end=780
+  _CHECKRESPONSE._serialized_start=782
+  _CHECKRESPONSE._serialized_end=849
+  _PROBLEM._serialized_start=851
+  _PROBLEM._serialized_end=887
+  _OPENREQUEST._serialized_start=890
+  _OPENREQUEST._serialized_end=1079
+  _OPENRESPONSE._serialized_start=1081
+  _OPENRESPONSE._serialized_end=1199
+  _BATCH._serialized_start=1202
+  _BATCH._serialized_end=1423
+  _REFUSAL._serialized_start=1425
+  _REFUSAL._serialized_end=1463
+  _READREQUEST._serialized_start=1465
+  _READREQUEST._serialized_end=1527
+  _READRESPONSE._serialized_start=1530
+  _READRESPONSE._serialized_end=1765
+  _ACKREQUEST._serialized_start=1767
+  _ACKREQUEST._serialized_end=1862
+  _ACKRESPONSE._serialized_start=1864
+  _ACKRESPONSE._serialized_end=1941
+  _NEXTCHECKPOINTREQUEST._serialized_start=1943
+  _NEXTCHECKPOINTREQUEST._serialized_end=2062
+  _NEXTCHECKPOINTRESPONSE._serialized_start=2064
+  _NEXTCHECKPOINTRESPONSE._serialized_end=2124
+  _WRITEREQUEST._serialized_start=2126
+  _WRITEREQUEST._serialized_end=2219
+  _WRITERESPONSE._serialized_start=2222
+  _WRITERESPONSE._serialized_end=2369
+  _PROCESSREQUEST._serialized_start=2371
+  _PROCESSREQUEST._serialized_end=2498
+  _PROCESSRESPONSE._serialized_start=2501
+  _PROCESSRESPONSE._serialized_end=2779
+  _INTERRUPTREQUEST._serialized_start=2781
+  _INTERRUPTREQUEST._serialized_end=2831
+  _INTERRUPTRESPONSE._serialized_start=2833
+  _INTERRUPTRESPONSE._serialized_end=2852
+  _CLOSEREQUEST._serialized_start=2854
+  _CLOSEREQUEST._serialized_end=2886
+  _CLOSERESPONSE._serialized_start=2888
+  _CLOSERESPONSE._serialized_end=2967
+  _HEALTHREQUEST._serialized_start=2969
+  _HEALTHREQUEST._serialized_end=2984
+  _HEALTHRESPONSE._serialized_start=2986
+  _HEALTHRESPONSE._serialized_end=3002
+  _CONNECTOR._serialized_start=3136
+  _CONNECTOR._serialized_end=4160
 # @@protoc_insertion_point(module_scope)
