@@ -18,7 +18,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
 
-func builtin() *bridge.Registry { return bridge.NewRegistry(connectors.Builtin()...) }
+func builtin() *bridge.Registry { return bridge.NewRegistry(tested(connectors.Builtin())...) }
 
 // pluginFolders are where plugins are found by name.
 type pluginFolders struct{ flag []string }

@@ -3,11 +3,9 @@ package main
 import (
 	"errors"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
@@ -47,7 +45,7 @@ whether messages may run in circles.`,
 				if asJSON {
 					err = printJSON(s, out)
 				} else {
-					err = out.print(s.out)
+					err = out.write(s.out)
 				}
 				if err != nil {
 					return err
@@ -89,22 +87,4 @@ func (k *catalog) load(named []string) (loaded, error) {
 		return c, failure{code: exitUsage, err: err}
 	}
 	return c, nil
-}
-
-// route says in short what a pipeline connects.
-func route(p *bridge.Pipeline) string {
-	var stages []string
-	stages = append(stages, types(p.From))
-	for _, s := range p.Steps {
-		stages = append(stages, s.Type)
-	}
-	return strings.Join(append(stages, types(p.To)), " → ")
-}
-
-func types[T any](endpoints []bridge.Endpoint[T]) string {
-	var names []string
-	for _, e := range endpoints {
-		names = append(names, e.Type)
-	}
-	return strings.Join(names, ", ")
 }

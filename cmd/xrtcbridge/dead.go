@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +22,7 @@ func newDead(s std, folders *pluginFolders) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead",
 		Short: "Look at dead letters, deliver them again, or throw them away",
-		Long: `dead is about messages that a sink could not take, in pipelines with on_error: {then: dead_letter} that name no other
+		Long: `dead is about messages that a source, a step or a sink refused, where on_error: {then: dead_letter} holds and names no
 sink for them. It works beside a bridge that runs.`,
 	}
 	f.add(cmd)
@@ -37,7 +37,7 @@ func newDeadList(s std, f *stateFlags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
 				t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tLAST TRY\tTRIES\tSINK\tTOPIC\tREASON")
+				fmt.Fprintln(t, "NUMBER\tLAST TRY\tTRIES\tREFUSED BY\tTOPIC\tREASON")
 				var failed error
 				n := 0
 				err := state.Letters(ctx, args[0], func(l store.Letter) bool {
@@ -45,7 +45,7 @@ func newDeadList(s std, f *stateFlags) *cobra.Command {
 					if f.json {
 						failed = printJSON(s, l)
 					} else {
-						fmt.Fprintf(t, "%d\t%s\t%d\t%s\t%s\t%s\n", l.Number, shortTime(l.Last), l.Attempts, l.Instance, clip(l.Topic, 40), clip(l.Reason, 100))
+						fmt.Fprintf(t, "%d\t%s\t%d\t%s %s\t%s\t%s\n", l.Number, shortTime(l.Last), l.Attempts, l.Place, l.Instance, shown(l.Topic, 40), clip(l.Reason, 100))
 					}
 					return failed == nil && ctx.Err() == nil
 				})
@@ -73,6 +73,17 @@ func clip(text string, most int) string {
 		return string(runes[:most]) + "…"
 	}
 	return string(runes)
+}
+
+// shown returns a text as it is if it is short and can be printed, else in quotes, shortened.
+func shown(text string, most int) string {
+	if len(text) <= most && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0 {
+		return text
+	}
+	if len(text) > most {
+		return strconv.Quote(text[:most]) + "…"
+	}
+	return strconv.Quote(text)
 }
 
 func newDeadShow(s std, f *stateFlags) *cobra.Command {
@@ -147,9 +158,9 @@ func letterNumbers(args []string) ([]uint64, error) {
 func newDeadReplay(s std, f *stateFlags, folders *pluginFolders) *cobra.Command {
 	return &cobra.Command{
 		Use:   "replay PIPELINE [NUMBER...]",
-		Short: "Deliver dead letters again, each to the sink that could not take it",
-		Long: `replay writes the messages of the dead letters, as they were when they came out of the steps, to the sinks that could not take them, as the pipeline
-file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with all its attempts.`,
+		Short: "Deliver dead letters again, each from the place that refused it",
+		Long: `replay takes the messages of the dead letters, as they were, from the source, step or sink that refused them through the rest of the pipeline,
+as its file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with all its attempts.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			numbers, err := letterNumbers(args[1:])
@@ -179,73 +190,4 @@ file says now. What is delivered is no dead letter any more; what fails again is
 			})
 		},
 	}
-}
-
-// replay runs pipelines from the dead letters to the sinks of p that did not take them, and, for what was too much for the buffer, through the
-// steps to all of them.
-func replay(ctx context.Context, s std, state *store.Store, p *bridge.Pipeline, numbers []uint64) error {
-	var sum bridge.Ledger
-	var errs []error
-	run := func(instance string, again *bridge.Pipeline, as map[string]string) {
-		letters, failed := state.Replay(store.Replay{Pipeline: p.Name, Instance: instance, Numbers: numbers, As: as})
-		again.Name = p.Name + "-replay" // not the name of p, which a bridge may be running beside
-		again.From = []bridge.Endpoint[bridge.Source]{letters}
-		again.MaxBatch = 1 // a sink does not say which message of a batch it dropped
-		again.OnError = bridge.OnError{Tries: max(1, p.OnError.Tries), Then: bridge.FateDeadLetter, DeadLetter: failed}
-		errs = append(errs, again.Run(ctx, bridge.Env{Logger: s.warnings(), Stdin: s.in, Stdout: s.out}, nil))
-		sum.Add(again.Ledger())
-	}
-	instances := &bridge.Pipeline{Name: p.Name + "-replay", To: p.To}
-	all := make(map[string]string)
-	to := make([]bridge.Endpoint[bridge.Sink], len(p.To))
-	for i := range p.To {
-		to[i] = undropped(p.To[i])
-		one := &bridge.Pipeline{Name: instances.Name, To: to[i : i+1]}
-		run(p.SinkInstance(i), one, map[string]string{one.SinkInstance(0): p.SinkInstance(i)})
-		all[instances.SinkInstance(i)] = p.SinkInstance(i)
-	}
-	if p.Buffer != nil {
-		run(p.BufferInstance(), &bridge.Pipeline{Steps: p.Steps, To: to}, all)
-	}
-	failed := sum.DeadLettered + sum.Dropped + sum.InFlight
-	fmt.Fprintf(s.err, "delivered %d dead letters, %d failed again\n", sum.Delivered, failed)
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	if failed > 0 {
-		return failure{code: exitFailed, err: fmt.Errorf("%d dead letters could not be delivered again, and are kept", failed), hint: "xrtcbridge dead list shows why"}
-	}
-	return nil
-}
-
-// undropped makes a message that the sink dropped one that it did not take, so that its letter stays.
-func undropped(e bridge.Endpoint[bridge.Sink]) bridge.Endpoint[bridge.Sink] {
-	open := e.Open
-	e.Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-		u := new(undropping)
-		env.Dropped = func(n int) { u.dropped.Add(int64(n)) }
-		var err error
-		u.Sink, err = open(ctx, env)
-		return u, err
-	}
-	return e
-}
-
-type undropping struct {
-	bridge.Sink
-	dropped atomic.Int64
-}
-
-func (u *undropping) NeedsID() bool {
-	i, ok := u.Sink.(bridge.Identifying)
-	return ok && i.NeedsID()
-}
-
-func (u *undropping) Write(ctx context.Context, b bridge.Batch) (int, error) {
-	before := u.dropped.Load()
-	n, err := u.Sink.Write(ctx, b)
-	if u.dropped.Load() > before {
-		return 0, bridge.Permanent(errors.New("the sink dropped it, as configured"))
-	}
-	return n, err
 }

@@ -20,24 +20,25 @@ import (
 // shortStep cuts payloads to five bytes.
 type shortStep struct{}
 
-func (shortStep) Process(_ context.Context, b bridge.Batch) (bridge.Batch, error) {
-	for i := range b {
-		b[i].Payload = b[i].Payload[:min(5, len(b[i].Payload))]
+func (shortStep) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	for i, m := range b {
+		m.Payload = m.Payload[:min(5, len(m.Payload))]
+		out.Emit(i, m)
 	}
-	return b, nil
+	return nil
 }
 
 func (shortStep) Close() error { return nil }
 
-// droppingSink leaves everything out, as a sink with a rate may be configured to.
-type droppingSink struct {
-	bridge.Sink
-	env bridge.Env
-}
+// omittingSink leaves everything out, as a sink with a rate may be configured to.
+type omittingSink struct{ bridge.Sink }
 
-func (d droppingSink) Write(_ context.Context, b bridge.Batch) (int, error) {
-	d.env.Dropped(len(b))
-	return len(b), nil
+func (omittingSink) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+	res := bridge.Result{Settled: len(b)}
+	for i := range b {
+		res.Omitted = append(res.Omitted, i)
+	}
+	return res, nil
 }
 
 func payloadsOf(d *bridgetest.Downstream) []string {
@@ -48,7 +49,8 @@ func payloadsOf(d *bridgetest.Downstream) []string {
 	return all
 }
 
-// A letter goes to the sink that did not take it, and to no other one; what the buffer did not take goes through the steps to all of them.
+// A letter goes to the sink that did not take it, and to no other one; what the buffer did not take
+// goes through the steps to all of them.
 func TestReplayGoesWhereItBelongs(t *testing.T) {
 	state := store.New(store.Settings{Dir: t.TempDir()}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(func() {
@@ -57,9 +59,7 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		}
 	})
 	first, second := new(bridgetest.Downstream), new(bridgetest.Downstream)
-	first.Fault = func(context.Context, bridge.Batch) (int, error) {
-		return 0, bridge.Permanent(errors.New("not this one"))
-	}
+	first.Refuse = func(*bridge.Message) error { return errors.New("not this one") }
 	up := new(bridgetest.Upstream)
 	up.Send(bridge.Message{Payload: []byte("small one")}, bridge.Message{Payload: []byte(strings.Repeat("large", 1<<20))})
 	up.Finish()
@@ -67,7 +67,7 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		Name: "p", State: state, OnError: bridge.OnError{Then: bridge.FateDeadLetter}, Buffer: &bridge.BufferSettings{MaxBytes: 4 << 20},
 		From:  []bridge.Endpoint[bridge.Source]{up.Endpoint()},
 		Steps: []bridge.Endpoint[bridge.Step]{{Type: "short", Open: func(context.Context, bridge.Env) (bridge.Step, error) { return shortStep{}, nil }}},
-		To:    []bridge.Endpoint[bridge.Sink]{first.Endpoint(), second.Endpoint()},
+		To:    bridge.All(first.Endpoint(), second.Endpoint()),
 	}
 	if err := p.Run(t.Context(), bridgetest.Env(t, ""), nil); err != nil {
 		t.Fatal(err)
@@ -105,18 +105,19 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 			t.Errorf("replay: %v", err)
 		}
 	}
-	check("at first", []letter{{"p-to-1", 1, 5}, {"p-buffer", 1, 5 << 20}}, nil, []string{"small"})
+	check("at first", []letter{{"p-to", 1, 5}, {"p-buffer", 1, 5 << 20}}, nil, []string{"small"})
 	again("2 dead letters could not be delivered again")
-	check("after a replay in vain", []letter{{"p-to-1", 2, 5}, {"p-to-1", 1, 5}}, nil, []string{"small", "large"})
-	first.Fault = func(_ context.Context, b bridge.Batch) (int, error) { return len(b), nil }
-	drops := p.To[0]
-	p.To[0].Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-		sink, err := drops.Open(ctx, env)
-		return droppingSink{sink, env}, err
+	check("after a replay in vain", []letter{{"p-to", 2, 5}, {"p-to", 1, 5}}, nil, []string{"small", "large"})
+	first.Refuse = nil
+	sink := &p.To.Branches[0].Sink
+	takes := sink.Open
+	sink.Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+		s, err := takes(ctx, env)
+		return omittingSink{s}, err
 	}
 	again("2 dead letters could not be delivered again")
-	check("after the sink has dropped them", []letter{{"p-to-1", 3, 5}, {"p-to-1", 2, 5}}, nil, []string{"small", "large"})
-	p.To[0] = drops
+	check("after the sink has left them out", []letter{{"p-to", 3, 5}, {"p-to", 2, 5}}, nil, []string{"small", "large"})
+	sink.Open = takes
 	again("")
 	check("at last", nil, []string{"small", "large"}, []string{"small", "large"})
 }

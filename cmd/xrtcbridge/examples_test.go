@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 )
 
@@ -104,6 +107,70 @@ func TestExampleXRTCToNATS(t *testing.T) {
 			m, err := stream.GetLastMsgForSubject(t.Context(), "portals."+room)
 			return err == nil && string(m.Data) == "in the "+room
 		})
+	}
+	end(t, p)
+}
+
+// Alarms go to NATS, to a file while that is down, and to NATS again; everything else goes to
+// files.
+func TestExampleAlarmRouting(t *testing.T) {
+	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:0"}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.Close() })
+	hub := startHub(t)
+	proxy := faulttest.NewProxy(t, hub.addr)
+	down := func() { proxy.Set(faulttest.Fault{Refuse: true}); proxy.Cut() }
+	down()
+	t.Setenv("BROKER", broker.MQTTURL())
+	t.Setenv("NATS", "nats://"+proxy.Addr())
+	text, err := os.ReadFile(filepath.Join(root, "examples/alarm-routing/pipelines.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := start(t, dir, io.Discard, "run", write(t, dir, "pipelines.yaml", string(text)))
+	bridgetest.Eventually(t, "the broker is connected", func() bool { return p.log.count(`"connector":"mqtt","dir":"from"`) > 0 })
+
+	sensor := paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt:", "tcp:", 1)))
+	if token := sensor.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	defer sensor.Disconnect(100)
+	sent := 0
+	alarm := func() string {
+		t.Helper()
+		sent++
+		payload := fmt.Sprintf(`{"level":9,"n":%d}`, sent)
+		for topic, text := range map[string]string{"plant/boiler": payload, "plant/pump": fmt.Sprintf(`{"level":1,"n":%d}`, sent)} {
+			if token := sensor.Publish(topic, 1, false, text); token.Wait() && token.Error() != nil {
+				t.Fatal(token.Error())
+			}
+		}
+		return payload
+	}
+	inFile := func(payload string) func() bool {
+		return func() bool { return slices.Contains(readLines(t, filepath.Join(dir, "alarms.ndjson")), payload) }
+	}
+	inStream := func(payload string) bool {
+		stream, err := hub.js.Stream(t.Context(), "ALARMS")
+		if err != nil {
+			return false
+		}
+		m, err := stream.GetLastMsgForSubject(t.Context(), "alarms.plant.boiler")
+		return err == nil && string(m.Data) == payload
+	}
+	eventually(t, "the alarm is in the file while NATS is down", inFile(alarm()))
+	for range 2 {
+		proxy.Set(faulttest.Fault{})
+		eventually(t, "an alarm is in NATS once that is up", func() bool { return inStream(alarm()) })
+		down()
+		eventually(t, "an alarm is in the file once NATS is down again", func() bool { return inFile(alarm())() })
+	}
+	eventually(t, "all the rest is in its file", func() bool { return len(readLines(t, filepath.Join(dir, "plant/pump.ndjson"))) >= sent })
+	if lines := readLines(t, filepath.Join(dir, "plant/boiler.ndjson")); len(lines) > 0 {
+		t.Errorf("alarms went to the rest: %q", lines)
 	}
 	end(t, p)
 }

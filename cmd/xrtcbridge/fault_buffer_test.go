@@ -30,8 +30,8 @@ pipelines:
 %s`, filepath.Join(dir, "state"), broker.URL, natsAddr, rest))
 }
 
-// F01: kill -9 at random progress between MQTT at QoS 1 and JetStream, with the buffer in between. Nothing is lost, order per
-// key is kept, and a kill doubles no more than what was in flight.
+// F01: kill -9 at random progress between MQTT at QoS 1 and JetStream, with the buffer in between.
+// Nothing is lost, order per key is kept, and a kill doubles no more than what was in flight.
 func TestF01KillNineWithBuffer(t *testing.T) {
 	kills, n := faulttest.Pick(5, 30), faulttest.Pick(15_000, 100_000)
 	const window = 1000 // max_in_flight, of the source and so of what may come again
@@ -53,7 +53,7 @@ func TestF01KillNineWithBuffer(t *testing.T) {
 		before := out.delivered()
 		p = start(t, dir, io.Discard, "run", config)
 		began := time.Now()
-		eventually(t, "messages flow again", func() bool { return out.delivered() > before })
+		eventually(t, "messages flow again", func() bool { return out.delivered() > before || before == n })
 		slowest = max(slowest, time.Since(began))
 	}
 	<-published
@@ -70,7 +70,8 @@ func TestF01KillNineWithBuffer(t *testing.T) {
 	t.Logf("%d kills; the first delivery after one took %s at most", kills, slowest)
 }
 
-// F28: SIGTERM under load at 5,000 messages a second, with a slow way to the sink: nothing is lost, and nothing comes twice.
+// F28: SIGTERM under load at 5,000 messages a second, with a slow way to the sink: nothing is lost,
+// and nothing comes twice.
 func TestF28SIGTERMWithBuffer(t *testing.T) {
 	stops, n := faulttest.Pick(4, 20), faulttest.Pick(20_000, 100_000)
 	broker, h, dir := bridgetest.StartMosquitto(t), startHub(t), t.TempDir()
@@ -111,9 +112,10 @@ func TestF28SIGTERMWithBuffer(t *testing.T) {
 	t.Logf("%d stops, %s at most each", stops, slowest)
 }
 
-// F11 and what an operator does: the way to the sink swallows everything while messages come in, the bridge is restarted in
-// the middle, and then the way is open again. Every message is in the stream once, memory stays flat, another pipeline
-// notices nothing, and buffer status tells the truth throughout.
+// F11 and what an operator does: the way to the sink swallows everything while messages come in,
+// the bridge is restarted in the middle, and then the way is open again. Every message is in the
+// stream once, memory stays flat, another pipeline notices nothing, and buffer status tells the
+// truth throughout.
 func TestF11SinkStalled(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "80MiB") // the memory that is meant leaves out the program itself, 27 MiB; without a limit garbage may pile up
 	const rate, size = 2000, 1024
@@ -149,7 +151,7 @@ func TestF11SinkStalled(t *testing.T) {
 		if !restarted && int(from.sent.Load()) > 2*rate+n/2 {
 			restarted = true
 			p.signal(syscall.SIGTERM)
-			if code := p.exit(); code != exitFailed { // some is on its way to the sink at the end of drain_timeout
+			if code := p.exit(); code != exitDone { // what is owed is in the buffer
 				t.Errorf("exit code %d", code)
 			}
 			p = start(t, dir, io.Discard, "run", config)

@@ -81,7 +81,8 @@ func (c *crashes) append(n int) {
 	c.poison++
 }
 
-// arrived reports whether the last line that is not poisoned is there. Lines keep their order, so what is not there by then never will be.
+// arrived reports whether the last line that is not poisoned is there. Lines keep their order, so
+// what is not there by then never will be.
 func (c *crashes) arrived() bool {
 	c.t.Helper()
 	c.out.delivered()
@@ -93,8 +94,8 @@ func (c *crashes) line(n int) []byte {
 	return faulttest.Payload(c.t.Name(), 0, uint64(n), lineKey, lineSize)
 }
 
-// die runs the program until it is killed at the n-th time that it reaches a point; once everything has arrived, it is told to stop.
-// It reports whether it was killed.
+// die runs the program until it is killed at the n-th time that it reaches a point; once everything
+// has arrived, it is told to stop. It reports whether it was killed.
 func (c *crashes) die(p crashpoint.Point, n int) bool {
 	c.t.Helper()
 	var log logWatch
@@ -157,11 +158,12 @@ func (c *crashes) buried() {
 		if err := json.Unmarshal([]byte(l), &letter); err != nil {
 			c.t.Fatal(err)
 		}
-		c.ledger.DeadLettered([]byte(letter.Payload))
+		c.ledger.DeadLettered(letter.Payload)
 	}
 }
 
-// everywhere kills the program five times at each point, lets it finish, and returns how often it died where.
+// everywhere kills the program five times at each point, lets it finish, and returns how often it
+// died where.
 func (c *crashes) everywhere(points []crashpoint.Point) map[crashpoint.Point]int {
 	c.t.Helper()
 	hits := make(map[crashpoint.Point]int)
@@ -189,7 +191,8 @@ const perPoint = 5
 // mostReached is how often a point is reached in a run at least, which takes eight batches.
 const mostReached = 6
 
-// seldom are the points that are reached less often, and how often. The first checkpoint is that of a source that has just begun.
+// seldom are the points that are reached less often, and how often. The first checkpoint is that of
+// a source that has just begun.
 var seldom = map[crashpoint.Point]int{
 	crashpoint.LetterWritten: 1, crashpoint.CheckpointSaving: 4, crashpoint.CheckpointSaved: 4,
 	crashpoint.Purging: 1, crashpoint.Purged: 1, crashpoint.Draining: 1,
@@ -202,7 +205,8 @@ func pointsWithout() []crashpoint.Point {
 	})
 }
 
-// F02: kill -9 at each of the points where it might matter, five times each. Nothing is lost, whatever has been done by then.
+// F02: kill -9 at each of the points where it might matter, five times each. Nothing is lost,
+// whatever has been done by then.
 func TestF02KilledAtPoints(t *testing.T) {
 	rng := faulttest.Rand(t)
 	program := build(t, "crashpoints")
@@ -223,8 +227,9 @@ func TestF02KilledAtPoints(t *testing.T) {
 	}
 }
 
-// The same must lose messages when the engine acknowledges before it has delivered: else it would prove nothing. A process that dies before
-// its first delivery has saved a checkpoint by then that says otherwise.
+// The same must lose messages when the engine acknowledges before it has delivered: else it would
+// prove nothing. A process that dies before its first delivery has saved a checkpoint by then that
+// says otherwise.
 func TestF02SeesWrongOrder(t *testing.T) {
 	c := newCrashes(t, build(t, "crashpoints,misordered"), faulttest.Rand(t), "")
 	for range perPoint {

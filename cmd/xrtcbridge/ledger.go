@@ -10,33 +10,45 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// printLedger prints what became of the messages, as a table or, if the log was asked to be JSON, as
-// a part of it. It returns an error if the count of one pipeline does not add up.
+// column is one of the ledger.
+type column struct {
+	title string
+	count func(bridge.Ledger) uint64
+	shown bool // though it is 0 for all pipelines
+}
+
+func columns(buffered bool) []column {
+	return []column{
+		{"CARRIED", func(l bridge.Ledger) uint64 { return l.Carried }, buffered},
+		{"RECEIVED", func(l bridge.Ledger) uint64 { return l.Received }, true},
+		{"MADE", func(l bridge.Ledger) uint64 { return l.Made }, false},
+		{"DELIVERED", func(l bridge.Ledger) uint64 { return l.Delivered }, true},
+		{"FILTERED", func(l bridge.Ledger) uint64 { return l.Filtered }, true},
+		{"MERGED", func(l bridge.Ledger) uint64 { return l.Merged }, false},
+		{"DEAD-LETTERED", func(l bridge.Ledger) uint64 { return l.DeadLettered }, true},
+		{"DROPPED", func(l bridge.Ledger) uint64 { return l.Dropped }, true},
+		{"BUFFERED", func(l bridge.Ledger) uint64 { return l.Buffered }, buffered},
+		{"IN FLIGHT", func(l bridge.Ledger) uint64 { return l.InFlight }, true},
+	}
+}
+
+// printLedger prints what became of the messages, as a table or, if the log was asked to be JSON,
+// as a part of it. It returns an error if the count of one pipeline does not add up.
 func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge.Pipeline) error {
 	if len(pipelines) == 0 {
 		return nil
 	}
 	var err error
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	width := len("PIPELINE")
-	for _, p := range pipelines {
+	ledgers := make([]bridge.Ledger, len(pipelines))
+	for i, p := range pipelines {
 		width = max(width, len(p.Name))
-	}
-	carried, buffered := "", ""
-	if hasBuffer(pipelines) {
-		carried, buffered = "CARRIED\t", "BUFFERED\t"
-	}
-	fmt.Fprintf(t, "%-*s\t%sRECEIVED\tDELIVERED\tFILTERED\tDEAD-LETTERED\tDROPPED\t%sIN FLIGHT\t\n", width, "PIPELINE", carried, buffered)
-	for _, p := range pipelines {
 		l := p.Ledger()
+		ledgers[i] = l
 		if f.log.format == "json" {
-			log.Info("ledger", "pipeline", p.Name, "carried", l.Carried, "received", l.Received, "delivered", l.Delivered, "filtered", l.Filtered,
-				"dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
+			log.Info("ledger", "pipeline", p.Name, "carried", l.Carried, "received", l.Received, "made", l.Made, "delivered", l.Delivered, "filtered", l.Filtered,
+				"merged", l.Merged, "dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
 		}
-		if carried != "" {
-			carried, buffered = fmt.Sprintf("%d\t", l.Carried), fmt.Sprintf("%d\t", l.Buffered)
-		}
-		fmt.Fprintf(t, "%-*s\t%s%d\t%d\t%d\t%d\t%d\t%s%d\t\n", width, p.Name, carried, l.Received, l.Delivered, l.Filtered, l.DeadLettered, l.Dropped, buffered, l.InFlight)
 		if !l.Balanced() {
 			err = errUnbalanced
 		}
@@ -44,6 +56,21 @@ func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge
 	if (f.log.quiet || f.log.format == "json") && err == nil {
 		return nil
 	}
+	shown := slices.DeleteFunc(columns(hasBuffer(pipelines)), func(c column) bool {
+		return !c.shown && !slices.ContainsFunc(ledgers, func(l bridge.Ledger) bool { return c.count(l) > 0 })
+	})
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "%-*s\t", width, "PIPELINE")
+	for _, c := range shown {
+		fmt.Fprintf(t, "%s\t", c.title)
+	}
+	for i, p := range pipelines {
+		fmt.Fprintf(t, "\n%-*s\t", width, p.Name)
+		for _, c := range shown {
+			fmt.Fprintf(t, "%d\t", c.count(ledgers[i]))
+		}
+	}
+	fmt.Fprintln(t)
 	if ferr := t.Flush(); ferr != nil {
 		return fmt.Errorf("print ledger: %w", ferr)
 	}

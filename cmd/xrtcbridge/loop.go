@@ -8,24 +8,27 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// hop is a way from one pipeline into another one: what a sink of it writes, a source of that reads.
+// hop is a way from one pipeline into another one: what a sink of it writes, a source of that
+// reads.
 type hop struct {
 	from, to int // pipelines
+	steps    []bridge.Endpoint[bridge.Step]
 	write    bridge.Traffic
 	read     bridge.Traffic
 }
 
 const loopWarning = "messages may run in circles"
 
-// loops returns for each pipeline what messages may run in circles through it: those that its files show, and that no origin step ends.
-// What is known of a topic is what it begins with, so that this may warn of what never happens; it is silent about systems under two
-// addresses, and about plugins.
+// loops returns for each pipeline what messages may run in circles through it: those that its files
+// show, and that no origin step ends. What is known of a topic is what it begins with, so that this
+// may warn of what never happens; it is silent about systems under two addresses, and about
+// plugins.
 func loops(pipelines []*bridge.Pipeline) [][]string {
 	hops := allHops(pipelines)
 	warnings := make([][]string, len(pipelines))
 	for start := range pipelines {
 		way := circle(hops, start, len(pipelines))
-		if way == nil || guarded(pipelines, way) {
+		if way == nil || guarded(way) {
 			continue
 		}
 		warnings[start] = append(warnings[start], describe(pipelines, way))
@@ -37,10 +40,10 @@ func allHops(pipelines []*bridge.Pipeline) []hop {
 	var hops []hop
 	for i, a := range pipelines {
 		for j, b := range pipelines {
-			for _, sink := range a.To {
+			for _, l := range leaves(a) {
 				for _, source := range b.From {
-					if meet(a.From, sink.Traffic, source.Traffic) {
-						hops = append(hops, hop{i, j, sink.Traffic, source.Traffic})
+					if meet(a.From, l.sink.Traffic, source.Traffic) {
+						hops = append(hops, hop{i, j, l.steps, l.sink.Traffic, source.Traffic})
 					}
 				}
 			}
@@ -67,11 +70,6 @@ var loopback = strings.NewReplacer("localhost", "127.0.0.1", "[::1]", "127.0.0.1
 
 // written returns what the topics of what is written begin with.
 func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []string {
-	passing, ok := topic.(bridge.Prefixed)
-	if !ok {
-		begin, _ := topic.Constant()
-		return []string{begin}
-	}
 	var begins []string
 	for _, source := range from {
 		read := source.Traffic.Topics
@@ -79,7 +77,7 @@ func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []str
 			read = []string{""}
 		}
 		for _, r := range read {
-			begins = append(begins, passing.Prefix(r))
+			begins = append(begins, topic.Prefix(r))
 		}
 	}
 	return begins
@@ -107,14 +105,15 @@ func circle(hops []hop, start, pipelines int) []hop {
 	return nil
 }
 
-// guarded reports whether an origin step ends the loop: one is in it, and its mark survives everywhere.
-func guarded(pipelines []*bridge.Pipeline, way []hop) bool {
+// guarded reports whether an origin step ends the loop: one is in it, and its mark survives
+// everywhere.
+func guarded(way []hop) bool {
 	marked := false
 	for _, h := range way {
 		if !h.write.Headers || !h.read.Headers {
 			return false
 		}
-		marked = marked || slices.ContainsFunc(pipelines[h.from].Steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Type == "origin" })
+		marked = marked || slices.ContainsFunc(h.steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Type == "origin" })
 	}
 	return marked
 }

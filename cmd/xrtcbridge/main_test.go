@@ -41,7 +41,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// counting is the connector of the plugin that scripts use: a source that counts, and a sink that logs.
+// counting is the connector of the plugin that scripts use: a source that counts, and a sink that
+// logs.
 func counting() bridge.Connector {
 	type sourceSettings struct {
 		To   int    `yaml:"to,required" min:"1"`
@@ -78,11 +79,11 @@ func (*countingSource) Close() error { return nil }
 
 type countingSink struct{ log *slog.Logger }
 
-func (s countingSink) Write(_ context.Context, b bridge.Batch) (int, error) {
+func (s countingSink) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
 	for _, m := range b {
 		s.log.Warn("got", "payload", string(m.Payload))
 	}
-	return len(b), nil
+	return bridge.Result{Settled: len(b)}, nil
 }
 
 func (countingSink) Close() error { return nil }

@@ -101,8 +101,8 @@ func progress(b *bridge.Bridge) (read, total int64) {
 
 func writesToStdout(b *bridge.Bridge) bool {
 	for _, p := range b.Pipelines {
-		for _, e := range p.To {
-			if e.Type == "stdio" {
+		for _, to := range p.Sinks() {
+			if to.Sink.Type == "stdio" {
 				return true
 			}
 		}

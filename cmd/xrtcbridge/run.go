@@ -22,7 +22,8 @@ import (
 // forever is longer than any run.
 const forever = 100 * 365 * 24 * time.Hour
 
-// How long connectors and servers have to let go: after a second signal, and after the time for draining.
+// How long connectors and servers have to let go: after a second signal, and after the time for
+// draining.
 const (
 	abortGrace = time.Second
 	closeGrace = 20 * time.Second
@@ -40,7 +41,7 @@ func newRun(s std, folders *pluginFolders) *cobra.Command {
 		Use:   "run [FILE...]",
 		Short: "Run pipelines",
 		Long: `run reads the files (default: pipelines.yaml) and runs their pipelines until all
-inputs are finished, or a signal comes. SIGINT or SIGTERM stops reading and
+inputs are finished, or a signal comes. SIGINT, SIGTERM or SIGHUP stops reading and
 delivers what has been read; a second one cuts that short.
 
 With --from and --to it runs one pipeline and reads no file. At the end a ledger says what became of every message.`,
@@ -123,7 +124,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, files []string, f r
 		<-ctx.Done() // the servers are what is wanted
 	}
 	hide()
-	err = cmp.Or(err, interrupted(b.Pipelines), f.printLedger(s.err, log, b.Pipelines))
+	err = cmp.Or(howFar(err, b.Pipelines), f.printLedger(s.err, log, b.Pipelines))
 	if err != nil && f.log.format == "json" {
 		log.Error("run failed", "err", err, "hint", hintFor(err))
 		return failure{code: exitFailed}
@@ -151,19 +152,19 @@ func startEmbedded(ctx context.Context, set embedded.Settings, log *slog.Logger)
 	}
 }
 
-// interrupted returns an error for each pipeline whose input has an end that was not
-// reached: a copy cut short must not look like one that is complete.
-func interrupted(pipelines []*bridge.Pipeline) error {
-	var errs []error
+// howFar adds to err how much of an input was read that has an end which was not reached: a copy
+// cut short must not look like one that is complete.
+func howFar(err error, pipelines []*bridge.Pipeline) error {
+	if !errors.Is(err, bridge.ErrCut) {
+		return err
+	}
 	for _, p := range pipelines {
 		if read, total := p.Progress(); read < total {
-			errs = append(errs, fmt.Errorf("pipeline %q: %w: %d of %d bytes have been read", p.Name, errInterrupted, read, total))
+			err = errors.Join(err, fmt.Errorf("pipeline %q: %d of %d bytes have been read", p.Name, read, total))
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
-
-var errInterrupted = errors.New("stopped before the end of its input")
 
 func (f runFlags) load(k *catalog, files []string) (loaded, error) {
 	if f.from == "" && f.to == "" {
@@ -183,7 +184,17 @@ func longestDrain(pipelines []*bridge.Pipeline) (longest time.Duration) {
 	for _, p := range pipelines {
 		longest = max(longest, cmp.Or(p.DrainTimeout, bridge.DefaultDrainTimeout))
 	}
-	return longest
+	return min(longest, forever)
+}
+
+// stopSignals returns the signals that ask for a stop. The end of the terminal is none where it is
+// ignored, as under nohup.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // untilSignal returns a context that is done at the first signal or after
@@ -194,7 +205,7 @@ func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger, drain time.
 	limit := time.AfterFunc(cmp.Or(f.limit, forever), cancel)
 	abort, done := make(chan struct{}), make(chan struct{})
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, stopSignals()...)
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		select {
@@ -233,7 +244,9 @@ func (f runFlags) untilSignal(ctx context.Context, log *slog.Logger, drain time.
 
 func hintFor(err error) string {
 	switch {
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, bridge.ErrNeverConnected):
+		return "see that the address is right and that somebody answers there; the log says what was tried"
+	case errors.Is(err, bridge.ErrCut):
 		return "a new run reads the input from its beginning, and file sinks append"
 	case errors.Is(err, bridge.ErrNotDrained):
 		return "what was not delivered comes again after a restart if its source can; drain_timeout in the file gives more time"

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,7 +118,7 @@ func (f *serverFlags) serve(ctx context.Context, s std, x embedded.XRTC) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
 	if f.limit > 0 {
 		var cancel context.CancelFunc

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -37,7 +36,7 @@ func (f *stateFlags) with(cmd *cobra.Command, s std, do func(context.Context, *s
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
 	state := store.Look(set, s.warnings())
 	err = errors.Join(do(ctx, state), state.Close())
@@ -199,7 +198,8 @@ func shortTime(t time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
-// startServers starts the embedded servers for a command that does what run does, unless a bridge that runs has them.
+// startServers starts the embedded servers for a command that does what run does, unless a bridge
+// that runs has them.
 func startServers(ctx context.Context, s std, state *store.Store, set embedded.Settings) (func() error, error) {
 	if used, err := state.InUse(ctx); err != nil || used {
 		return func() error { return nil }, err

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+)
+
+// ledgerOf returns the ledger of a pipeline from a log in JSON.
+func ledgerOf(t *testing.T, log, pipeline string) map[string]any {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		var l map[string]any
+		if json.Unmarshal([]byte(line), &l) == nil && l["msg"] == "ledger" && l["pipeline"] == pipeline {
+			return l
+		}
+	}
+	t.Fatalf("no ledger of %s in\n%s", pipeline, log)
+	return nil
+}
+
+// number returns a count of a ledger.
+func number(l map[string]any, key string) int {
+	n, _ := l[key].(float64)
+	return int(n)
+}
+
+const ticking = `
+pipelines:
+  ticks:
+    from: {generate: {interval: 1ms, payload: "{{ seq }}"}}
+    to: {file: {path: out.txt}}
+`
+
+// Issue 11, row 15: the end of the terminal is a stop like any other, and none where it is ignored.
+func TestHangup(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP")
+	}
+	t.Run("drains", func(t *testing.T) {
+		dir := t.TempDir()
+		p := start(t, dir, io.Discard, "run", "--log-format", "json", write(t, dir, "p.yaml", ticking))
+		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, filepath.Join(dir, "out.txt"))) > 3 })
+		p.signal(syscall.SIGHUP)
+		if code := p.exit(); code != exitDone {
+			t.Errorf("exit code %d", code)
+		}
+		l := ledgerOf(t, p.log.String(), "ticks")
+		if got := len(readLines(t, filepath.Join(dir, "out.txt"))); number(l, "in_flight") != 0 || number(l, "delivered") != got {
+			t.Errorf("%d lines, and the ledger is %v", got, l)
+		}
+	})
+	t.Run("under nohup", func(t *testing.T) {
+		nohup, err := exec.LookPath("nohup")
+		if err != nil {
+			bridgetest.Missing(t, "nohup")
+		}
+		dir := t.TempDir()
+		p := &process{t: t, cmd: exec.CommandContext(t.Context(), nohup, "xrtcbridge", "run", "--log-format", "json", write(t, dir, "p.yaml", ticking))}
+		p.cmd.Dir, p.cmd.Stderr = dir, &p.log
+		if err := p.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(dir, "out.txt")
+		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, out)) > 3 })
+		p.signal(syscall.SIGHUP)
+		before := len(readLines(t, out))
+		bridgetest.Eventually(t, "messages go on", func() bool { return len(readLines(t, out)) > before+50 })
+		p.signal(syscall.SIGTERM)
+		if code := p.exit(); code != exitDone {
+			t.Errorf("exit code %d:\n%s", code, p.log.tail())
+		}
+	})
+}
+
+// Issue 11, row 14: of what was taken from standard input every line is delivered or counted, and a
+// copy cut short is no success.
+func TestStandardInputIsAccountedFor(t *testing.T) {
+	const total = 20_000
+	in, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), "xrtcbridge", "run", "--log-format", "json", "--log-level", "info", "--from", "stdio", "--to", "file,path=out.txt")}
+	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdin = dir, &p.log, in
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(to, numberedLines(total))
+		written <- err
+	}()
+	out := filepath.Join(dir, "out.txt")
+	bridgetest.Eventually(t, "lines flow", func() bool { return len(readLines(t, out)) > 100 })
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if !strings.Contains(p.log.String(), "stopped before the end of its input") {
+		t.Errorf("no word about the rest:\n%s", p.log.tail())
+	}
+	left := make(chan string, 1) // what nobody has taken
+	go func() {
+		rest, _ := io.ReadAll(in)
+		left <- string(rest)
+	}()
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rest := strings.Count(<-left, "\n")
+	l := ledgerOf(t, p.log.String(), "inline")
+	arrived := len(readLines(t, out))
+	if number(l, "delivered") != arrived || number(l, "in_flight") != 0 {
+		t.Errorf("%d lines arrived, and the ledger is %v", arrived, l)
+	}
+	// A line may be torn between the two.
+	if all := arrived + number(l, "dropped") + rest; all < total || all > total+1 {
+		t.Errorf("%d arrived, %d are counted as dropped, %d were left in the pipe: %d of %d", arrived, number(l, "dropped"), rest, all, total)
+	}
+	t.Logf("%d arrived, %d dropped, %d left", arrived, number(l, "dropped"), rest)
+}
+
+// Issue 11, row 12: a stop does not wait for a sink that does not answer when all is safe in the
+// buffer.
+func TestStopWhileABufferedSinkIsSilent(t *testing.T) {
+	const lot = 200
+	h, dir, ledger := startHub(t), t.TempDir(), new(faulttest.Ledger)
+	proxy := faulttest.NewProxy(t, h.addr)
+	out := h.outlet("OUT", ledger)
+	in := filepath.Join(dir, "in.txt")
+	lines(t, in, 0, lot, lineSize, ledger)
+	config := write(t, dir, "pipelines.yaml", fmt.Sprintf(`
+drain_timeout: 1h
+pipelines:
+  relay:
+    from: {file: {path: in.txt, follow: true}}
+    buffer: disk
+    to: {nats: {url: "nats://%s", stream: OUT, subject: OUT.file}}
+`, proxy.Addr()))
+	p := start(t, dir, io.Discard, "run", "--log-format", "json", config)
+	out.await(lot)
+	proxy.Set(faulttest.Fault{BlackHole: true})
+	lines(t, in, lot, lot, lineSize, ledger)
+	eventually(t, "they are in the buffer", func() bool {
+		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--config", config)
+		cmd.Dir = dir
+		text, err := cmd.Output()
+		return err == nil && strings.Contains(string(text), fmt.Sprintf(`"messages":%d,`, lot))
+	})
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitDone {
+		t.Errorf("exit code %d:\n%s", code, p.log.tail())
+	}
+	l := ledgerOf(t, p.log.String(), "relay")
+	if number(l, "received") != 2*lot || number(l, "delivered") != lot || number(l, "buffered") != lot || number(l, "in_flight") != 0 {
+		t.Errorf("the ledger is %v", l)
+	}
+	proxy.Set(faulttest.Fault{})
+	p = start(t, dir, io.Discard, "run", config)
+	p.opened(4)
+	out.await(2 * lot)
+	end(t, p)
+	ledger.Check(t, 2*lot)
+}
