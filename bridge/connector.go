@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"time"
+	"slices"
 )
 
 // Source reads batches from somewhere. An instance is single-use: it is
@@ -87,19 +87,35 @@ func (r Refusals) Error() string {
 	return r[0].Err.Error()
 }
 
+// Cut returns the refusals of the first n messages, and those of the others as seen from there.
+func (r Refusals) Cut(n int) (first, rest Refusals) {
+	k := 0
+	for k < len(r) && r[k].Index < n {
+		k++
+	}
+	rest = slices.Clone(r[k:])
+	for i := range rest {
+		rest[i].Index -= n
+	}
+	return r[:k], rest
+}
+
 // Step transforms batches between source and sink. An instance is single-use, as a Source is.
 type Step interface {
 	// Process says of each message of the batch, by out, what becomes of it. It must not change
 	// payloads or headers in place, and not keep the batch. A message about which it says nothing
 	// is an error of the step, never a silent drop.
 	//
-	// The batch is empty when [Output.Wake] asked for the call, and when [Output.Last] is true,
-	// which happens once if the step, or another one, has held something.
+	// The batch is empty when [Output.Wake] asked for the call. When [Output.Last] is true, which
+	// happens once if the step, or another one, has held something, it has what a step in front
+	// lets go of.
 	//
-	// It is never called from two goroutines at once. After an error the engine closes the
-	// instance, gives what is not delivered back to the sources, and begins anew with what they
-	// deliver again; [Permanent] says that this would be in vain, and stops the pipeline. A step
-	// that merely dislikes a message drops or refuses it.
+	// It is never called from two goroutines at once. After an error or a panic the engine closes
+	// the instance, gives what is not delivered back to the sources, and begins anew with what they
+	// deliver again, each message in a call of its own: one at which the step fails [OnError].Tries
+	// times in a row, and would fail if it held nothing, counts as refused by it. [Permanent] says
+	// that trying again would be in vain, and stops the pipeline. A step that merely dislikes a
+	// message drops or refuses it.
 	Process(ctx context.Context, batch Batch, out *Output) error
 
 	// Close frees the instance. It may be called more than once, and does nothing the second time.
@@ -157,6 +173,10 @@ type Connector struct {
 	// Delivery is a sentence about how sure delivery is, for people.
 	Delivery string
 
+	// Headers are those that a source sets beside what messages bring along, each with what it
+	// says: "mqtt_retained: true for …".
+	Headers []string
+
 	// Example is a commented YAML document that shows every setting.
 	Example string
 
@@ -165,6 +185,9 @@ type Connector struct {
 	Sink   Opener[Sink]
 	Step   Opener[Step]
 }
+
+// DefaultMaxBatch is Env.MaxBatch where nothing else is configured.
+const DefaultMaxBatch = 1024
 
 // Env is what the engine lends to an instance. Its functions are never nil, and safe from any
 // goroutine.
@@ -180,12 +203,24 @@ type Env struct {
 	// Logger is never nil and bears pipeline, connector and direction.
 	Logger *slog.Logger
 
+	// Clock is what an instance asks for the time that decides what becomes of messages, so that
+	// tests can let it pass.
+	Clock Clock
+
+	// Stopping is closed when the pipeline is to stop. A step that waits within Process goes on
+	// then: the call that lets go of all is still to come. Nil for sources and sinks.
+	Stopping <-chan struct{}
+
 	// Stdin and Stdout are what the process's are for.
 	Stdin  io.Reader
 	Stdout io.Writer
 
 	// MaxBatch is the most messages that a Read may return; at least 1.
 	MaxBatch int
+
+	// Tries is how often a message may fail in a sink or step before it is refused, see [OnError];
+	// 0 means for ever.
+	Tries int
 
 	// Dropped is called by a source that had to drop n messages which its system had handed over,
 	// or knows to have lost, where the technology offers nothing better (MQTT QoS 0, core NATS, a
@@ -235,14 +270,51 @@ type Description struct {
 	// acknowledgement; 0: any number.
 	MaxUnacked int
 
-	// Holds says of a step that it may keep messages for later.
-	Holds bool
+	// Where says where a source has the message to which it gave that ID, for people who look for
+	// it: "byte 130". Nil if it cannot say; empty if it knows no such ID.
+	Where func(id string) string
+
+	// Holds says of a step that it may keep messages for later, and Forgets that it remembers
+	// something of those before, which is gone at a restart.
+	Holds, Forgets bool
+
+	// Reads are files, beside those that the settings name, that are read when an instance is
+	// opened, so that a change of their content is one of the settings.
+	Reads []string
+
+	// Notes are what the settings do that their author may not want, a sentence each without a full
+	// stop, for people who check them.
+	Notes []string
 }
 
 // Described is implemented by settings that know more about what they make than their connector
 // does.
 type Described interface {
 	Describe() Description
+}
+
+// Forgetter is implemented by settings of a source for which its system keeps something beyond a
+// connection, like a durable consumer or the session of a client.
+type Forgetter interface {
+	// Forget ends that, so that the source begins anew, and returns what has ended, for people;
+	// empty if there was nothing. It is called while no instance is open. Of env it has Pipeline,
+	// Instance and Logger only.
+	Forget(ctx context.Context, env Env) (ended string, err error)
+}
+
+// Prober is implemented by settings of a source or sink whose system can be asked whether an
+// instance would be let in, and would find what the settings name.
+type Prober interface {
+	// Probe finds that out, and changes nothing: it makes, takes over, reads up, acknowledges and
+	// sends nothing, and whoever runs beside it does not notice. Of env it has Pipeline, Instance,
+	// Logger and MaxBatch only.
+	Probe(ctx context.Context, env Env) (Probed, error)
+}
+
+// Probed is what a [Prober] has found out, for people: phrases without a full stop.
+type Probed struct {
+	Tried    []string // and is right: "logged in at mqtt://host"
+	NotTried []string // since it would change something, or is not there yet: "publish to a/b"
 }
 
 // Endpoint is a place in a pipeline: a connector with its settings bound.
@@ -253,6 +325,12 @@ type Endpoint[T any] struct {
 	// Open opens an instance, see [Opener].
 	Open func(ctx context.Context, env Env) (T, error)
 
+	// Forget ends what the system of a source keeps for it, see [Forgetter]; nil: that is nothing.
+	Forget func(ctx context.Context, env Env) (ended string, err error)
+
+	// Probe finds out whether an instance can be opened, see [Prober]; nil: that cannot be asked.
+	Probe func(ctx context.Context, env Env) (Probed, error)
+
 	Description
 
 	// OnError says what becomes of messages that are refused here; nil: what the pipeline says.
@@ -261,10 +339,4 @@ type Endpoint[T any] struct {
 	// KeepIDs says of a source that its messages have been in an engine before, and keep the IDs
 	// that they have.
 	KeepIDs bool
-}
-
-// Restart says how a pipeline that failed is started again.
-type Restart struct {
-	Off         bool
-	First, Most time.Duration // bounds of the growing pause; 0 means 1 s and 5 min
 }

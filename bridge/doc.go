@@ -1,21 +1,9 @@
-// Package bridge moves messages between systems. It holds the vocabulary (Message, Batch, Source,
-// Sink, Step, Connector) and the engine that runs pipelines of them. It needs nothing but the
-// standard library.
+// Package bridge holds the words that connectors, steps, plugins, the configuration and the engine
+// share: Message, Batch, Source, Sink, Step, Connector. It needs nothing but the standard library.
+// Package engine moves messages between what they stand for.
 //
-// A [Source], a [Sink] and a [Step] have two methods each. Whatever is hard about moving messages
-// is done once, here: opening again with back-off, batching, the window of batches in flight,
-// routing, settling in order, counting, draining. A connector returns errors and never retries.
-//
-// # Guarantees
-//
-// A batch is acknowledged to its source when every sink that a message of it was for has confirmed
-// it, and not before; what was refused has then gone where [OnError] says, and what a step made of
-// messages that it held has been delivered. So delivery is at least once from any source that can
-// deliver again to any sink that confirms. With one batch in flight, the default, messages keep
-// their order, also over retries; with more, they keep it per key if the pipeline says so.
-//
-// The engine reads a batch only when it can be written: a slow sink is felt by its source as a Read
-// that is not called, and memory does not grow.
+// A [Source], a [Sink] and a [Step] have two methods each. A connector returns errors and never
+// retries: whatever is hard about moving messages is done once, in the engine.
 //
 // # Identity
 //
@@ -37,8 +25,7 @@
 // one path, and no connector holds a reconnect state.
 //
 // Errors are about instances, results about messages (2026-11): a sink that cannot say which of
-// them failed makes one bad message the end of a good connection, or the other way round. What
-// cannot be attributed is blamed on nobody until one message has been written alone.
+// them failed makes one bad message the end of a good connection, or the other way round.
 //
 // Acknowledging is a function returned beside the batch, called in the order of reading (2026-11):
 // a message holds no state and may be copied; a source needs to remember one batch only.
@@ -46,19 +33,6 @@
 // Natural batching (2026-11): Read returns what is there and never waits for more, so a lone
 // message leaves at once, and while a sink is busy the next batch grows by itself. No timer is on
 // the way of a message.
-//
-// What a batch becomes is a flight, numbered in the order of reading (2026-11). Steps and routing
-// see the flights in that order; only writing runs side by side. A step that holds says up to which
-// flight it holds nothing any more, and a batch is acknowledged when all flights up to that one are
-// delivered: one number for each step is all the bookkeeping, however steps and branches follow one
-// another.
-//
-// A buffer makes two pipelines of one (2026-11): from the sources to the buffer, which is a sink
-// there, and from the buffer, which is a source, to the sinks. The engine knows nothing else about
-// it, and a pipeline without a buffer pays nothing for it.
-//
-// One batch that is given back holds back those behind it (2026-11), though they were delivered:
-// what a source knows may be no more than a position. They come twice, which a failure excuses.
 //
 // An explicit registry (2026-11): connectors are listed by name in one place, nothing is registered
 // by being imported.

@@ -3,8 +3,6 @@ package bridge
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
 )
 
 // Permanent marks err as one that trying again cannot mend. It returns nil if err is nil.
@@ -34,31 +32,11 @@ type KeyError struct {
 	Err error  // what is wrong and what to do
 }
 
+// KeyErrorf returns a [KeyError] with what [fmt.Errorf] makes of the rest.
+func KeyErrorf(key, format string, args ...any) error {
+	return &KeyError{Key: key, Err: fmt.Errorf(format, args...)}
+}
+
 func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
 
 func (e *KeyError) Unwrap() error { return e.Err }
-
-// joinOnce joins errors, each once: that the drain was cut short, all of them may say.
-func joinOnce(errs ...error) (joined error) {
-	for _, err := range errs {
-		switch {
-		case joined == nil:
-			joined = err
-		case err != nil && !errors.Is(joined, err):
-			joined = errors.Join(joined, err)
-		}
-	}
-	return joined
-}
-
-// guard makes a call into a connector and turns a panic into a permanent error, so that a broken
-// connector stops its own pipeline only.
-func guard(log *slog.Logger, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			log.Error("panic in a connector", "panic", p, "stack", string(debug.Stack()))
-			err = Permanent(fmt.Errorf("panic: %v", p))
-		}
-	}()
-	return f()
-}

@@ -58,27 +58,3 @@ func ExampleConnector() {
 	fmt.Println(registry.Names())
 	// Output: [words]
 }
-
-// A pipeline runs inside any Go program.
-func ExamplePipeline() {
-	var out strings.Builder
-	p := &bridge.Pipeline{
-		Name: "example",
-		From: []bridge.Endpoint[bridge.Source]{{Type: "words", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-			return &words{strings.Fields("at least once")}, nil
-		}}},
-		To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "shout", Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
-			return shout{env.Stdout}, nil
-		}}),
-	}
-	if err := p.Run(context.Background(), bridge.Env{Stdout: &out}, nil); err != nil {
-		fmt.Println(err)
-	}
-	fmt.Print(out.String())
-	fmt.Printf("%d received, %d delivered\n", p.Ledger().Received, p.Ledger().Delivered)
-	// Output:
-	// words: AT
-	// words: LEAST
-	// words: ONCE
-	// 3 received, 3 delivered
-}

@@ -6,7 +6,8 @@ type Guarantee struct {
 	Why   string // in a few words, of the settings that decide
 
 	// StableIDs says of a source that a message that comes again has the same Message.ID, also
-	// after a restart. Without, a sink cannot know it.
+	// after a restart, and of a step that it then makes the same messages of it. Without, a sink
+	// cannot know it.
 	StableIDs bool
 }
 
@@ -40,4 +41,20 @@ type Traffic struct {
 	Topics  []string // what all topics begin with that are read
 	Topic   Template // that of what is written
 	Headers bool     // the system carries headers
+	Link    string   // a connection by which nothing comes back that was written by it; empty: there is none
+	LinkBy  string   // the setting of source and sink that makes one
+
+	// Reads reports whether a source may read that topic, or any that begins so; nil: as Topics
+	// say.
+	Reads func(topic string, whole bool) bool
+
+	// Besides are what a sink writes beside a constant Topic.
+	Besides []string
+
+	// Apart is how what is read is kept apart from what is written; empty: by a prefix.
+	Apart string
+
+	// HeadersBy is the setting that would make it carry headers, as it is written; empty: none
+	// does.
+	HeadersBy string
 }

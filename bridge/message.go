@@ -1,9 +1,6 @@
 package bridge
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Message is one unit that a pipeline carries. It is copied freely, so it
 // holds no state: acknowledging is the business of the [Ack] of its batch.
@@ -33,17 +30,3 @@ type Message struct {
 // Batch is a run of messages in the order of their source. It is what moves
 // between the stages of a pipeline; the cost of moving is per batch.
 type Batch []Message
-
-// Ack settles the batch that it was returned with, exactly once: with nil if
-// every message was delivered or dropped on purpose, else with the reason why
-// not all were, and the source should then deliver the batch again as soon as
-// its technology allows. The engine settles the batches of one source instance in
-// the order in which they were read, and all of them before it closes the instance. Once one
-// is refused, so are those behind it, delivered or not: what a source knows may
-// be no more than a position, which must not move past it.
-//
-// Ack may run while the next Read is blocked, on another goroutine. An error
-// says that the outcome may not have reached the source's system, which may
-// then deliver the batch again; the engine logs it, and [Permanent] stops the pipeline. After
-// Ack the source may reuse the memory of the batch.
-type Ack func(ctx context.Context, err error) error

@@ -6,10 +6,13 @@ import "time"
 // sink. The zero value tries for ever what may work another time, and stops the pipeline at what
 // never will.
 type OnError struct {
-	// Tries is how often a message is written to a sink whose failure may pass; 0 means for ever. A
-	// try counts for a message only if that was the first one not settled of a write that failed by
-	// itself. Only a sink that is open is tried: that it cannot be opened is waited out, however
-	// long that takes.
+	// Tries is how often a message is written to a sink whose failure may pass, or given to a step
+	// that fails at it, be it by an error, a panic or the end of a plugin's process; 0 means for
+	// ever, with growing waits, and the log names the message again and again. A try counts for a
+	// message only if that was the first one not settled of a write that failed by itself, or alone
+	// in the call of a step that held nothing: one that held something is asked again without that.
+	// Only a sink that is open is tried: that it cannot be opened is waited out, however long that
+	// takes.
 	Tries int
 
 	// FirstWait and LongestWait bound the growing wait between attempts; 0 means 250 ms and 8 s.

@@ -10,8 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // saves is a checkpoint that counts.
 type saves struct {

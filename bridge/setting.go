@@ -81,8 +81,8 @@ func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 // LogValue gives [redacted].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// URL is an address that does not print the user, password and query values in it.
-// The zero value is no address.
+// URL is an address that does not print the user, password and query in it, but [redacted] in
+// their place. The zero value is no address.
 type URL struct{ *url.URL }
 
 // ParseURL parses text. The error does not quote it, since it may hold a password.
@@ -97,13 +97,29 @@ func ParseURL(text string) (URL, error) {
 // IsZero reports whether there is no address.
 func (u URL) IsZero() bool { return u.URL == nil }
 
+// Reveal returns the whole address, as a client needs it.
+func (u URL) Reveal() string {
+	if u.URL == nil {
+		return ""
+	}
+	return u.URL.String()
+}
+
+// String returns the address for people. It is no good for connecting if something in it is redacted.
 func (u URL) String() string {
 	if u.URL == nil {
 		return ""
 	}
 	c := *u.URL
 	c.User, c.RawQuery, c.Fragment = nil, "", ""
-	return c.String()
+	text := c.String()
+	if u.User != nil {
+		text = strings.Replace(text, "//", "//"+redacted+"@", 1)
+	}
+	if u.RawQuery != "" {
+		text += "?" + redacted
+	}
+	return text
 }
 
 // Format prints what String returns, for every verb.

@@ -1,6 +1,9 @@
 package bridge
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // State is what a bridge remembers beyond the life of its process. Its methods may be called from
 // any goroutine, and start nothing: what they return does when it is used.
@@ -46,8 +49,15 @@ type Buffer interface {
 	// is read.
 	Finish(bool)
 
-	// Held returns how many messages the buffer held when it was first opened, and how many it
-	// holds now. What is lost or dropped is not among them once the source has told so by
-	// Env.Dropped.
-	Held() (before, now uint64)
+	// Held returns what it holds. It does not wait for anybody.
+	Held() Held
+}
+
+// Held is what a [Buffer] holds: Before and what was stored since then are Now, what was
+// acknowledged, and Lost.
+type Held struct {
+	Before uint64    // messages, when it was first opened
+	Now    uint64    // messages
+	Lost   uint64    // messages that were lost or dropped, be it known to the source or not
+	Oldest time.Time // when the oldest message of Now was stored; zero: there is none
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -14,11 +15,12 @@ import (
 // source hears of delivery when all that was made of it is delivered, and after kill -9 it comes
 // again. A step that holds bounds how much that is.
 type Output struct {
-	in   Batch
-	out  Batch // shares the memory of in until own
-	own  bool
-	next int    // the messages in front of this one are told of
-	told []bool // nil as long as they were told of in order
+	in    Batch
+	said  Outcome
+	plain bool   // nothing was said but Pass, in order, which said does not show yet
+	own   bool   // what goes on has memory of its own; else that of in
+	next  int    // the messages in front of this one are told of
+	told  []bool // nil as long as they were told of in order
 
 	last   int    // index of the message that went on most recently, -1: none
 	id     string // of it
@@ -26,22 +28,9 @@ type Output struct {
 	tag    string // what their IDs have before the number
 	err    error  // what the step did wrong
 
-	keep    bool    // whether origin and heldAt are wanted
-	origin  []int32 // of each of out: the message that it is or replaces; -1: it is new; -2-i: another of message i
-	heldAt  []int32
-	refused Refusals
-	bad     Batch // what was refused
-	dropped int   // messages
-	held    int   // messages
-	made    int   // messages beyond one for each that went on
-
 	call           uint64
 	ending         bool
 	oldest, newest uint64 // calls that something is held of; 0: nothing
-	wake           time.Duration
-	woken          bool // wake was set in this call
-
-	said *Outcome // what was said in this call, if anybody wants to know
 }
 
 // Call returns the number of this call. Numbers grow, with gaps.
@@ -53,55 +42,42 @@ func (o *Output) Last() bool { return o.ending }
 
 // Pass lets message i go on as it is.
 func (o *Output) Pass(i int) {
-	if o.told == nil && i == o.next && i < len(o.in) && !o.own && len(o.out) == i { // all went on so far
+	if o.plain && i == o.next && i < len(o.in) {
 		o.next++
-		o.out = o.in[:i+1]
-		o.last = i
-		o.id, o.copies = "", 0
-		if o.keep {
-			o.origin = append(o.origin, int32(i))
-		}
-	} else if o.tell(i) {
-		o.goOn(i, o.in[i])
+	} else {
+		o.pass(i)
 	}
-	if o.said != nil {
-		o.said.Origins, o.said.Passed = append(o.said.Origins, i), append(o.said.Passed, i)
+}
+
+func (o *Output) pass(i int) {
+	if o.tell(i) {
+		o.goOn(i, o.in[i], true)
 	}
 }
 
 // Emit lets m go on in place of message i, whose identity it has; more than once, if more is made
 // of message i.
 func (o *Output) Emit(i int, m Message) {
-	o.sayEmitted(i, m)
-	switch {
-	case i == o.last && o.isTold(i):
-		o.copies++
-		id := o.id
-		if o.told == nil && o.copies == 1 && id == "" && !o.own && len(o.out) == i+1 {
-			id = o.in[i].ID // passed as it is
-			o.id = id
+	o.detail()
+	if !o.isTold(i) {
+		if o.tell(i) {
+			m.ID = o.in[i].ID
+			o.goOn(i, m, false)
 		}
-		m.ID = ""
-		if id != "" {
-			m.ID = id + o.tag + strconv.Itoa(o.copies)
-		}
-		o.more(m, int32(-2-i))
-	case o.isTold(i):
-		m.ID = "" // whose it was is not known any more
-		o.more(m, int32(-2-i))
-	case o.tell(i):
-		m.ID = o.in[i].ID
-		o.goOn(i, m)
+		return
 	}
+	m.ID = "" // if it is not known any more whose it was
+	if i == o.last {
+		if o.copies++; o.id != "" {
+			m.ID = o.id + o.tag + strconv.Itoa(o.copies)
+		}
+	}
+	o.put(m, Origin{Index: int32(i), More: true})
 }
 
 // Drop leaves message i out, as configured. It counts as filtered.
 func (o *Output) Drop(i int) {
-	if !o.tell(i) {
-		return
-	}
-	o.dropped++
-	if o.said != nil {
+	if o.tell(i) {
 		o.said.Dropped = append(o.said.Dropped, i)
 	}
 }
@@ -109,8 +85,8 @@ func (o *Output) Drop(i int) {
 // Refuse says that the step can never process message i. [OnError] says what becomes of it.
 func (o *Output) Refuse(i int, err error) {
 	if o.tell(i) {
-		o.refused = append(o.refused, Refusal{i, err})
-		o.bad = append(o.bad, o.in[i])
+		o.detach() // in keeps it
+		o.said.Refused = append(o.said.Refused, Refusal{i, err})
 	}
 }
 
@@ -120,13 +96,7 @@ func (o *Output) Hold(i int) {
 	if !o.tell(i) {
 		return
 	}
-	o.held++
-	if o.keep {
-		o.heldAt = append(o.heldAt, int32(i))
-	}
-	if o.said != nil {
-		o.said.Held = append(o.said.Held, i)
-	}
+	o.said.Held = append(o.said.Held, i)
 	if o.oldest == 0 {
 		o.oldest = o.call
 	}
@@ -135,9 +105,9 @@ func (o *Output) Hold(i int) {
 
 // Add lets go of m, which was made of messages held, or is one of them.
 func (o *Output) Add(m Message) {
-	o.sayEmitted(-1, m)
+	o.detail()
 	m.ID = ""
-	o.more(m, -1)
+	o.put(m, Origin{Index: -1, More: true})
 }
 
 // Release says that nothing is held any more that was held in calls up to that number, this one
@@ -158,45 +128,62 @@ func (o *Output) Wake(d time.Duration) {
 	if d > 0 {
 		d = max(d, time.Millisecond)
 	}
-	o.wake, o.woken = d, true
+	o.said.Wake, o.said.Woken = d, true
+}
+
+// SoFar returns what was said in this call by now, without what Released says. It is for who wraps a
+// step, and valid until the next call of a method.
+func (o *Output) SoFar() *Outcome {
+	if o.plain {
+		o.said.Messages = o.in[:o.next]
+	}
+	return &o.said
 }
 
 // begin readies o for a call.
-func (o *Output) begin(call uint64, in Batch, ending bool) {
-	o.in, o.out, o.own, o.next, o.told = in, nil, false, 0, nil
-	o.last, o.id, o.copies, o.err = -1, "", 0, nil
-	o.origin, o.heldAt, o.refused, o.bad = o.origin[:0], o.heldAt[:0], nil, nil
-	o.dropped, o.held, o.made = 0, 0, 0
-	o.call, o.ending, o.wake, o.woken = call, ending, 0, false
+func (o *Output) begin(call uint64, in Batch, ending bool, tag string) {
+	s := &o.said
+	*s = Outcome{Origins: s.Origins[:0], Dropped: s.Dropped[:0], Held: s.Held[:0], Refused: s.Refused[:0]}
+	*o = Output{
+		in: in, said: *s, plain: true, last: -1, tag: tag, call: call, ending: ending, oldest: o.oldest, newest: o.newest,
+	}
 }
 
-// finish returns what the step did wrong.
+// finish completes what was said, and returns what the step did wrong.
 func (o *Output) finish() error {
+	s := &o.said
+	if s.Released = o.call; o.oldest > 0 {
+		s.Released = o.oldest - 1
+	}
+	if o.plain {
+		s.Messages = o.in[:o.next]
+	}
+	untold := o.next
+	if o.told != nil {
+		untold = slices.Index(o.told, false)
+	}
 	switch {
 	case o.err != nil:
-	case o.told == nil && o.next < len(o.in):
-		o.err = fmt.Errorf("it says nothing about message %d of %d", o.next, len(o.in))
-	case o.told != nil:
-		for i, told := range o.told {
-			if !told {
-				o.err = fmt.Errorf("it says nothing about message %d of %d", i, len(o.in))
-			}
-		}
+		return o.err
+	case untold >= 0 && untold < len(o.in):
+		return fmt.Errorf("it says nothing about message %d of %d", untold, len(o.in))
+	case o.ending && o.oldest > 0:
+		return errors.New("it did not let go of what it holds at the end")
 	}
-	if o.err == nil && o.ending && o.oldest != 0 {
-		o.err = errors.New("it did not let go of what it holds at the end")
-	}
-	return o.err
+	return nil
 }
 
-// refusals returns what was refused.
-func (o *Output) refusals() []refusal {
-	bad := make([]refusal, len(o.refused))
-	for k, said := range o.refused {
-		bad[k] = refusal{index: said.Index, message: &o.bad[k]}
-		bad[k].failure.note(said.Err)
+// detail writes down what was passed, since something else is said now.
+func (o *Output) detail() {
+	if !o.plain {
+		return
 	}
-	return bad
+	o.plain = false
+	o.said.Messages = o.in[:o.next]
+	for i := range o.said.Messages {
+		o.said.Origins = append(o.said.Origins, Origin{Index: int32(i), Passed: true})
+		o.last, o.id = i, o.in[i].ID
+	}
 }
 
 func (o *Output) isTold(i int) bool {
@@ -208,6 +195,7 @@ func (o *Output) isTold(i int) bool {
 
 // tell notes that message i is told of, and reports whether it is for the first time.
 func (o *Output) tell(i int) bool {
+	o.detail()
 	switch {
 	case i < 0 || i >= len(o.in):
 		o.wrong(fmt.Errorf("it speaks of message %d of %d", i, len(o.in)))
@@ -236,43 +224,29 @@ func (o *Output) wrong(err error) {
 }
 
 // goOn lets m go on, which is or replaces message i.
-func (o *Output) goOn(i int, m Message) {
+func (o *Output) goOn(i int, m Message, passed bool) {
 	o.last, o.id, o.copies = i, m.ID, 0
-	o.put(m, int32(i))
+	o.put(m, Origin{Index: int32(i), Passed: passed})
 }
 
-// more lets m go on, which is new.
-func (o *Output) more(m Message, origin int32) {
-	o.made++
-	o.put(m, origin)
-}
-
-func (o *Output) put(m Message, origin int32) {
-	if o.keep {
-		o.origin = append(o.origin, origin)
-	}
-	n := len(o.out)
+func (o *Output) put(m Message, from Origin) {
+	o.said.Origins = append(o.said.Origins, from)
+	n := len(o.said.Messages)
 	if !o.own && n >= o.next { // what is there has yet to be told of
 		o.detach()
 	}
 	if o.own {
-		o.out = append(o.out, m)
+		o.said.Messages = append(o.said.Messages, m)
 		return
 	}
-	o.out = o.in[:n+1]
-	o.out[n] = m
+	o.said.Messages = o.in[:n+1]
+	o.said.Messages[n] = m
 }
 
-func (o *Output) sayEmitted(origin int, m Message) {
-	if o.said != nil {
-		o.said.Origins, o.said.Emitted = append(o.said.Origins, origin), append(o.said.Emitted, m)
-	}
-}
-
-// detach gives out memory of its own.
+// detach gives what goes on memory of its own.
 func (o *Output) detach() {
 	if !o.own {
 		o.own = true
-		o.out = append(make(Batch, 0, max(2*len(o.out), len(o.in))), o.out...)
+		o.said.Messages = append(make(Batch, 0, max(2*len(o.said.Messages), len(o.in))), o.said.Messages...)
 	}
 }

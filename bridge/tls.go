@@ -12,11 +12,11 @@ import (
 // The zero value means: TLS as the URL's scheme says, the system's root certificates,
 // version 1.2 or later.
 type TLS struct {
-	CA       string `yaml:"ca"`       // PEM file of certificates to trust instead of the system's
-	Cert     string `yaml:"cert"`     // PEM file of the client certificate
-	Key      string `yaml:"key"`      // PEM file of its key
-	Name     string `yaml:"name"`     // server name to verify, if it is not the URL's host
-	Insecure bool   `yaml:"insecure"` // accept any certificate: for trying out only
+	CA       string `yaml:"ca,content" doc:"PEM file of certificates to trust instead of the system's"`
+	Cert     string `yaml:"cert,content" doc:"PEM file of the client certificate"`
+	Key      string `yaml:"key,content" doc:"PEM file of its key"`
+	Name     string `yaml:"name" doc:"server name to verify, if it is not the URL's host"`
+	Insecure bool   `yaml:"insecure" doc:"accept any certificate: for trying out only"`
 }
 
 // Validate checks that cert and key come together, and that the files can be used.
@@ -38,7 +38,7 @@ func (t TLS) Config() (*tls.Config, error) {
 func (t TLS) load() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.Name, InsecureSkipVerify: t.Insecure}
 	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
+		pem, err := readPEM(t.CA)
 		if err != nil {
 			return nil, &KeyError{Key: "ca", Err: err}
 		}
@@ -56,12 +56,26 @@ func (t TLS) load() (*tls.Config, error) {
 	return c, nil
 }
 
+// readPEM reads a regular file, since others need not end.
+func readPEM(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	case info.Size() > 16<<20:
+		return nil, fmt.Errorf("%s is larger than 16MiB, which is no PEM file", name)
+	}
+	return os.ReadFile(name)
+}
+
 func (t TLS) loadPair(c *tls.Config) error {
-	cert, err := os.ReadFile(t.Cert)
+	cert, err := readPEM(t.Cert)
 	if err != nil {
 		return &KeyError{Key: "cert", Err: err}
 	}
-	key, err := os.ReadFile(t.Key)
+	key, err := readPEM(t.Key)
 	if err != nil {
 		return &KeyError{Key: "key", Err: err}
 	}

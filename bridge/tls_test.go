@@ -25,6 +25,8 @@ func TestTLSFiles(t *testing.T) {
 		{bridge.TLS{Name: "x", Insecure: true}, "", ""},
 		{bridge.TLS{CA: missing}, "ca", missing},
 		{bridge.TLS{CA: text}, "ca", "must be a PEM file"},
+		{bridge.TLS{CA: os.DevNull}, "ca", "is not a regular file"},
+		{bridge.TLS{Cert: text, Key: os.DevNull}, "key", "is not a regular file"},
 		{bridge.TLS{Cert: text}, "cert", "go together"},
 		{bridge.TLS{Key: text}, "cert", "go together"},
 		{bridge.TLS{Cert: missing, Key: text}, "cert", missing},

@@ -1,0 +1,124 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+)
+
+// steering runs a bridge with a pipeline that needs a second to stop.
+func steering(t *testing.T, do func(t *testing.T, b *engine.Bridge, p *engine.Pipeline)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		up, slow := new(bridgetest.Upstream), new(bridgetest.Downstream)
+		slow.Fault = func(_ context.Context, b bridge.Batch) (int, error) {
+			<-time.After(time.Second)
+			return len(b), nil
+		}
+		up.Send(bridgetest.Numbered(100_000)...)
+		p := between(up, slow)
+		p.MaxBatch = 10
+		b := &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		synctest.Wait()
+		do(t, b, p)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func phase(b *engine.Bridge) engine.Phase { return b.Situations()[0].Phase }
+
+// Of a pause and a restart at a time, either order may win, and the pause says if it has not held.
+func TestPauseAgainstRestart(t *testing.T) {
+	for name, first := range map[string]bool{"pause first": true, "restart first": false} {
+		t.Run(name, func(t *testing.T) {
+			steering(t, func(t *testing.T, b *engine.Bridge, p *engine.Pipeline) {
+				paused, restarted := make(chan error), make(chan error)
+				pause := func() { paused <- b.Pause(t.Context(), p.Name) }
+				restart := func() { restarted <- b.Restart(t.Context(), p.Name) }
+				if !first {
+					pause, restart = restart, pause
+				}
+				go pause()
+				synctest.Wait()
+				go restart()
+				synctest.Wait()
+				ofPause, ofRestart := <-paused, <-restarted
+				synctest.Wait()
+				if ofRestart != nil || phase(b) != engine.Running || ofPause != nil && !errors.As(ofPause, new(engine.RefusedError)) {
+					t.Errorf("pause: %v, restart: %v, it is %s", ofPause, ofRestart, phase(b))
+				}
+			})
+		})
+	}
+}
+
+// A restart does not bring back a pipeline that was exchanged, or removed, meanwhile.
+func TestRestartOfOneThatWasExchanged(t *testing.T) {
+	steering(t, func(t *testing.T, b *engine.Bridge, p *engine.Pipeline) {
+		next := p.Again()
+		stopped, restarted := make(chan error), make(chan error)
+		go func() {
+			err := b.Stop(t.Context(), p.Name)
+			stopped <- errors.Join(err, b.Place(next, true))
+		}()
+		synctest.Wait()
+		go func() { restarted <- b.Restart(t.Context(), p.Name) }()
+		synctest.Wait()
+		exchanged, err := <-stopped, <-restarted
+		now := b.Situations()[0].Pipeline
+		switch refused := errors.As(err, new(engine.RefusedError)); {
+		case exchanged == nil && (now != next || !refused), exchanged != nil && (now != p || err != nil):
+			t.Errorf("exchange: %v, restart: %v, the old one is there: %v", exchanged, err, now == p)
+		}
+	})
+}
+
+// What a run returned is no reason not to start it again.
+func TestRestartOfOneThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := between(new(bridgetest.Upstream), new(bridgetest.Downstream))
+		broken, open := true, p.To.Sink.Open
+		p.To.Sink.Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+			if broken {
+				return nil, bridge.Permanent(errors.New("broken"))
+			}
+			return open(ctx, env)
+		}
+		p.Restart.Off = true
+		b := &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		release := b.Hold()
+		done := make(chan error)
+		go func() { done <- b.Run(t.Context()) }()
+		synctest.Wait()
+		if phase(b) != engine.Failed {
+			t.Fatalf("it is %s", phase(b))
+		}
+		broken = false
+		if err := b.Restart(t.Context(), p.Name); err == nil || errors.As(err, new(engine.RefusedError)) {
+			t.Errorf("got %v, want what it failed of", err)
+		}
+		synctest.Wait()
+		if phase(b) != engine.Running {
+			t.Errorf("it is %s", phase(b))
+		}
+		release()
+		if err := b.Stop(t.Context(), p.Name); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
