@@ -1,0 +1,18 @@
+//go:build !unix
+
+package owned
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+const noWait, noFollow = 0, 0
+
+func stranger(fs.FileInfo) (user uint32, other bool) { return 0, false }
+
+func writers(fs.FileInfo) (group string, all bool) { return "", false }
+
+func usable(string, bool) error { return nil }
+
+func privateSocket(_, _ string, _ syscall.RawConn) error { return nil }
