@@ -8,11 +8,12 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
 )
 
-var modes = map[string]bridge.Mode{
-	"all": bridge.ModeAll, "route": bridge.ModeRoute, "any": bridge.ModeAny, "share": bridge.ModeShare,
+var modes = map[string]engine.Mode{
+	"all": engine.ModeAll, "route": engine.ModeRoute, "any": engine.ModeAny, "share": engine.ModeShare,
 }
 
 // builder builds one pipeline.
@@ -20,10 +21,12 @@ type builder struct {
 	*document
 	said []*yaml.Node        // where on_error names a sink for dead letters
 	used map[*yaml.Node]bool // those of them that letters go to
+
+	broken bool // something is left out
 }
 
 // branch builds an entry of the tree. around is what on_error says around it.
-func (b *builder) branch(n *yaml.Node, name string, around policy) (br bridge.Branch, e entry, ok bool) {
+func (b *builder) branch(n *yaml.Node, name string, around policy) (br engine.Branch, e entry, ok bool) {
 	e, ok = b.entry(n, sink.words)
 	own := b.narrow(e, name, sink.name, around)
 	if own.key != around.key {
@@ -37,7 +40,7 @@ func (b *builder) branch(n *yaml.Node, name string, around policy) (br bridge.Br
 		br.Steps = b.steps(p.key, p.value, name, own)
 	}
 	if p, given := e.beside["max_in_flight"]; given {
-		b.positive(p.key, p.value, &br.MaxInFlight, mostInFlight)
+		w.value(p.value, reflect.ValueOf(&br.MaxInFlight).Elem(), sinkShape.byName["max_in_flight"])
 	}
 	if p, given := e.beside["by"]; given {
 		br.By = w.key(p.value)
@@ -45,36 +48,42 @@ func (b *builder) branch(n *yaml.Node, name string, around policy) (br bridge.Br
 			b.fail(p.key, "by goes with share", "write {share: [ … ], by: EXPRESSION}")
 		}
 	}
-	if !ok {
+	b.broken = b.broken || !ok
+	if !ok && !e.worth() {
 		return br, e, false
 	}
 	mode, inner := modes[e.typ.Value]
 	if !inner {
-		br.Sink, _ = build(b.document, e, sink, name)
-		return br, e, true
+		var made bool
+		br.Sink, made = build(b.document, e, sink, name)
+		b.broken = b.broken || !made
+		return br, e, ok
 	}
 	br.Mode = mode
 	if e.value.Kind != yaml.SequenceNode {
-		b.fail(e.value, e.typ.Value+" must be a list of entries, not "+kind(e.value), "write "+e.typ.Value+": [{CONNECTOR: {…}}, …]")
-		return br, e, true
+		b.fail(e.value, e.typ.Value+" must be a list of entries, not "+kind(e.value),
+			"write "+e.typ.Value+": [{CONNECTOR: {…}}, …]")
+		return br, e, ok
 	}
+	own.any = own.any || mode == engine.ModeAny
 	b.entries(&br, e, name, own)
-	return br, e, true
+	return br, e, ok
 }
 
 // entries builds the entries of a branch that has several.
-func (b *builder) entries(br *bridge.Branch, of entry, name string, around policy) {
+func (b *builder) entries(br *engine.Branch, of entry, name string, around policy) {
 	rest := false // an entry has been there that takes everything
 	each(b.document, of.typ, of.value, func(i int, n *yaml.Node) {
 		if rest {
-			b.fail(n, "this entry is never reached, since one before it takes everything", "give that one a when, or move it to the end")
+			b.fail(n, "this entry is never reached, since one before it takes everything",
+				"give that one a when, or move it to the end")
 		}
 		one, e, ok := b.branch(n, fmt.Sprintf("%s.%d", name, i), around)
 		when, given := e.beside["when"]
-		if given && br.Mode == bridge.ModeShare {
+		if given && br.Mode == engine.ModeShare {
 			b.fail(when.key, "when cannot stand in share, which spreads everything", "write it beside share, or write route")
 		}
-		rest = br.Mode == bridge.ModeRoute && (rest || ok && !given)
+		rest = br.Mode == engine.ModeRoute && (rest || ok && !given)
 		br.Branches = append(br.Branches, one)
 	})
 }
@@ -82,6 +91,10 @@ func (b *builder) entries(br *bridge.Branch, of entry, name string, around polic
 // steps builds a list of steps.
 func (b *builder) steps(key, n *yaml.Node, name string, around policy) (steps []bridge.Endpoint[bridge.Step]) {
 	if b.bad[n] {
+		return nil
+	}
+	if isNull(n) {
+		b.fail(n, "steps is empty", "leave it out, or write steps: []")
 		return nil
 	}
 	each(b.document, key, n, func(i int, n *yaml.Node) {
@@ -96,10 +109,12 @@ func (b *builder) steps(key, n *yaml.Node, name string, around policy) (steps []
 func placed[T any](b *builder, n *yaml.Node, r role[T], name string, around policy) (bridge.Endpoint[T], bool) {
 	e, ok := b.entry(n, r.words)
 	own := b.narrow(e, name, r.name, around)
-	if !ok {
+	b.broken = b.broken || !ok
+	if !ok && !e.worth() {
 		return bridge.Endpoint[T]{}, false
 	}
 	made, ok := build(b.document, e, r, name)
+	b.broken = b.broken || !ok
 	if own.key != around.key {
 		made.OnError = &own.OnError
 	}
@@ -112,7 +127,7 @@ func each(d *document, key, n *yaml.Node, f func(i int, n *yaml.Node)) {
 		f(0, n)
 		return
 	}
-	if len(n.Content) == 0 {
+	if len(n.Content) == 0 && key.Value != "steps" {
 		d.fail(n, key.Value+" is an empty list", entryShape)
 	}
 	for i, item := range n.Content {
@@ -130,9 +145,11 @@ func (w *walker) key(n *yaml.Node) bridge.Template {
 	case n.Kind != yaml.ScalarNode || isNull(n):
 		w.fail(n, "an expression is wanted here, not "+kind(n), "write topic, say, or json.device")
 	case strings.Contains(n.Value, "{{"):
-		w.template(n, v)
+		w.guessed(n, v, &field{}, func() { w.template(n, v, &field{}) })
 	default:
-		w.compile(n, v, expr.Parts{{Text: n.Value, Code: true}}, nil)
+		w.guessed(n, v, &field{}, func() {
+			w.compile(n, v, &field{}, expr.Parts{{Text: n.Value, Code: true}}, nil)
+		})
 	}
 	return t
 }

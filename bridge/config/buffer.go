@@ -6,13 +6,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
-
-// disk is a buffer that survives the process.
-type disk struct {
-	MaxBytes bridge.Size `yaml:"max_bytes"`
-	WhenFull string      `yaml:"when_full" enum:"block|reject|drop_oldest"`
-}
 
 var overflows = map[string]bridge.Overflow{
 	"": bridge.OverflowBlock, "block": bridge.OverflowBlock, "reject": bridge.OverflowReject, "drop_oldest": bridge.OverflowDropOldest,
@@ -21,13 +16,14 @@ var overflows = map[string]bridge.Overflow{
 const bufferShape = "write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}"
 
 // buffer reads where a pipeline keeps messages between its sources and its sinks.
-func (d *document) buffer(p *bridge.Pipeline, n *yaml.Node) {
+func (d *document) buffer(p *engine.Pipeline, n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Value == "memory":
 	case n.Kind == yaml.ScalarNode && n.Value == "disk":
 		p.Buffer = new(bridge.BufferSettings)
 	case n.Kind == yaml.ScalarNode:
-		d.fail(n, "buffer must be memory or disk, not "+quote(n.Value), hint(n.Value, "values", []string{"memory", "disk"}))
+		d.fail(n, "buffer must be memory or disk, not "+quote(n.Value),
+			hint(n.Value, "values", pipelineShape.byName["buffer"].enum))
 	case n.Kind != yaml.MappingNode || len(n.Content) != 2:
 		d.fail(n, "buffer must be memory, disk, or disk with settings", bufferShape)
 	case n.Content[0].Value != "disk":

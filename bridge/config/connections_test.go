@@ -66,14 +66,14 @@ func TestConnectionErrors(t *testing.T) {
 		{
 			"reported once", "connections:\n  b: {mq: {url: 'a', keepalive: 1}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: {mq: {connection: b, topic: t}}}}",
 			"f:2:17: url: not a URL, which looks like scheme://host:port\n" +
-				"f:2:33: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h or d",
+				"f:2:33: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h, d or w",
 		},
 		{
 			"unused but wrong", "connections:\n  b: {mqq: {}}\n  c: x\n  d: {pass: {}}\n  e: {mq: 1}\n  f:\npipelines: {a: {from: stdio, to: stdio}}",
 			"f:2:7: unknown connector \"mqq\"; did you mean mq? connectors: every, mq, pass, stdio\n" +
 				"f:3:6: unknown connector \"x\"; connectors: every, mq, pass, stdio\n" +
 				"f:4:7: connector \"pass\" takes no connection\n" +
-				"f:5:11: mq must be a mapping, not a text\n" +
+				"f:5:11: mq must be a mapping, not a number; a connection has: client_id, keepalive, password, tls, url\n" +
 				"f:6:3: there is no connector here; write {CONNECTOR: {…}}",
 		},
 		{"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}", "f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}"},

@@ -25,6 +25,7 @@ type document struct {
 	file  string
 	dir   string // of the file, for ${file:}
 	order int
+	shown bool // other users of the machine can read it, as they can a command line
 	text  string
 	root  *yaml.Node            // nil if the text is no YAML
 	bad   map[*yaml.Node]bool   // broke a rule that has been reported
@@ -34,18 +35,29 @@ type document struct {
 	// The line that line returned last, since files may be one long line.
 	lastLine  int
 	lastRunes []rune
+	lastSpace int // column of a no-break space in it, see noBreak
 }
 
 // fail records a mistake at n.
 func (d *document) fail(n *yaml.Node, message, hint string) {
-	line, col := 0, 0
-	if n != nil {
-		line, col = n.Line, n.Column
+	if !d.surely(message, n) {
+		return
 	}
-	d.failLine(line, col, message, hint)
+	line, col, other := 0, 0, ""
+	if n != nil {
+		line, col, other = d.where(n)
+	}
+	if hint != "" && other != "" {
+		hint += "; "
+	}
+	d.failLine(line, col, message, hint+other)
 }
 
 func (d *document) failLine(line, col int, message, hint string) {
+	if runes := d.line(line); runes != nil && d.lastSpace > 0 {
+		col, message, hint = d.lastSpace, fmt.Sprintf("this looks like a space and is none to YAML (U+%04X)",
+			runes[d.lastSpace-1]), "type a plain space"
+	}
 	switch {
 	case len(d.errs) == maxErrors:
 		message, hint = fmt.Sprintf("this is mistake %d, and the last that is shown", maxErrors+1), ""
@@ -80,6 +92,7 @@ func (d *document) parse(text []byte) {
 	d.root = nodes[0].Content[0]
 	d.bad = make(map[*yaml.Node]bool)
 	d.rules(d.root, 1)
+	(&resolver{document: d, open: make(map[*yaml.Node]bool), left: maxAliased}).resolve(d.root)
 }
 
 // readable checks what must hold before the parser sees the text.
@@ -141,11 +154,6 @@ func (d *document) rules(n *yaml.Node, depth int) {
 	case depth > maxDepth:
 		broken(fmt.Sprintf("values are nested more than %d deep", maxDepth), "")
 		return
-	case n.Kind == yaml.AliasNode:
-		broken("aliases (*name) are not supported", "repeat the value, or quote a text that begins with *")
-		return
-	case n.Anchor != "":
-		broken("anchors (&name) are not supported", "repeat the value, or quote a text that begins with &")
 	case n.Style&yaml.TaggedStyle != 0:
 		broken("tags (!name) are not supported", "quote a text that begins with !")
 	case len(n.Content) > 2*maxKeys:
@@ -171,10 +179,13 @@ func (d *document) mapping(n *yaml.Node) {
 		}
 		first, twice := seen[k.Value]
 		switch {
-		case k.Tag == "!!merge":
+		case k.Kind == yaml.MappingNode && d.inBraces(n):
+		case twice && isMerge(k):
 			d.bad[k] = true
-			d.fail(k, "merge keys (<<) are not supported", "repeat the keys")
-		case k.Kind == yaml.AliasNode: // reported by rules
+			d.fail(k, "duplicate key \"<<\"", "write <<: [*a, *b] to merge several mappings")
+		case k.Kind == yaml.AliasNode:
+			d.bad[k] = true
+			d.fail(k, "a key must be a text, not an alias", "write it out")
 		case k.Kind != yaml.ScalarNode:
 			d.bad[k] = true
 			d.fail(k, "a key must be a text", "quote a value that begins with { or [")
@@ -192,6 +203,19 @@ func (d *document) pairs(n *yaml.Node, f func(key, value *yaml.Node)) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if !d.bad[n.Content[i]] && n.Content[i].Kind == yaml.ScalarNode {
 			f(n.Content[i], n.Content[i+1])
+			if g := d.guesses; g != nil && g.within(n.Content[i+1]) {
+				g.nodes[n.Content[i]] = true // where mistakes in the value are
+			}
+		}
+	}
+}
+
+// named calls f for each key of a mapping that is a name, be it a wrong one: what it names is to be
+// checked all the same.
+func (d *document) named(n *yaml.Node, f func(key, value *yaml.Node)) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if key := n.Content[i]; key.Kind == yaml.ScalarNode {
+			f(key, n.Content[i+1])
 		}
 	}
 }
@@ -216,6 +240,10 @@ func kind(n *yaml.Node) string {
 		return "a list"
 	case isNull(n):
 		return "nothing"
+	case n.Tag == "!!int", n.Tag == "!!float":
+		return "a number"
+	case n.Tag == "!!bool":
+		return n.Value
 	}
 	return "a text"
 }
@@ -224,4 +252,9 @@ func kind(n *yaml.Node) string {
 func names(list []string) string {
 	list = slices.Sorted(slices.Values(list))
 	return strings.Join(list, ", ")
+}
+
+// nothing returns a node for no value where n is.
+func nothing(n *yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column, Alias: n.Alias, Anchor: n.Anchor}
 }

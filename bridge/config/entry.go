@@ -8,12 +8,14 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/suggest"
 )
 
 // words are the keys that an entry may have apart from its connector.
 type words struct {
 	beside []string // the connector
 	modes  []string // in place of it
+	steps  bool     // the connector is a step
 }
 
 // role is one of what a connector may be in a pipeline.
@@ -24,21 +26,25 @@ type role[T any] struct {
 	words
 }
 
-func sourceOf(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source }
-
-func stepOf(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step }
-
-func sinkOf(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink }
+// alone returns the role where nothing may stand beside the connector, or in place of it.
+func (r role[T]) alone() role[T] {
+	r.words = words{steps: r.steps}
+	return r
+}
 
 var (
-	source = role[bridge.Source]{"source", true, sourceOf, words{beside: []string{"on_error"}}}
-	step   = role[bridge.Step]{"step", false, stepOf, words{beside: []string{"on_error"}}}
-	sink   = role[bridge.Sink]{"sink", true, sinkOf, words{
-		beside: []string{"when", "steps", "on_error", "max_in_flight", "by"},
-		modes:  []string{"all", "route", "any", "share"},
-	}}
-	loneSource = role[bridge.Source]{"source", true, sourceOf, words{}}
-	loneSink   = role[bridge.Sink]{"sink", true, sinkOf, words{}}
+	source = role[bridge.Source]{
+		"source", true, func(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source },
+		words{beside: mustShape[besideSource]().names()},
+	}
+	step = role[bridge.Step]{
+		"step", false, func(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step },
+		words{beside: mustShape[besideStep]().names(), steps: true},
+	}
+	sink = role[bridge.Sink]{
+		"sink", true, func(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink },
+		words{beside: sinkShape.names(), modes: modeShape.names()},
+	}
 )
 
 // build makes an endpoint of an entry.
@@ -55,16 +61,27 @@ func build[T any](d *document, e entry, r role[T], instance string) (bridge.Endp
 		return none, false
 	}
 	made := endpoint(c.Name, o, b)
-	described, ok := b.instance(instance).(bridge.Described)
-	if !ok { // settings of plugins have no methods
-		described, ok = o.(bridge.Described)
-	}
-	if ok {
-		made.Description = described.Describe()
-	}
+	made.Description = Describe(o, b.instance(instance))
 	made.Guarantee.Why = cmp.Or(made.Guarantee.Why, c.Delivery)
 	d.claim(e.typ, made.Exclusive)
+	for _, name := range made.Reads {
+		d.noteContent(e.typ, name)
+	}
 	return made, true
+}
+
+// Describe returns what settings of an opener say about what they make. Those of plugins have no
+// methods: it is the opener that knows.
+func Describe(opener, settings any) (d bridge.Description) {
+	if described, ok := settings.(bridge.Described); ok {
+		return described.Describe()
+	}
+	if o, ok := opener.(interface {
+		DescribeSettings(settings any) bridge.Description
+	}); ok {
+		return o.DescribeSettings(settings)
+	}
+	return d
 }
 
 // connectorFor looks up the connector that typ names, for a role.
@@ -74,7 +91,7 @@ func connectorFor[T any](d *document, typ *yaml.Node, r role[T]) (bridge.Connect
 		what = r.name
 	}
 	able := having(d.Registry, r)
-	c, ok := d.connector(typ, "unknown "+what+" "+quoteName(typ.Value), hintWith(typ.Value, r.name+"s", able, r.modes))
+	c, ok := d.connector(typ, "unknown "+what+" "+quoteName(typ.Value), hint(typ.Value, r.name+"s", able, r.modes...))
 	if ok && r.opener(c) == nil {
 		d.fail(typ, "connector "+quote(c.Name)+" cannot be a "+r.name, r.name+"s: "+names(able))
 		return c, false
@@ -100,9 +117,25 @@ type entry struct {
 	beside     map[string]pair
 }
 
+// worth reports whether the settings of an entry that has a mistake are worth checking. Where there
+// are none, they stand at a wrong place, perhaps.
+func (e entry) worth() bool { return e.typ != nil && !isNull(e.value) }
+
 type pair struct{ key, value *yaml.Node }
 
-const entryShape = "write {CONNECTOR: {…}}"
+const (
+	entryShape = "write {CONNECTOR: {…}}"
+	stepShape  = "write {STEP: {…}}"
+)
+
+// none reports that an entry lacks what it is about.
+func (d *document) none(n *yaml.Node, w words) {
+	if w.steps {
+		d.fail(n, "there is no step here", stepShape)
+		return
+	}
+	d.fail(n, "there is no connector here", entryShape)
+}
 
 // entry takes apart {CONNECTOR: settings}, with keys beside that, or CONNECTOR alone.
 func (d *document) entry(n *yaml.Node, w words) (e entry, ok bool) {
@@ -110,10 +143,10 @@ func (d *document) entry(n *yaml.Node, w words) (e entry, ok bool) {
 	case d.bad[n]:
 		return e, false
 	case isNull(n):
-		d.fail(n, "there is no connector here", entryShape)
+		d.none(n, w)
 		return e, false
 	case n.Kind == yaml.ScalarNode:
-		return entry{typ: n, value: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}}, true
+		return entry{typ: n, value: nothing(n)}, true
 	case n.Kind != yaml.MappingNode:
 		d.fail(n, "one entry is wanted here, not "+kind(n), entryShape)
 		return e, false
@@ -136,7 +169,7 @@ func (d *document) entry(n *yaml.Node, w words) (e entry, ok bool) {
 	}
 	if len(rest) == 0 {
 		if ok {
-			d.fail(n, "there is no connector here", entryShape)
+			d.none(n, w)
 		}
 		return e, false
 	}
@@ -160,16 +193,22 @@ func (d *document) subject(keys []pair, w words) int {
 	if i := slices.IndexFunc(keys, known); i >= 0 {
 		return i
 	}
-	return max(0, slices.IndexFunc(keys, func(p pair) bool { return nearest(p.key.Value, w.beside) == "" }))
+	return max(0, slices.IndexFunc(keys, func(p pair) bool { return suggest.Nearest(p.key.Value, w.beside) == "" }))
 }
 
 // second reports a key that an entry cannot have beside its connector.
 func (d *document) second(key *yaml.Node, w words) {
 	switch {
-	case slices.Contains(sink.beside, key.Value) || nearest(key.Value, w.beside) != "":
+	case key.Value == "steps":
+		d.fail(key, "steps cannot stand beside the connector here", "those of a pipeline stand beside its from and to")
+	case w.steps && suggest.Nearest(key.Value, w.beside) == "":
+		d.fail(key, "a step has one key, and here is a second one, "+quoteName(key.Value),
+			"begin it with - if it is another step, or indent it under the first")
+	case slices.Contains(sink.beside, key.Value) || suggest.Nearest(key.Value, w.beside) != "":
 		d.fail(key, quoteName(key.Value)+" cannot stand beside the connector here", hint(key.Value, "keys that can", w.beside))
 	default:
-		d.fail(key, "an entry has one connector, and here is a second key "+quoteName(key.Value), "indent the settings under the connector, or write a list")
+		d.fail(key, "an entry has one connector, and here is a second key "+quoteName(key.Value),
+			"indent the settings under the connector, or write a list")
 	}
 }
 
@@ -179,34 +218,28 @@ func (d *document) connector(typ *yaml.Node, unknown, hint string) (bridge.Conne
 	if ok {
 		return c, true
 	}
-	if d.Find != nil {
-		err, asked := d.missing[typ.Value]
-		if !asked {
-			err = d.Find(typ.Value)
-			d.missing[typ.Value] = err
-		}
-		if c, ok := d.Registry.Lookup(typ.Value); err == nil && ok {
-			return c, true
-		}
-		if err != nil {
-			d.fail(typ, err.Error(), "")
-			return c, false
-		}
+	err, asked := d.missing[typ.Value]
+	if d.Find != nil && !asked {
+		err = d.Find(typ.Value)
+		d.missing[typ.Value] = err
 	}
-	if d.unprepared {
-		return c, false // reported before
+	c, ok = d.Registry.Lookup(typ.Value)
+	switch {
+	case err != nil:
+		d.fail(typ, err.Error(), "")
+	case !ok && !d.unprepared: // or it has been reported before
+		d.fail(typ, unknown, hint)
 	}
-	d.fail(typ, unknown, hint)
-	return c, false
+	return c, ok && err == nil
 }
 
 // claim reports what another instance uses that no two may use.
 func (d *document) claim(typ *yaml.Node, resource string) {
-	if resource == "" {
+	if resource == "" || d.disabled {
 		return
 	}
 	if first, taken := d.exclusive[resource]; taken {
-		d.fail(typ, resource+" is in use already", "it is used at "+first.String())
+		d.fail(typ, unfilled(resource, d.filled.all())+" is in use already", "it is used at "+first.String())
 		return
 	}
 	d.exclusive[resource] = place{d, typ}

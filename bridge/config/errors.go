@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,28 +24,22 @@ type Error struct {
 
 // Error returns "file:line:col: message; hint".
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Place())
-	b.WriteString(": ")
-	b.WriteString(e.Message)
+	text := e.Place() + ": " + e.Message
 	if e.Hint != "" {
-		b.WriteString("; ")
-		b.WriteString(e.Hint)
+		text += "; " + e.Hint
 	}
-	return b.String()
+	return text
 }
 
 // Place returns "file:line:col", as far as that is known.
 func (e *Error) Place() string {
-	var place strings.Builder
-	place.WriteString(e.File)
-	for _, n := range []int{e.Line, e.Col} {
-		if n == 0 {
-			break
-		}
-		place.WriteString(":" + strconv.Itoa(n))
+	switch {
+	case e.Line == 0:
+		return e.File
+	case e.Col == 0:
+		return fmt.Sprintf("%s:%d", e.File, e.Line)
 	}
-	return place.String()
+	return fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Col)
 }
 
 // Errors is all mistakes of a configuration, by file, line and column.
@@ -68,13 +63,30 @@ func (es Errors) Unwrap() []error {
 	return all
 }
 
-// tidy sorts the errors and drops repetitions: two pipelines with one
-// connection find the same mistake in it.
-func (es Errors) tidy() Errors {
+// tidy returns the errors sorted and without repetitions, nil if there is none: two pipelines with
+// one connection, or several aliases of one value, find the same mistake in it.
+func (es Errors) tidy() error {
+	if len(es) == 0 {
+		return nil
+	}
+	return es.sorted()
+}
+
+func (es Errors) sorted() Errors {
 	slices.SortStableFunc(es, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
-	return slices.CompactFunc(es, func(a, b *Error) bool { return *a == *b })
+	type mistake struct {
+		order, line, col int
+		message          string
+	}
+	seen := make(map[mistake]bool)
+	return slices.DeleteFunc(es, func(e *Error) bool {
+		m := mistake{e.order, e.Line, e.Col, e.Message}
+		again := seen[m]
+		seen[m] = true
+		return again
+	})
 }
 
 // quote quotes text for an error, shortened.

@@ -1,11 +1,13 @@
 package config_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 )
 
@@ -35,13 +37,6 @@ func TestDocumentErrors(t *testing.T) {
 		{"null", "~\n", "f:1:1: a configuration must be a mapping, not nothing; " + shape},
 		{"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n", `f:3:1: duplicate key "fail_fast"; it is set in line 2 already`},
 		{"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n", `f:2:30: duplicate key "int"; it is set in line 2 already`},
-		{
-			"Y4 anchor and alias", "pipelines:\n  a: &x {from: stdio, to: stdio}\n  b: *x\n",
-			"f:2:6: anchors (&name) are not supported; repeat the value, or quote a text that begins with &\n" +
-				"f:3:6: aliases (*name) are not supported; repeat the value, or quote a text that begins with *",
-		},
-		{"Y4 unknown alias", fine + "fail_fast: *x\n", "f:2:13: aliases (*name) are not supported; quote a text that begins with *"},
-		{"Y4 merge key", "pipelines:\n  a: {from: stdio, to: stdio, <<: {max_batch: 1}}\n", "f:2:31: merge keys (<<) are not supported; repeat the keys"},
 		{"Y4 tag", fine + "drain_timeout: !!str 3s\n", "f:2:16: tags (!name) are not supported; quote a text that begins with !"},
 		{"Y4 own tag", fine + "drain_timeout: !secret x\n", "f:2:16: tags (!name) are not supported; quote a text that begins with !"},
 		{"mapping as key", fine + "{a: b}: c\n", "f:2:1: a key must be a text; quote a value that begins with { or ["},
@@ -50,15 +45,47 @@ func TestDocumentErrors(t *testing.T) {
 		{"Y6 NUL", "a: \x00", "f:1:4: a NUL byte is not text; save the file as UTF-8"},
 		{"Y6 tab", "pipelines:\n\ta:\n", "f:2:1: a tab indents this line; indent with spaces"},
 		{"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n", "f:3:3: a tab indents this line; indent with spaces"},
+		{
+			"no-break space in the indentation", "pipelines:\n  a:\n\u00a0   from: stdio\n    to: stdio\n",
+			"f:3:1: this looks like a space and is none to YAML (U+00A0); type a plain space",
+		},
+		{
+			"no-break space behind a colon", "pipelines:\n  a:\n    from:\u00a0stdio\n    to: stdio\n",
+			"f:3:10: this looks like a space and is none to YAML (U+00A0); type a plain space",
+		},
+		{
+			"no-break space in a flow", "pipelines: {a: {from: stdio, to:\u202fstdio}}\n",
+			"f:1:33: this looks like a space and is none to YAML (U+202F); type a plain space",
+		},
+		{
+			"no-break space in front of a key", "pipelines: {a: {from: stdio,\u00a0to: stdio}}\n",
+			"f:1:29: this looks like a space and is none to YAML (U+00A0); type a plain space",
+		},
+		{
+			"no-break space in a text", "pipelines: {a: {from: {every: {text: \"a: \u00a0b\"}}, to: no\u00a0where}}\n",
+			`f:1:53: unknown connector "no…"; sinks: mq, stdio; for several: all, route, any, share`,
+		},
 		{"size", strings.Repeat("#", 1<<20+1), "f: the file is larger than 1048576 bytes; split it: run takes several files"},
 		{"depth", "pipelines: " + strings.Repeat("[", 80) + strings.Repeat("]", 80), "f:1:12: pipelines must be a mapping, not a list; write NAME: {from: …, to: …}\n" +
 			"f:1:75: values are nested more than 64 deep"},
 		{"syntax: colon in value", "pipelines: a: b\n", `f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
 		{"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n", "f:4:4: not YAML: did not find expected key; check the indentation"},
-		{"syntax: unclosed list", "pipelines:\n  a:\n    from: [stdio\n    to: stdio\n", "f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, or ${…} needs quotes"},
+		{
+			"syntax: behind a quote",
+			"pipelines:\n  a:\n    from: stdio\n    steps:\n      - pass: \"a\" in json\n    to: stdio\n",
+			"f:5:19: not YAML: something follows a closing quote or bracket; put the whole value in quotes",
+		},
+		{
+			"syntax: behind a bracket", "pipelines:\n  a:\n    from: [1] b\n    to: stdio\n",
+			"f:3:15: not YAML: something follows a closing quote or bracket; put the whole value in quotes",
+		},
+		{
+			"syntax: unclosed list", "pipelines:\n  a:\n    from: [stdio\n    to: stdio\n",
+			"f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, or # or ${…} needs quotes",
+		},
 		{
 			"syntax: variable in flow", "pipelines: {a: {from: {every: {int: ${PORT}, flag: true}}, to: stdio}}\n",
-			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, or ${…} needs quotes",
+			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, or # or ${…} needs quotes",
 		},
 		{"syntax: unclosed quote", "pipelines: 'a\nb: 2\n", "f:1:12: not YAML: found unexpected end of stream; a quote is not closed"},
 		{"syntax: no value", "pipelines\na: 2\n", `f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
@@ -97,19 +124,27 @@ func TestShapeErrors(t *testing.T) {
 	const entry = "write {CONNECTOR: {…}}"
 	for _, c := range []struct{ name, text, want string }{
 		{"no pipelines", "fail_fast: true\n", "f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
-		{"pipelines empty", "pipelines: {}\n", "f:1:12: pipelines is empty; write NAME: {from: …, to: …}"},
+		{"pipelines empty", "pipelines: {}\n", "f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
 		{"pipelines null", "pipelines:\n", "f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}"},
 		{"unknown top key", "pipeline: {}\n", `f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`},
 		{
 			"wrong types at the top", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: yes\ndrain_timeout: 10\n",
 			"f:2:12: fail_fast must be true or false, not \"yes\"; write true\n" +
-				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h or d",
+				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h, d or w",
 		},
 		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n", `f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
 		{"pipeline null", "pipelines:\n  a:\n", `f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
 		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
-		{"from misspelt", "pipelines:\n  a: {form: stdio, to: stdio}\n", `f:2:7: unknown key "form"; did you mean from? keys here: buffer, from, max_batch, max_in_flight, on_error, order_by, restart, steps, to`},
-		{"later key", "pipelines:\n  a: {from: stdio, to: stdio, schedule: daily}\n", `f:2:31: unknown key "schedule"; keys here: buffer, from, max_batch, max_in_flight, on_error, order_by, restart, steps, to`},
+		{
+			"from misspelt", "pipelines:\n  a: {form: stdio, to: stdio}\n",
+			`f:2:7: unknown key "form"; did you mean from? keys here: ` +
+				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, stale_after, steps, to",
+		},
+		{
+			"later key", "pipelines:\n  a: {from: stdio, to: stdio, schedule: daily}\n",
+			`f:2:31: unknown key "schedule"; keys here: ` +
+				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, stale_after, steps, to",
+		},
 		{"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n", `f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`},
 		{"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n", `f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`},
 		{"buffer settings", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disk: {max_bytes: lots, when_full: panic}}}\n", "f:2:58: max_bytes must be a size like 100MB, not \"lots\"; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB\nf:2:75: when_full cannot be \"panic\"; allowed: block, drop_oldest, reject"},
@@ -137,12 +172,35 @@ func TestShapeErrors(t *testing.T) {
 				"f:2:37: connector \"every\" cannot be a sink; sinks: mq, stdio",
 		},
 		{
-			"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: 2000000}\n",
-			"f:2:46: max_in_flight must be at least 1\nf:2:60: max_batch must be at most 1000000",
+			"retry is a number", "pipelines:\n  a: {from: stdio, to: stdio, on_error: {retry: 3}}\n",
+			"f:2:49: retry must be a mapping, not a number; its keys: initial, max, max_interval",
 		},
-		{"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n", "f:2:18: mq must be a mapping, not a text"},
+		{
+			"restart is true", "pipelines:\n  a: {from: stdio, to: stdio, on_error: {threshold: true}}\n",
+			"f:2:53: threshold must be a mapping, not true; write threshold: {most: …}",
+		},
+		{
+			"condition in braces", "pipelines:\n  a: {from: stdio, to: {route: [{stdio: {}, when: '{{ json.x }}'}]}}\n",
+			"f:2:52: an expression is written without {{ }} here; leave the braces out",
+		},
+		{
+			"bounds", "pipelines:\n  a: {from: stdio, to: stdio, max_in_flight: 0, max_batch: 2000000}\n",
+			"f:2:46: max_in_flight must be at least 1, not \"0\"\nf:2:60: max_batch must be at most 1000000, not \"2000000\"",
+		},
+		{
+			"what looks at it", "pipelines:\n  a: {from: stdio, to: stdio, stale_after: 5, optional: yes}\n",
+			"f:2:44: stale_after must be a duration like 10s, not \"5\"; add a unit: ms, s, m, h, d or w\n" +
+				"f:2:57: optional must be true or false, not \"yes\"; write true",
+		},
+		{
+			"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n",
+			"f:2:18: mq must be a mapping, not a text; write mq: {url: …, topics: …}",
+		},
 		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n", `f:2:22: unknown key "x"; keys here: none`},
-		{"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n", "f:2:21: stdio must be a mapping, not a list"},
+		{
+			"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n",
+			"f:2:21: stdio must be a mapping, not a list; its keys: none",
+		},
 		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n", "f:2:28: the key when is missing; it must be a condition"},
 		{
 			"step with connection", "pipelines:\n  a: {from: stdio, steps: [pass: {connection: x, when: true}], to: stdio}\n",
@@ -157,17 +215,72 @@ func TestShapeErrors(t *testing.T) {
 	}
 }
 
+// All mistakes in one go: a block is checked inside, whatever is wrong with the name of it or of
+// its connection.
+func TestMistakesWithinWhatIsNamedWrong(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{
+			"connection that is not there", "pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7, keepalive: 1, tls: {cert: x}}}, to: stdio}\n",
+			"f:2:31: there is no connection \"b\"; connections: none\n" +
+				"f:2:64: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h, d or w\n" +
+				"f:2:73: cert: cert and key go together: set both or neither",
+		},
+		{
+			"connection that is not there, and combinations", "pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7}}, to: stdio}\n",
+			"f:2:31: there is no connection \"b\"; connections: none\nf:2:45: qos: there is no such quality",
+		},
+		{
+			"connection of another type", "connections: {b: {mq: {url: 'a://b'}}}\npipelines:\n  a: {from: {every: {connection: b, int: x}}, to: stdio}\n",
+			"f:3:34: connection \"b\" is of type mq, not every\n" +
+				`f:3:42: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
+		},
+		{
+			"name of a connection that is taken", "connections:\n  b: {mq: {url: 'a://b'}}\n  b: {mq: {url: x}}\npipelines: {a: {from: stdio, to: stdio}}\n",
+			"f:3:3: duplicate key \"b\"; it is set in line 2 already\nf:3:17: url: not a URL, which looks like scheme://host:port",
+		},
+		{
+			"name of a pipeline that is taken", "pipelines:\n  a: {from: stdio, to: stdio}\n  a: {from: {every: {int: x}}, to: stdio}\n",
+			"f:3:3: duplicate key \"a\"; it is set in line 2 already\n" +
+				`f:3:27: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
+		},
+		{
+			"name of a pipeline that is none", "pipelines:\n  ä b: {from: {every: {int: 1k}}, to: stdio}\n",
+			`f:2:3: a pipeline cannot be called "ä b"; a name has letters, digits, - and _, and begins with a letter or digit` + "\n" +
+				`f:2:29: int must be a whole number, not "1k"; write 1000`,
+		},
+		{
+			"key that is misspelt", "pipelines:\n  a: {from: stdio, too: {mq: {}}}\n",
+			`f:2:20: unknown key "too"; did you mean to? keys here: buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, stale_after, steps, to` + "\n" +
+				"f:2:30: the key url is missing; it must be a URL\nf:2:30: the key topic is missing; it must be a text",
+		},
+		{
+			"key beside the connector", "pipelines:\n  a: {from: {every: {int: 1k}, whne: x}, to: stdio}\n",
+			`f:2:27: int must be a whole number, not "1k"; write 1000` + "\n" +
+				`f:2:32: an entry has one connector, and here is a second key "whne"; indent the settings under the connector, or write a list`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := mistakes(t, c.text); got != c.want {
+				t.Errorf("%s\n got %s\nwant %s", c.text, got, c.want)
+			}
+		})
+	}
+}
+
 // Each text is the settings of a source every, at column 13 of line 1.
 func TestValueErrors(t *testing.T) {
 	const whole = "; write it in plain digits, without unit, separators and leading zeros"
-	const units = "; units are ms, s, m, h and d"
+	const units = "; units are ms, s, m, h, d and w"
 	const sizes = "; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB"
-	const names = "known: header, id, json, now, payload, rand, seq, time, topic, portalid, segment, toSubject, toTopic and the language's own functions"
+	const names = "variables: header, id, json, now, payload, rand, seq, time, topic; xrtcbridge help expressions lists the functions"
 	for _, c := range []struct{ text, want string }{
+		{"int: 5m", `18: int must be a whole number, not "5m"` + whole}, // five minutes, more likely
 		{"int: 0123", `18: int must be a whole number, not "0123"` + whole},
-		{"int: 1_000", `18: int must be a whole number, not "1_000"` + whole},
+		{"int: 1_000", `18: int must be a whole number, not "1_000"; write 1000`},
+		{"int: 10k", `18: int must be a whole number, not "10k"; write 10000`},
+		{"float: 1.5k", `20: float must be a number, not "1.5k"; write 1500`},
 		{"int: 0x10", `18: int must be a whole number, not "0x10"` + whole},
-		{"int: 1.0", `18: int must be a whole number, not "1.0"` + whole},
+		{"int: 1.0", `18: int must be a whole number, not "1.0"; write 1`},
 		{"int: +1", `18: int must be a whole number, not "+1"` + whole},
 		{"int: 2001-01-01", `18: int must be a whole number, not "2001-01-01"` + whole},
 		{"int: 99999999999999999999", `18: int is out of range: "99999999999999999999"`},
@@ -184,12 +297,18 @@ func TestValueErrors(t *testing.T) {
 		{"flag: 2", `19: flag must be true or false, not "2"`},
 		{"float: .5", `20: float must be a number, not ".5"`},
 		{"float: .inf", `20: float must be a number, not ".inf"`},
-		{"float: 1e999", `20: float must be a number, not "1e999"`},
-		{"duration: 5", `23: duration must be a duration like 10s, not "5"; add a unit: ms, s, m, h or d`},
+		{"float: 1e999", `20: float is out of range: "1e999"`},
+		{"duration: 5", `23: duration must be a duration like 10s, not "5"; add a unit: ms, s, m, h, d or w`},
 		{"duration: -5s", `23: duration must be a duration like 10s, not "-5s"` + units},
-		{"duration: 5 s", `23: duration must be a duration like 10s, not "5 s"` + units},
+		{"duration: 5 s", `23: duration must be a duration like 10s, not "5 s"; write 5s`},
+		{"duration: 10 min", `23: duration must be a duration like 10s, not "10 min"; write 10m`},
+		{"duration: 1 week and 2 days", `23: duration must be a duration like 10s, not "1 week and 2 days"; write 1w2d`},
+		{"duration: 1 month", `23: duration must be a duration like 10s, not "1 month"` + units},
 		{"duration: 99999d999999h", `23: duration must be a duration like 10s, not "99999d999999h"` + units},
 		{"size: 1XB", `19: size must be a size like 100MB, not "1XB"` + sizes},
+		{"size: 10M", `19: size must be a size like 100MB, not "10M"; write 10MB, or 10MiB for powers of 1024`},
+		{"size: 1.5 k", `19: size must be a size like 100MB, not "1.5 k"; write 1.5kB, or 1.5KiB for powers of 1024`},
+		{"size: 5Gi", `19: size must be a size like 100MB, not "5Gi"; write 5GiB`},
 		{"size: -1", `19: size must be a size like 100MB, not "-1"` + sizes},
 		{"url: nonsense", "18: url: not a URL, which looks like scheme://host:port"},
 		{"urls: ['a://b', c]", "29: urls: not a URL, which looks like scheme://host:port"},
@@ -197,14 +316,22 @@ func TestValueErrors(t *testing.T) {
 		{"texts: [a, [b]]", "24: texts must be a text, not a list"},
 		{"texts: [a, ~]", `24: texts has no value; remove the key, or write "" for the empty text`},
 		{"header: [a]", "21: header must be a mapping, not a list"},
-		{"header: {a: {b: c}}", "25: a must be a text, not a mapping"},
+		{"header: {a: {b: c}}", "25: header.a must be a text, not a mapping"},
 		{"header: {'${HOST}': c}", "22: ${…} is not filled in within keys"},
+		{
+			"header: {'{{ id }}': c}",
+			`22: {{ … }} is not filled in within keys; a mapping with such a key is an expression as a whole: "{{ {(topic): 1} }}"`,
+		},
 		{"rotate: {sise: 1}", `22: unknown key "sise"; did you mean size? keys here: age, keep, size`},
+		{"rotate: daily", `21: size must be a size like 100MB, not "daily"` + sizes + "; or under it the keys size, age, keep"},
 		{"rotate: [1]", "21: size must be a size like 100MB, not a list"},
 		{"rotate: {size: 0, keep: 200}", "31: keep: means nothing without size\n31: keep: is too much"},
-		{"streams: {s: {}}", "26: the key subjects is missing; it must be a text or a list of texts"},
-		{"streams: {s: {subjects: []}}", "37: subjects is an empty list"},
-		{"streams: {s: {subjects: a, storage: fiel}}", `49: storage cannot be "fiel"; did you mean file? allowed: file, memory`},
+		{"streams: {s: {}}", "26: the key streams.s.subjects is missing; it must be a text or a list of texts"},
+		{"streams: {s: {subjects: []}}", "37: streams.s.subjects is an empty list"},
+		{
+			"streams: {s: {subjects: a, storage: fiel}}",
+			`49: streams.s.storage cannot be "fiel"; did you mean file? allowed: file, memory`,
+		},
 		{"list: [{subject: a}]", `21: unknown key "subject"; did you mean subjects? keys here: storage, subjects`},
 		{"Text: a", `13: unknown key "Text"; did you mean text? keys here: condition, connection, duration, flag, float, header, int, limit, ` +
 			`list, lists, rotate, secret, size, streams, template, text, texts, tiny, unsigned, url, urls`},
@@ -214,14 +341,14 @@ func TestValueErrors(t *testing.T) {
 		{`template: "\u0061{{ topik }}"`, "23: unknown name topik; did you mean topic? " + names},
 		{"condition: topic", "24: a condition must be true or false, and this is a text"},
 		{"condition: json.a = 3", `31: unexpected "="; write == to compare`},
-		{"condition: now.Format(1)", "35: cannot use int as argument (type string) to call Format"},
+		{"condition: now.Format(1)", "35: Format wants a text, not a number"},
 		{"condition: json.a >", "31: the expression is not complete"},
 		{"condition: [a]", "24: condition must be a condition, not a list"},
 		{"text: '${NOPE}'", "20: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},
 		{"text: 'a ${NOPE} b ${ALSO}'", "22: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}\n" +
 			"32: the variable ALSO is not set; set it in the environment, or write ${ALSO:-default}"},
 		{"text: '${HOST'", "20: ${ has no closing }; write $${ for the characters ${"},
-		{"text: '${a b}'", "20: ${…} does not name a variable; write ${NAME}, ${NAME:-default} or ${file:path}, or $${ for the characters ${"},
+		{"text: '${a b}'", "20: ${…} does not name a variable; write ${NAME}, ${NAME:-default}, ${file:path} or ${cred:NAME}, or $${ for the characters ${"},
 		{"text: '${A:-${B}}'", "20: the default of ${A} holds another ${…}, which is not supported"},
 		{"text: '${file:none}'", "20: ${file:}: stat none: no such file or directory"},
 		{"text: '${file:.}'", "20: ${file:}: . is not a regular file"},
@@ -269,6 +396,41 @@ func TestTenMistakes(t *testing.T) {
 	for i := range min(len(got), len(want)) {
 		if !strings.HasPrefix(got[i], want[i]) {
 			t.Errorf("got %s\nwant %s…", got[i], want[i])
+		}
+	}
+}
+
+// brokenSettings index what a text may lack.
+type brokenSettings struct {
+	client `yaml:",inline"`
+	Text   string `yaml:"text,required"`
+}
+
+func (s *brokenSettings) Validate() error {
+	if s.Text[0] == 'x' {
+		return errors.New("no x")
+	}
+	return nil
+}
+
+// A method Validate that panics is a mistake of the connector, told beside those of the file, be
+// the connection of the settings there or not.
+func TestValidatePanics(t *testing.T) {
+	const want = "config_test.brokenSettings.Validate panics: runtime error: index out of range [0] with length 0; " +
+		"this is a mistake in the connector"
+	for _, c := range []struct{ text, want string }{
+		{`pipelines: {a: {from: {broken: {url: "a://b", text: ""}}, to: nobody}}`, "f:1:32: " + want + "\n" +
+			`f:1:63: unknown connector "nobody"; sinks: mq, stdio; for several: all, route, any, share`},
+		{`pipelines: {a: {from: {broken: {connection: b, text: ""}}, to: stdio}}`, "f:1:32: " + want + "\n" +
+			`f:1:45: there is no connection "b"; connections: none`},
+	} {
+		l := loader(new(opened))
+		broken := bridge.NewOpener(brokenSettings{}, note[brokenSettings, bridge.Source](new(opened)))
+		if err := l.Registry.Add(bridge.Connector{Name: "broken", Source: broken}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Parse("f", []byte(c.text)); err == nil || err.Error() != c.want {
+			t.Errorf("%s\n got %v\nwant %s", c.text, err, c.want)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
+	"github.com/xrtcbridge/xrtcbridge/bridge/suggest"
 )
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -44,6 +47,9 @@ func (w *walker) failAt(r reference, message, hint string) {
 // expand fills in each ${…} of a text in n, which is all of its value or a
 // part of the template there. ok is false if it recorded a mistake.
 func (w *walker) expand(n *yaml.Node, p expr.Part) (text string, ok bool) {
+	if w.verbatim {
+		return p.Text, true
+	}
 	var b strings.Builder
 	before := w.failed
 	for rest := p.Text; ; {
@@ -82,42 +88,170 @@ func (w *walker) fillIn(r reference, inner string) string {
 	if path, ok := strings.CutPrefix(inner, "file:"); ok {
 		return w.fileContent(r, path)
 	}
-	name, fallback, hasFallback := strings.Cut(inner, ":-")
+	if name, ok := strings.CutPrefix(inner, "cred:"); ok {
+		return w.credential(r, name)
+	}
+	if name, isList := strings.CutPrefix(inner, listPrefix); isList {
+		if w.guesses != nil && w.item != nil && *w.item == "" { // items that are known are not empty
+			return w.environment(r, name, "${"+listPrefix)
+		}
+		if w.item == nil {
+			w.failAt(r, "${list:…} stands for a list, and here is none wanted",
+				"it is all of a value, or of an item, where a list of texts or numbers is wanted")
+			return ""
+		}
+		w.note(r.node, inner, *w.item)
+		return *w.item
+	}
+	return w.environment(r, inner, "${")
+}
+
+// environment returns the variable that r, which is ${inner}, names; form is what it begins with.
+func (w *walker) environment(r reference, inner, form string) string {
+	name, op, word := inner, "", ""
+	if i := strings.IndexByte(inner, ':'); i >= 0 && i+1 < len(inner) {
+		name, op, word = inner[:i], inner[i:i+2], inner[i+2:]
+	}
 	switch {
-	case !variable.MatchString(name):
-		w.failAt(r, "${…} does not name a variable", "write ${NAME}, ${NAME:-default} or ${file:path}, or $${ for the characters ${")
+	case !variable.MatchString(name) || op != "" && op != ":-" && op != ":?":
+		w.failAt(r, "${…} does not name a variable",
+			"write ${NAME}, ${NAME:-default}, ${file:path} or ${cred:NAME}, or $${ for the characters ${")
 		return ""
-	case strings.Contains(fallback, "${"):
+	case strings.Contains(word, "${"):
 		w.failAt(r, "the default of ${"+name+"} holds another ${…}, which is not supported", "")
 		return ""
 	}
+	if w.guesses != nil && op == ":-" {
+		return word
+	}
+	if w.guesses != nil {
+		return w.placeholder(r.node, inner, name)
+	}
 	value, set := w.Getenv(name)
 	switch {
-	case hasFallback && value == "":
-		return fallback
+	case op == ":-" && value == "":
+		return word
+	case op == ":?" && set && value == "":
+		w.failAt(r, "the variable "+name+" is empty", word)
+	case op == ":?" && !set:
+		w.failAt(r, "the variable "+name+" is not set", word)
 	case !set:
-		w.failAt(r, "the variable "+name+" is not set", "set it in the environment, or write ${"+name+":-default}")
+		w.failAt(r, "the variable "+name+" is not set", "set it in the environment, or write "+form+name+":-default}")
 	}
+	w.note(r.node, inner, value)
 	return value
 }
 
-func (w *walker) fileContent(r reference, path string) string {
-	full := path
-	if !filepath.IsAbs(full) {
-		full = filepath.Join(w.dir, path)
+const listPrefix = "list:"
+
+// list returns the items that ${list:…} stands for, if that is all of n.
+func (w *walker) list(n *yaml.Node) (items []string, is bool) {
+	inner, is := strings.CutPrefix(n.Value, "${"+listPrefix)
+	inner, closed := strings.CutSuffix(inner, "}")
+	if n.Kind != yaml.ScalarNode || w.verbatim || !is || !closed || strings.Contains(inner, "}") {
+		return nil, false
 	}
-	text, err := readRegular(full, maxFile)
+	if w.guesses != nil && !strings.Contains(inner, ":-") {
+		return []string{""}, true // which fillIn knows
+	}
+	value := w.environment(reference{n, expr.Part{Text: n.Value}, 0}, inner, "${"+listPrefix)
+	for item := range strings.SplitSeq(value, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items, true
+}
+
+func (w *walker) fileContent(r reference, path string) string {
+	if w.guesses != nil {
+		return w.placeholder(r.node, "file:"+path, "file:"+path)
+	}
+	text, err := ReadRegular(w.located(r.node, path), maxFile)
 	if err != nil {
 		w.failAt(r, "${file:}: "+err.Error(), "")
 		return ""
 	}
-	s := strings.TrimSuffix(string(text), "\n")
-	return strings.TrimSuffix(s, "\r")
+	return w.content(r.node, "file:"+path, text)
 }
 
-// readRegular reads a file of at most that many bytes. Others than regular
-// files might never end.
-func readRegular(name string, most int64) ([]byte, error) {
+// content returns what ${inner} within n stands for, which is in a file.
+func (w *walker) content(n *yaml.Node, inner string, text []byte) string {
+	s := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	w.note(n, inner, s)
+	return s
+}
+
+// credentials is the variable with the folder in which a service manager leaves secrets.
+const credentials = "CREDENTIALS_DIRECTORY"
+
+// credential returns what the service manager has handed over by that name.
+func (w *walker) credential(r reference, name string) string {
+	if name == "." || strings.ContainsAny(name, `/\: `) || !filepath.IsLocal(name) {
+		w.failAt(r, "${cred:…} does not name a credential",
+			"write ${cred:NAME}, with the NAME of LoadCredential=NAME:/path/to/file in the unit; there is no default")
+		return ""
+	}
+	if w.guesses != nil {
+		return w.placeholder(r.node, "cred:"+name, "cred:"+name)
+	}
+	dir, _ := w.Getenv(credentials)
+	if dir == "" {
+		w.failAt(r, "there is no credential "+name+": "+credentials+" is not set, as systemd does for a unit that has credentials",
+			"write LoadCredential="+name+":/path/to/file into the unit's section [Service]; without systemd, "+
+				"let "+credentials+" be a folder with the file "+name)
+		return ""
+	}
+	text, err := ReadRegular(filepath.Join(dir, name), maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		w.failAt(r, "there is no credential "+name+": "+err.Error(), otherCredential(dir, name)+
+			"write LoadCredential="+name+":/path/to/file into the unit's section [Service], and restart it")
+		return ""
+	case err != nil:
+		w.failAt(r, "${cred:"+name+"}: "+err.Error(), "")
+		return ""
+	}
+	return w.content(r.node, "cred:"+name, text)
+}
+
+// otherCredential asks for the one that may be meant.
+func otherCredential(dir, name string) string {
+	var names []string
+	entries, _ := os.ReadDir(dir) // who may not list it gets no help
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if near := suggest.Nearest(name, names); near != "" {
+		return "did you mean " + near + "? or "
+	}
+	return ""
+}
+
+// located returns a path as it is to be used: what is relative is so to the folder of the file, and
+// ~ is the home folder.
+func (w *walker) located(n *yaml.Node, path string) string {
+	user, _, _ := strings.Cut(path, "/")
+	home, err := os.UserHomeDir()
+	switch {
+	case user == "~" && w.guesses != nil:
+		return w.placeholder(n, "HOME", "HOME") + path[1:]
+	case user == "~" && err != nil:
+		w.fail(n, "~ stands for the home folder, and there is none: "+err.Error(), "write the path in full")
+	case user == "~":
+		return home + path[1:]
+	case strings.HasPrefix(user, "~") && user != path:
+		w.fail(n, "the home folder of another user is not filled in",
+			"write the path in full, or ./ in front of a folder of that name")
+	case path != "" && !filepath.IsAbs(path) && w.dir != ".":
+		return w.dir + string(filepath.Separator) + path
+	}
+	return path
+}
+
+// ReadRegular reads a file of at most that many bytes. Another one than a regular file is an error:
+// it might never end.
+func ReadRegular(name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err

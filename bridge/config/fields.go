@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -24,7 +25,12 @@ type field struct {
 	required bool
 	short    bool
 	own      bool
+	path     bool
+	anywhere bool // it is one only if it says of which folder
+	content  bool // it is one of a file that is read
 	enum     []string
+	fallback string // the default as help shows it, if the settings do not hold it
+	doc      string
 	min, max *float64 // of a number
 }
 
@@ -70,7 +76,7 @@ func (s *shape) add(t reflect.Type, index []int) error {
 		if !supported(sf.Type) {
 			return fmt.Errorf("settings type %s, field %s: the type %s is not supported", t, sf.Name, sf.Type)
 		}
-		f := field{name: name, index: at, typ: sf.Type}
+		f := field{name: name, index: at, typ: sf.Type, fallback: sf.Tag.Get("default"), doc: sf.Tag.Get("doc")}
 		if err := f.options(options); err != nil {
 			return fmt.Errorf("settings type %s, field %s: %w", t, sf.Name, err)
 		}
@@ -93,7 +99,7 @@ func (f *field) bounds(tag reflect.StructTag) error {
 			continue
 		}
 		x, err := strconv.ParseFloat(text, 64)
-		if err != nil || !isNumber(f.typ) {
+		if err != nil || !isNumber(innermost(f.typ)) {
 			return fmt.Errorf("the tag %s is a number, for numbers", name)
 		}
 		*to = &x
@@ -101,9 +107,12 @@ func (f *field) bounds(tag reflect.StructTag) error {
 	return nil
 }
 
-// isNumber reports whether the type is a number without a unit.
-func isNumber(t reflect.Type) bool {
-	return special(t) == "" && (reflect.Zero(t).CanInt() || reflect.Zero(t).CanUint() || t.Kind() == reflect.Float64)
+// innermost returns the type that pointers, lists and maps are of.
+func innermost(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	return t
 }
 
 // within returns what is wrong with x, empty if nothing is.
@@ -118,24 +127,25 @@ func (f *field) within(x float64) string {
 }
 
 func (f *field) options(list string) error {
+	known := map[string]*bool{
+		"": new(bool), "required": &f.required, "short": &f.short, "own": &f.own, "path": &f.path, "anywhere": &f.anywhere,
+		"content": &f.content,
+	}
 	for o := range strings.SplitSeq(list, ",") {
-		switch o {
-		case "":
-		case "required":
-			f.required = true
-		case "short":
-			f.short = true
-		case "own":
-			f.own = true
-		default:
+		if known[o] == nil {
 			return fmt.Errorf("unknown option %q in its yaml tag", o)
 		}
+		*known[o] = true
 	}
-	if f.own && f.typ.Kind() != reflect.String {
-		return fmt.Errorf("the option own is for texts")
+	f.path = f.path || f.anywhere || f.content
+	if f.own && innermost(f.typ).Kind() != reflect.String {
+		return errors.New("the option own is for texts")
 	}
 	return nil
 }
+
+// free reports whether a mapping in place of the settings is the value of their only key.
+func (s *shape) free() bool { return s.short != nil && len(s.fields) == 1 && isFree(s.short.typ) }
 
 func (s *shape) names() []string {
 	all := make([]string, len(s.fields))
@@ -143,6 +153,15 @@ func (s *shape) names() []string {
 		all[i] = f.name
 	}
 	return all
+}
+
+func (s *shape) required() (names []string) {
+	for _, f := range s.fields {
+		if f.required {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }
 
 // shape returns the shape of t, remembered.

@@ -21,6 +21,10 @@ func TestSections(t *testing.T) {
 	if _, err := l.Parse("p", []byte("embedded: ${HOST}:1"+pipelines)); err != nil || s.Listen != "broker:1" {
 		t.Errorf("short: %v, %+v", err, s)
 	}
+	l.ServersKey = "embedded"
+	if _, err := l.Parse("p", []byte("embedded: x\npipelines: {}")); err != nil {
+		t.Errorf("no pipelines: %v", err)
+	}
 	_, err := l.Parse("p", []byte("embedded: {rotate: {keep: 3}, listn: x}"+pipelines))
 	want := "p:1:21: keep: means nothing without size\n" +
 		"p:1:31: unknown key \"listn\"; did you mean listen? keys here: listen, rotate"

@@ -2,45 +2,71 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // Inline returns a configuration of one pipeline, named inline, which is not started again when it
-// has failed, from the values of the flags --from and --to, which are CONNECTOR[,key=value…]. A key
-// with dots is one in a nested mapping, a key that is repeated makes a list, and a comma within a
-// value is written \, . Values are read like those in a file; a path in ${file:path} is relative to
-// the working directory. An error is [Errors].
-func (l Loader) Inline(from, to string) (*Config, error) {
+// has failed, from the values of the flags --from, --to and --step, which are
+// CONNECTOR[,key=value…], or CONNECTOR=value where a value may stand in place of the settings: that
+// is all of the rest, as it is. A key with dots is one in a nested mapping, a key that is repeated
+// makes a list, and a comma within a value is written \, . Values are read like those in a file; a
+// path is relative to the working directory. A secret is refused, since a command line is no
+// secret, but not one that ${…} stands for. An error is [Errors].
+func (l Loader) Inline(from, to string, steps ...string) (*Config, error) {
 	r := l.start()
-	p := &bridge.Pipeline{Name: "inline", Restart: bridge.Restart{Off: true}}
+	p := &engine.Pipeline{Name: "inline", Restart: engine.Restart{Off: true}}
 	if d, n := r.flag("--from", from); n != nil {
-		if e, ok := placed(&builder{document: d}, n, loneSource, "inline.from", policy{}); ok {
+		if e, ok := placed(&builder{document: d}, n, source.alone(), "inline.from", policy{}); ok {
 			p.From = append(p.From, e)
 		}
 	}
-	if d, n := r.flag("--to", to); n != nil {
-		if e, ok := placed(&builder{document: d}, n, loneSink, "inline.to", policy{}); ok {
-			p.To = bridge.To(e)
+	for i, text := range steps {
+		if d, n := r.flag("--step", text); n != nil {
+			if e, ok := placed(&builder{document: d}, n, step.alone(), fmt.Sprintf("inline.steps.%d", i), policy{}); ok {
+				p.Steps = append(p.Steps, e)
+			}
 		}
 	}
-	if len(r.errs) > 0 {
-		return nil, r.errs.tidy()
+	if d, n := r.flag("--to", to); n != nil {
+		if e, ok := placed(&builder{document: d}, n, sink.alone(), "inline.to", policy{}); ok {
+			p.To = engine.To(e)
+		}
 	}
 	r.config.Pipelines = append(r.config.Pipelines, p)
-	return &r.config, nil
+	return &r.config, r.errs.tidy()
+}
+
+// Secret returns the secret that is the value of a flag or a part of it, of which ${…} must stand
+// for all, as in [Loader.Inline]. An error is [Errors].
+func (l Loader) Secret(flag, text string) (s bridge.Secret, err error) {
+	r := l.start()
+	d := &document{run: r, file: flag, dir: ".", shown: true}
+	r.docs = append(r.docs, d)
+	(&walker{document: d}).value(textNode(text), reflect.ValueOf(&s).Elem(), &field{name: "it"})
+	return s, r.errs.tidy()
 }
 
 // flag parses the value of a flag into the node of an entry, nil after a mistake.
 func (r *run) flag(name, text string) (*document, *yaml.Node) {
-	d := &document{run: r, file: name, dir: ".", order: len(r.docs)}
+	d := &document{run: r, file: name, dir: ".", order: len(r.docs), shown: true}
 	r.docs = append(r.docs, d)
 	before := len(r.errs)
-	words := splitCommas(text)
-	settings := &yaml.Node{Kind: yaml.MappingNode}
+	if i := strings.IndexAny(text, "=,"); i > 0 && text[i] == '=' {
+		node := []*yaml.Node{textNode(strings.TrimSpace(text[:i])), textNode(text[i+1:])}
+		return d, &yaml.Node{Kind: yaml.MappingNode, Content: node}
+	}
+	const comma = "\x00" // which no argument of a command has
+	words := strings.Split(strings.ReplaceAll(text, `\,`, comma), ",")
+	for i, word := range words {
+		words[i] = strings.ReplaceAll(word, comma, ",")
+	}
+	settings := make(map[string]any)
 	for i, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
 		key = strings.TrimSpace(key)
@@ -49,8 +75,9 @@ func (r *run) flag(name, text string) (*document, *yaml.Node) {
 			d.fail(nil, "there is a key missing", "write CONNECTOR,key=value,…")
 		case !ok:
 			// It may be the rest of a secret with a comma in it.
-			d.fail(nil, fmt.Sprintf("there is no = after comma %d", i+1), `write key=value, and \, for a comma within a value`)
-		case !put(settings, strings.Split(key, "."), textNode(value)):
+			d.fail(nil, fmt.Sprintf("there is no = after comma %d", i+1),
+				`write key=value, \, for a comma within a value, or NAME=value where a value stands for the settings`)
+		case !put(settings, strings.Split(key, "."), value):
 			d.fail(nil, "the key "+quoteName(key)+" is both a value and a mapping", "")
 		}
 	}
@@ -61,35 +88,33 @@ func (r *run) flag(name, text string) (*document, *yaml.Node) {
 	if len(r.errs) > before {
 		return d, nil
 	}
-	return d, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode(typ), settings}}
+	return d, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode(typ), nodeOf(settings)}}
 }
 
-// put sets the value at a path in a mapping, or adds it to the values there.
-// It returns false if what is there is of another kind.
-func put(n *yaml.Node, path []string, value *yaml.Node) bool {
-	var there *yaml.Node
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == path[0] {
-			there = n.Content[i+1]
+// put sets the value at a path, or adds it to the values there. It returns false if what is there
+// is of another kind.
+func put(settings map[string]any, path []string, value string) bool {
+	last := len(path) - 1
+	for _, key := range path[:last] {
+		inner, is := settings[key].(map[string]any)
+		switch {
+		case settings[key] == nil:
+			inner = make(map[string]any)
+			settings[key] = inner
+		case !is:
+			return false
 		}
+		settings = inner
 	}
-	last := len(path) == 1
-	switch {
-	case there == nil && last:
-		n.Content = append(n.Content, textNode(path[0]), value)
-	case there == nil:
-		there = &yaml.Node{Kind: yaml.MappingNode}
-		n.Content = append(n.Content, textNode(path[0]), there)
-		return put(there, path[1:], value)
-	case there.Kind == yaml.MappingNode:
-		return !last && put(there, path[1:], value)
-	case !last:
-		return false
-	case there.Kind == yaml.ScalarNode:
-		first := *there
-		*there = yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{&first, value}}
+	switch there := settings[path[last]].(type) {
+	case nil:
+		settings[path[last]] = value
+	case string:
+		settings[path[last]] = []any{there, value}
+	case []any:
+		settings[path[last]] = append(there, value)
 	default:
-		there.Content = append(there.Content, value)
+		return false
 	}
 	return true
 }
@@ -97,22 +122,4 @@ func put(n *yaml.Node, path []string, value *yaml.Node) bool {
 // textNode makes the node of a text, which is never null.
 func textNode(s string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: s}
-}
-
-// splitCommas splits at commas, but not at \, which becomes a comma.
-func splitCommas(text string) []string {
-	words := []string{""}
-	for i := 0; i < len(text); i++ {
-		last := &words[len(words)-1]
-		switch {
-		case text[i] == '\\' && i+1 < len(text) && text[i+1] == ',':
-			*last += ","
-			i++
-		case text[i] == ',':
-			words = append(words, "")
-		default:
-			*last += text[i : i+1]
-		}
-	}
-	return words
 }

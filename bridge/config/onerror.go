@@ -3,51 +3,37 @@ package config
 import (
 	"cmp"
 	"reflect"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
-
-// retry is how often and at which distance a message is tried.
-type retry struct {
-	Max    int `yaml:"max" min:"0"`
-	pauses `yaml:",inline"`
-}
-
-// pauses are the bounds of a pause that grows.
-type pauses struct {
-	Initial     time.Duration `yaml:"initial"`
-	MaxInterval time.Duration `yaml:"max_interval"`
-}
 
 // leastPause keeps what is tried again from being tried all the time.
 const leastPause = time.Millisecond
 
-// threshold is how many messages may fail for good.
-type threshold struct {
-	Most   int `yaml:"most,required" min:"1"`
-	Window int `yaml:"window" min:"1" max:"100000"`
-}
-
-var (
-	onErrorKeys = []string{"retry", "then", "dead_letter", "threshold"}
-	fates       = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop, "dead_letter": bridge.FateDeadLetter}
-	fateNames   = []string{"stop", "drop", "dead_letter"}
-)
+var fates = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop, "dead_letter": bridge.FateDeadLetter}
 
 // policy is what becomes of messages that are refused in a place.
 type policy struct {
 	bridge.OnError
 	key     *yaml.Node // on_error that says so
 	letters *yaml.Node // where the sink for dead letters is named
+	any     bool       // it is that of an entry of any
 }
 
 // narrow returns what holds in a place of the kind that role names: what is said around it, but for
 // the keys of its own on_error.
 func (b *builder) narrow(e entry, name, role string, around policy) policy {
-	if p, given := e.beside["on_error"]; given {
+	p, given := e.beside["on_error"]
+	switch {
+	case given && around.any:
+		b.fail(p.key, "on_error means nothing within any, where what an entry refuses goes to the next one",
+			"write it beside any: it is about what all of them refuse")
+	case given:
 		return b.onError(p, name, role, around)
 	}
 	return around
@@ -70,8 +56,9 @@ func (b *builder) onError(p pair, name, role string, around policy) policy {
 	b.pairs(n, func(key, value *yaml.Node) {
 		switch key.Value {
 		case "retry":
-			if role != sink.name {
-				b.fail(key, "retry means nothing at a "+role+", which refuses a message once", "write it in the on_error of the pipeline or of a sink")
+			if role == source.name {
+				b.fail(key, "retry means nothing at a "+role+", which refuses a message once",
+					"write it in the on_error of the pipeline, of a step or of a sink")
 				return
 			}
 			w.retry(value, &own.OnError)
@@ -88,11 +75,11 @@ func (b *builder) onError(p pair, name, role string, around policy) policy {
 		case "dead_letter":
 			own.letters = value
 			b.said = append(b.said, value)
-			if e, ok := placed(b, value, loneSink, name+".dead", policy{}); ok {
+			if e, ok := placed(b, value, sink.alone(), name+".dead", policy{}); ok {
 				own.DeadLetter = e
 			}
 		default:
-			b.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorKeys))
+			b.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", onErrorShape.names()))
 		}
 	})
 	return b.uses(own)
@@ -117,11 +104,11 @@ func (b *builder) unused() {
 
 func (w *walker) fate(n *yaml.Node, key string) bridge.Fate {
 	var text string
-	w.value(n, reflect.ValueOf(&text).Elem(), &field{name: key, enum: fateNames})
+	w.value(n, reflect.ValueOf(&text).Elem(), &field{name: key, enum: onErrorShape.byName["then"].enum})
 	return fates[text]
 }
 
-// Bounds of [bridge.OnError] and [bridge.Restart] that hold if nothing is said.
+// Bounds of [bridge.OnError] and [engine.Restart] that hold if nothing is said.
 var (
 	retryPauses   = pauses{250 * time.Millisecond, 8 * time.Second}
 	restartPauses = pauses{time.Second, 5 * time.Minute}
@@ -155,10 +142,10 @@ func (w *walker) bounds(n *yaml.Node, p, usual pauses) {
 }
 
 // restart reads how a pipeline that failed is started again.
-func (d *document) restart(n *yaml.Node) (r bridge.Restart) {
+func (d *document) restart(n *yaml.Node) (r engine.Restart) {
 	w := &walker{document: d}
 	if n.Kind == yaml.ScalarNode && !isNull(n) {
-		if n.Value != "off" && n.Value != "false" {
+		if !slices.Contains(pipelineShape.byName["restart"].enum, n.Value) {
 			w.fail(n, "restart cannot be "+quote(n.Value), "write off, or {initial: 1s, max_interval: 5m}")
 		}
 		r.Off = true

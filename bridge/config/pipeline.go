@@ -8,10 +8,14 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/suggest"
 )
 
 var pipelineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+// ValidName reports whether a pipeline may have that name.
+func ValidName(name string) bool { return pipelineName.MatchString(name) }
 
 // allPipelines builds the pipelines of the document.
 func (d *document) allPipelines() {
@@ -23,70 +27,86 @@ func (d *document) allPipelines() {
 		d.fail(n, "pipelines must be a mapping, not "+kind(n), "write NAME: {from: …, to: …}")
 		return
 	}
-	if len(n.Content) == 0 {
-		d.fail(n, "pipelines is empty", "write NAME: {from: …, to: …}")
-	}
-	d.pairs(n, func(key, value *yaml.Node) {
+	d.named(n, func(key, value *yaml.Node) {
 		first, taken := d.pipelines[key.Value]
 		switch {
+		case d.bad[key]: // reported before
 		case !pipelineName.MatchString(key.Value):
 			d.fail(key, "a pipeline cannot be called "+quote(key.Value), "a name has letters, digits, - and _, and begins with a letter or digit")
 		case taken:
 			d.fail(key, "there is a pipeline "+quoteName(key.Value)+" already", "it is at "+first.String())
 		}
 		d.pipelines[key.Value] = place{d, key}
-		d.config.Pipelines = append(d.config.Pipelines, d.pipeline(key, value))
+		before := len(d.errs)
+		p, whole := d.pipeline(key, value)
+		switch {
+		case !whole || len(d.errs) > before:
+			d.config.Broken = append(d.config.Broken, p)
+		case d.disabled:
+			d.config.Fingerprints[p.Name] = d.fingerprints(value)
+			d.config.Disabled = append(d.config.Disabled, p)
+		default:
+			d.config.Fingerprints[p.Name] = d.fingerprints(value)
+			d.config.Pipelines = append(d.config.Pipelines, p)
+		}
 	})
 }
 
-var pipelineKeys = []string{"from", "steps", "to", "buffer", "on_error", "restart", "order_by", "max_in_flight", "max_batch"}
-
-// Bounds of what is kept at once. They are far above what is of use.
-const (
-	mostInFlight = 10_000
-	mostBatch    = 1_000_000
-)
-
-// pipeline builds one pipeline. What has a mistake is left out.
-func (d *document) pipeline(name, n *yaml.Node) *bridge.Pipeline {
-	p := &bridge.Pipeline{Name: name.Value}
+// pipeline builds one pipeline. What has a mistake is left out, and it is not whole then, be the
+// mistake one that has been reported before.
+func (d *document) pipeline(name, n *yaml.Node) (p *engine.Pipeline, whole bool) {
+	p = &engine.Pipeline{Name: name.Value}
+	d.disabled = false
 	switch {
 	case d.bad[n]:
-		return p
+		return p, false
 	case n.Kind != yaml.MappingNode:
 		d.fail(n, "pipeline "+quote(p.Name)+" must be a mapping, not "+kind(n), "write from: and to: under it")
-		return p
+		return p, false
 	}
 	keys := make(map[string]pair)
 	d.pairs(n, func(key, value *yaml.Node) {
-		if !slices.Contains(pipelineKeys, key.Value) {
-			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", pipelineKeys))
-			meant := nearest(key.Value, pipelineKeys)
-			if _, given := keys[meant]; !given {
-				keys[meant] = pair{} // one mistake, not another for a key that is missing
+		if known := pipelineShape.names(); !slices.Contains(known, key.Value) {
+			d.fail(key, "unknown key "+quoteName(key.Value), hint(key.Value, "keys here", known))
+			meant := *key // which is checked, and not missed
+			meant.Value = suggest.Nearest(key.Value, known)
+			if _, given := keys[meant.Value]; given {
+				return
 			}
-			return
+			key = &meant
 		}
 		keys[key.Value] = pair{key, value}
 	})
-	for _, key := range []string{"from", "to"} {
+	for _, key := range pipelineShape.required() {
 		if _, given := keys[key]; !given {
 			d.fail(n, "the key "+key+" is missing", "write "+key+": {CONNECTOR: {…}}")
 		}
 	}
+	b := &builder{document: d, used: make(map[*yaml.Node]bool)}
 	for key, at := range keys {
-		if at.key == nil || d.bad[at.value] {
+		if d.bad[at.value] {
 			delete(keys, key)
+			b.broken = true
 		}
 	}
-	b := &builder{document: d, used: make(map[*yaml.Node]bool)}
 	b.build(p, keys)
 	b.unused()
-	return p
+	return p, !b.broken
 }
 
 // build fills in p with what the keys say.
-func (b *builder) build(p *bridge.Pipeline, keys map[string]pair) {
+func (b *builder) build(p *engine.Pipeline, keys map[string]pair) {
+	w := &walker{document: b.document}
+	if k, given := keys["enabled"]; given {
+		enabled := true
+		w.value(k.value, reflect.ValueOf(&enabled).Elem(), pipelineShape.byName["enabled"])
+		b.disabled = !enabled
+	}
+	if k, given := keys["description"]; given {
+		var text string
+		w.value(k.value, reflect.ValueOf(&text).Elem(), pipelineShape.byName["description"])
+		b.config.Descriptions[p.Name] = text
+	}
 	var around policy
 	if k, given := keys["on_error"]; given { // the others need it
 		around = b.onError(k, p.Name, sink.name, around)
@@ -114,24 +134,13 @@ func (b *builder) build(p *bridge.Pipeline, keys map[string]pair) {
 		p.Restart = b.restart(k.value)
 	}
 	if k, given := keys["order_by"]; given {
-		p.OrderBy = (&walker{document: b.document}).key(k.value)
+		p.OrderBy = w.key(k.value)
 	}
-	if k, given := keys["max_in_flight"]; given {
-		b.positive(k.key, k.value, &p.MaxInFlight, mostInFlight)
-	}
-	if k, given := keys["max_batch"]; given {
-		b.positive(k.key, k.value, &p.MaxBatch, mostBatch)
-	}
-}
-
-func (d *document) positive(key, n *yaml.Node, to *int, most int) {
-	w := &walker{document: d}
-	w.value(n, reflect.ValueOf(to).Elem(), &field{name: key.Value})
-	switch {
-	case w.failed > 0:
-	case *to < 1:
-		d.fail(n, key.Value+" must be at least 1", "")
-	case *to > most:
-		d.fail(n, fmt.Sprintf("%s must be at most %d", key.Value, most), "")
+	for key, to := range map[string]any{
+		"max_in_flight": &p.MaxInFlight, "max_batch": &p.MaxBatch, "stale_after": &p.StaleAfter, "optional": &p.Optional,
+	} {
+		if k, given := keys[key]; given {
+			w.value(k.value, reflect.ValueOf(to).Elem(), pipelineShape.byName[key])
+		}
 	}
 }

@@ -16,13 +16,23 @@ import (
 
 // scalar decodes a value that is written as one text.
 func (w *walker) scalar(n *yaml.Node, v reflect.Value, f *field) {
-	if n.Kind != yaml.ScalarNode {
+	if isFree(v.Type()) {
+		w.free(n, v, f)
+		return
+	}
+	w.guessed(n, v, f, func() { w.text(n, v, f) })
+}
+
+// text decodes one that is no free value.
+func (w *walker) text(n *yaml.Node, v reflect.Value, f *field) {
+	switch {
+	case n.Kind != yaml.ScalarNode:
 		w.wrong(n, v.Type(), f)
 		return
 	}
 	switch v.Type() {
 	case reflect.TypeFor[bridge.Template]():
-		w.template(n, v)
+		w.template(n, v, f)
 		return
 	case reflect.TypeFor[bridge.Condition]():
 		w.condition(n, v)
@@ -34,6 +44,10 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, f *field) {
 	}
 	switch v.Type() {
 	case reflect.TypeFor[bridge.Secret]():
+		if w.shown && literal(n.Value) != "" {
+			w.exposed(n, f)
+			return
+		}
 		v.Set(reflect.ValueOf(bridge.NewSecret(text)))
 	case reflect.TypeFor[bridge.URL]():
 		u, err := bridge.ParseURL(text)
@@ -41,25 +55,52 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, f *field) {
 			w.fail(n, f.name+": "+err.Error(), "")
 			return
 		}
+		if written, err := bridge.ParseURL(literal(n.Value)); w.shown && err == nil && hasPassword(written) {
+			w.exposed(n, f)
+			return
+		}
 		v.Set(reflect.ValueOf(u))
+		if w.URLs != nil {
+			*w.URLs = append(*w.URLs, u)
+		}
 	case reflect.TypeFor[bridge.Size]():
 		size, err := bridge.ParseSize(text)
-		w.number(n, v, f, int64(size), err == nil, "units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB")
+		if err != nil {
+			w.notA(n, v, f, sizeHint(n.Value))
+			return
+		}
+		v.SetInt(int64(size))
 	case reflect.TypeFor[time.Duration]():
 		d, ok := parseDuration(text)
-		w.number(n, v, f, int64(d), ok, durationHint(text))
+		if !ok {
+			w.notA(n, v, f, durationHint(n.Value))
+			return
+		}
+		v.SetInt(int64(d))
 	default:
 		w.basic(n, v, f, text)
 	}
 }
 
-// number sets v to i if it is what was wanted.
-func (w *walker) number(n *yaml.Node, v reflect.Value, f *field, i int64, ok bool, hint string) {
-	if !ok {
-		w.notA(n, v, f, hint)
-		return
-	}
-	v.SetInt(i)
+var filledIn = regexp.MustCompile(`\$\{[^}]*\}`)
+
+// literal returns what is written in a text itself, be it as the default of a variable.
+func literal(text string) string {
+	return filledIn.ReplaceAllStringFunc(text, func(ref string) string {
+		_, fallback, _ := strings.Cut(strings.TrimSuffix(ref, "}"), ":-")
+		return fallback
+	})
+}
+
+func hasPassword(u bridge.URL) bool {
+	password, _ := u.User.Password()
+	return password != ""
+}
+
+// exposed records that a secret is where others can read it.
+func (w *walker) exposed(n *yaml.Node, f *field) {
+	w.fail(n, f.name+" holds a secret, and every user of this machine can read a command line",
+		"put it into the environment or a file, and write '${NAME}', '${file:path}' or '${cred:NAME}', in quotes that keep it from the shell")
 }
 
 // notA records that the text of n is not what v wants. It quotes what is
@@ -73,66 +114,70 @@ var (
 	decimalNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 )
 
+// noPaths are words that nobody means as the name of a file.
+var noPaths = []string{"true", "false", "yes", "no", "on", "off", "none", "null", "memory", "disabled"}
+
 // basic decodes text into a value of a basic kind. YAML's ideas of numbers and
 // bools are not used: 0x10, 1_000, 0123, yes and on are refused.
 func (w *walker) basic(n *yaml.Node, v reflect.Value, f *field, text string) {
 	switch v.Kind() {
 	case reflect.String:
-		if len(f.enum) > 0 && !slices.Contains(f.enum, text) {
-			w.fail(n, f.name+" cannot be "+quote(n.Value), hint(text, "allowed", f.enum))
+		switch known := slices.Contains(f.enum, text); {
+		case w.verbatim && f.path: // it is complete
+		case f.path && !known && slices.Contains(noPaths, strings.ToLower(text)):
+			mend := "write ./" + n.Value + " if that is its name"
+			if len(f.enum) > 0 {
+				mend = hint("", mend+"; allowed", f.enum)
+			}
+			w.fail(n, f.name+" must be a path, and "+quote(n.Value)+" does not look like one", mend)
+			return
+		case f.anywhere && (!strings.Contains(text, "/") || strings.HasPrefix(text, "**/")):
+		case f.path && !known:
+			text = w.located(n, text)
+		case len(f.enum) > 0 && !known:
+			w.fail(n, f.name+" cannot be "+quote(n.Value), hint(n.Value, "allowed", f.enum))
 			return
 		}
 		v.SetString(text)
 	case reflect.Bool:
 		if text != "true" && text != "false" {
-			w.notA(n, v, f, boolHint(text))
+			w.notA(n, v, f, boolHint(n.Value))
 			return
 		}
 		v.SetBool(text == "true")
-	case reflect.Float64:
-		x, err := strconv.ParseFloat(text, 64)
-		if err != nil || !decimalNumber.MatchString(text) {
-			w.notA(n, v, f, "")
-			return
-		}
-		if wrong := f.within(x); wrong != "" {
-			w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
-			return
-		}
-		v.SetFloat(x)
 	default:
-		w.integer(n, v, f, text)
+		w.plainNumber(n, v, f, text)
 	}
 }
 
-func (w *walker) integer(n *yaml.Node, v reflect.Value, f *field, text string) {
-	if !wholeNumber.MatchString(text) {
-		w.notA(n, v, f, "write it in plain digits, without unit, separators and leading zeros")
+// plainNumber decodes a number without a unit.
+func (w *walker) plainNumber(n *yaml.Node, v reflect.Value, f *field, text string) {
+	form, mend := wholeNumber, "write it in plain digits, without unit, separators and leading zeros"
+	if v.CanFloat() {
+		form, mend = decimalNumber, ""
+	}
+	if !form.MatchString(text) {
+		w.notA(n, v, f, numberHint(n.Value, mend))
 		return
 	}
-	if v.CanInt() {
-		i, err := strconv.ParseInt(text, 10, v.Type().Bits())
-		if err != nil {
-			w.fail(n, f.name+" is out of range: "+quote(n.Value), "")
-			return
-		}
-		if wrong := f.within(float64(i)); wrong != "" {
-			w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
-			return
-		}
+	x, err := strconv.ParseFloat(text, 64)
+	switch {
+	case v.CanFloat():
+		v.SetFloat(x)
+	case v.CanInt():
+		var i int64
+		i, err = strconv.ParseInt(text, 10, v.Type().Bits())
 		v.SetInt(i)
-		return
+	default:
+		var u uint64
+		u, err = strconv.ParseUint(text, 10, v.Type().Bits())
+		v.SetUint(u)
 	}
-	u, err := strconv.ParseUint(text, 10, v.Type().Bits())
-	if err != nil {
+	if wrong := f.within(x); err != nil {
 		w.fail(n, f.name+" is out of range: "+quote(n.Value), "")
-		return
-	}
-	if wrong := f.within(float64(u)); wrong != "" {
+	} else if wrong != "" {
 		w.fail(n, f.name+" "+wrong+", not "+quote(n.Value), "")
-		return
 	}
-	v.SetUint(u)
 }
 
 func boolHint(text string) string {
@@ -143,28 +188,4 @@ func boolHint(text string) string {
 		return "write false"
 	}
 	return ""
-}
-
-var days = regexp.MustCompile(`^([0-9]{1,5})d(.*)$`)
-
-// parseDuration parses what time.ParseDuration does and days before that:
-// 1.5s, 2h30m, 7d, 1d12h. It must not be negative.
-func parseDuration(text string) (time.Duration, bool) {
-	var whole time.Duration
-	if m := days.FindStringSubmatch(text); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		whole, text = time.Duration(n)*24*time.Hour, m[2]
-		if text == "" {
-			return whole, true
-		}
-	}
-	d, err := time.ParseDuration(text)
-	return whole + d, err == nil && d >= 0 && whole+d >= 0
-}
-
-func durationHint(text string) string {
-	if wholeNumber.MatchString(text) {
-		return "add a unit: ms, s, m, h or d"
-	}
-	return "units are ms, s, m, h and d"
 }

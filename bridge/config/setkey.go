@@ -10,149 +10,109 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// SetKey returns text, a YAML document that [Loader] has read without a mistake, with the value of the key at path changed
-// or added, and everything else, comments and line ends included, as it was. All keys of path but the last must be there, and the key after
-// too, beside the last one. Where a lone value stands for the mapping with the last key, it becomes the key after. name is for errors.
-func SetKey(name string, text []byte, path []string, after, value string) ([]byte, error) {
-	var root yaml.Node
-	if err := yaml.Unmarshal(text, &root); err != nil {
+// SetKey returns text, a YAML document that [Loader] has read without a mistake, with the value of
+// the key at path changed or added, and everything else, comments and line ends included, as it
+// was. All keys of path but the last must be there, and the key beside too, beside the last one.
+// Where a lone value stands for the mapping with the last key, it becomes the key beside. name is
+// for errors.
+func SetKey(name string, text []byte, path []string, beside, value string) ([]byte, error) {
+	n, err := follow(text, path[:len(path)-1])
+	if err != nil {
 		return nil, fmt.Errorf("edit %s: %w", name, err)
 	}
-	if len(root.Content) != 1 {
-		return nil, fmt.Errorf("edit %s: it is empty", name)
-	}
-	n := root.Content[0]
-	for _, key := range path[:len(path)-1] {
-		if n = valueOf(n, key); n == nil {
-			return nil, fmt.Errorf("edit %s: there is no key %s", name, strings.Join(path, "."))
-		}
-	}
-	e := editor{text: text}
 	last, value := path[len(path)-1], strconv.Quote(value)
-	old := valueOf(n, last)
-	beside := valueOf(n, after)
-	switch {
+	var at, end int
+	var with string
+	replace := func(old *yaml.Node) {
+		at = offset(text, old.Line, old.Column)
+		end = at + written(text[at:], old)
+	}
+	key, other := pairOf(n, beside)
+	switch old := valueOf(n, last); {
+	case n.Kind == yaml.AliasNode:
+		return nil, fmt.Errorf("edit %s:%d: what an alias stands for is not edited: write %s: %s by hand", name,
+			n.Line, last, value)
 	case n.Kind == yaml.ScalarNode:
-		e.replace(n, func(old string) string { return fmt.Sprintf("{%s: %s, %s: %s}", after, old, last, value) })
-	case old != nil && old.Kind == yaml.ScalarNode:
-		e.replace(old, func(string) string { return value })
-	case beside == nil || beside.Kind != yaml.ScalarNode:
-		return nil, fmt.Errorf("edit %s: there is no key %s beside %s", name, after, strings.Join(path, "."))
+		replace(n)
+		with = fmt.Sprintf("{%s: %s, %s: %s}", beside, text[at:end], last, value)
+	case old != nil:
+		replace(old)
+		with = value
+	case other == nil:
+		return nil, fmt.Errorf("edit %s: there is no key %s beside %s", name, beside, strings.Join(path, "."))
 	case n.Style&yaml.FlowStyle != 0:
-		e.replace(beside, func(old string) string { return fmt.Sprintf("%s, %s: %s", old, last, value) })
+		at = offset(text, key.Line, key.Column)
+		end, with = at, last+": "+value+", "
 	default:
-		e.addLine(n.Content[0].Column, beside.Line, last+": "+value)
-	}
-	if e.err != nil {
-		return nil, fmt.Errorf("edit %s:%d: %w: write %s: %s by hand", name, n.Line, e.err, last, value)
-	}
-	return e.text, e.check(path, value)
-}
-
-func valueOf(n *yaml.Node, key string) *yaml.Node {
-	if n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
+		at = offset(text, other.Line, other.Column)
+		line, _, _ := bytes.Cut(text[at:], []byte("\n"))
+		content := bytes.TrimSuffix(line, []byte("\r"))
+		at += len(content)
+		end, with = at, "\n"+strings.Repeat(" ", n.Content[0].Column-1)+last+": "+value
+		if len(content) < len(line) {
+			with = "\r" + with
 		}
 	}
-	return nil
+	edited := slices.Concat(text[:at], []byte(with), text[end:])
+	if set, err := follow(edited, path); err != nil || strconv.Quote(set.Value) != value {
+		return nil, fmt.Errorf("edit %s:%d: the value is not written in a way that this command can edit: write %s: %s by hand", name, n.Line, last, value)
+	}
+	return edited, nil
 }
 
-// editor changes text at the places of its nodes.
-type editor struct {
-	text []byte
-	err  error
+// follow returns the value at path in a document.
+func follow(text []byte, path []string) (*yaml.Node, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return nil, err
+	}
+	n := &root
+	if len(root.Content) > 0 {
+		n = root.Content[0]
+	}
+	for _, key := range path {
+		if n = valueOf(n, key); n == nil {
+			return nil, fmt.Errorf("there is no key %s", strings.Join(path, "."))
+		}
+	}
+	return n, nil
 }
 
-// replace changes what is written for a scalar that stands on one line.
-func (e *editor) replace(n *yaml.Node, with func(old string) string) {
-	start := e.offset(n.Line, n.Column)
-	end := start + written(e.text[start:], n)
-	if end <= start {
-		e.err = fmt.Errorf("the value is not written in a way that this command can edit")
-		return
-	}
-	e.text = slices.Concat(e.text[:start], []byte(with(string(e.text[start:end]))), e.text[end:])
+func valueOf(n *yaml.Node, name string) *yaml.Node {
+	_, value := pairOf(n, name)
+	return value
 }
 
-// addLine adds a line after another.
-func (e *editor) addLine(column, after int, line string) {
-	end := e.offset(after+1, 1)
-	eol := "\n"
-	if bytes.HasSuffix(e.text[:end], []byte("\r\n")) {
-		eol = "\r\n"
+func pairOf(n *yaml.Node, name string) (key, value *yaml.Node) {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i], n.Content[i+1]
+		}
 	}
-	add := strings.Repeat(" ", column-1) + line + eol
-	if end == len(e.text) && !bytes.HasSuffix(e.text, []byte("\n")) {
-		add = eol + strings.TrimSuffix(add, eol)
-	}
-	e.text = slices.Concat(e.text[:end], []byte(add), e.text[end:])
+	return nil, nil
 }
 
 // offset returns where a line and column, in characters from 1, are in the text.
-func (e *editor) offset(line, column int) int {
+func offset(text []byte, line, column int) int {
 	at := 0
 	for ; line > 1; line-- {
-		i := bytes.IndexByte(e.text[at:], '\n')
-		if i < 0 {
-			return len(e.text)
-		}
-		at += i + 1
+		at += bytes.IndexByte(text[at:], '\n') + 1
 	}
-	for i := range string(e.text[at:]) {
-		if column == 1 {
+	for i := range string(text[at:]) {
+		if column--; column == 0 {
 			return at + i
 		}
-		column--
 	}
-	return len(e.text)
+	return len(text)
 }
 
-// written returns how many bytes the scalar n takes at the beginning of text, 0 if that is not plain to see.
+// written returns how many bytes the value of n takes at the beginning of text, 0 if that is not
+// plain to see.
 func written(text []byte, n *yaml.Node) int {
-	switch {
-	case n.Style&yaml.DoubleQuotedStyle != 0:
-		for i := 1; i < len(text) && text[i] != '\n'; i++ {
-			switch text[i] {
-			case '\\':
-				i++
-			case '"':
-				return i + 1
-			}
+	for _, quote := range []string{"", `"`, "'"} {
+		if whole := quote + n.Value + quote; n.Value != "" && bytes.HasPrefix(text, []byte(whole)) {
+			return len(whole)
 		}
-	case n.Style&yaml.SingleQuotedStyle != 0:
-		for i := 1; i < len(text) && text[i] != '\n'; i++ {
-			if text[i] != '\'' {
-				continue
-			}
-			if i+1 == len(text) || text[i+1] != '\'' {
-				return i + 1
-			}
-			i++
-		}
-	case n.Style == 0 && n.Value != "" && bytes.HasPrefix(text, []byte(n.Value)):
-		return len(n.Value)
 	}
 	return 0
-}
-
-// check makes sure that the key has the value now.
-func (e *editor) check(path []string, quoted string) error {
-	var root yaml.Node
-	if err := yaml.Unmarshal(e.text, &root); err != nil {
-		return fmt.Errorf("edit: %w", err)
-	}
-	n := root.Content[0]
-	for _, key := range path {
-		if n = valueOf(n, key); n == nil {
-			return fmt.Errorf("edit: the key %s did not get in", strings.Join(path, "."))
-		}
-	}
-	if strconv.Quote(n.Value) != quoted {
-		return fmt.Errorf("edit: the key %s did not get its value", strings.Join(path, "."))
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -22,36 +23,35 @@ type connection struct {
 // and even if nobody uses it.
 func (c *connection) check() {
 	d := c.name.doc
-	e, ok := d.entry(c.value, words{})
-	if !ok {
-		c.broken = true
+	c.broken = true
+	e, alone := d.entry(c.value, words{})
+	if !alone && !e.worth() {
 		return
 	}
 	c.typ, c.value = e.typ.Value, e.value
 	connector, ok := d.connector(e.typ, "unknown connector "+quoteName(c.typ), hint(c.typ, "connectors", d.Registry.Names()))
 	if !ok {
-		c.broken = true
 		return
 	}
 	settings, common, err := d.connectionSettings(connector)
 	if err != nil || settings == nil {
-		c.broken = true
 		d.fail(e.typ, "connector "+quote(c.typ)+" takes no connection", "")
 		return
 	}
 	w := &walker{document: d}
 	if isNull(c.value) {
+		c.broken = false
 		return
 	}
 	v := reflect.ValueOf(settings).Elem()
 	s, _ := d.shape(v.Type())
 	if c.value.Kind != yaml.MappingNode {
-		w.wrong(c.value, v.Type(), &field{name: c.typ})
+		w.fail(c.value, c.typ+" must be a mapping, not "+kind(c.value), hint("", "a connection has", common))
 	} else {
 		w.onlyCommon(c.value, s, common)
 		w.object(c.value, v, s, make(map[string]bool), common)
 	}
-	c.broken = w.failed > 0
+	c.broken = w.failed > 0 || !alone
 }
 
 // onlyCommon reports the keys that only a source or only a sink has.
@@ -110,8 +110,10 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check fu
 		w.fail(typ, err.Error(), programmers)
 		return b, false
 	}
-	if isNull(n) {
-		n = &yaml.Node{Kind: yaml.MappingNode, Line: typ.Line, Column: typ.Column}
+	empty := isNull(n)
+	if empty {
+		n = nothing(typ)
+		n.Kind = yaml.MappingNode
 	}
 	places, set, allowed := []place{{d, n}}, make(map[string]bool), s.names()
 	if shared {
@@ -124,13 +126,14 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check fu
 			allowed = append(allowed, connectionKey)
 		}
 	}
-	if !w.object(n, b.value, s, set, allowed) {
+	if free := empty && s.free(); !free && !w.object(n, b.value, s, set, allowed) {
 		w.wrong(n, b.value.Type(), &field{name: typ.Value})
 		return b, false
 	}
-	w.finish(places, b.value, s, set, 0)
+	w.finish(places, b.value, s, set, w.foreign)
 	if w.failed == 0 {
 		w.report(places, check(target))
+		d.noteContents(typ, b.value)
 	}
 	return b, w.failed == 0
 }
@@ -146,7 +149,7 @@ func (b *bound) inherit(w *walker, c *connection, s *shape, n *yaml.Node, set ma
 	w.failed += quiet.failed
 	for i := range s.fields {
 		f := &s.fields[i]
-		if f.own && set[f.name] && find(n, f.name) == nil && b.value.FieldByIndex(f.index).String() != "" {
+		if f.own && set[f.name] && find(n, f.name) == nil && reflect.Indirect(b.value.FieldByIndex(f.index)).String() != "" {
 			b.own = append(b.own, f.index)
 		}
 	}
@@ -166,8 +169,9 @@ func (w *walker) connection(typ, n *yaml.Node, s *shape, set map[string]bool) (*
 			rest.Content = append(rest.Content, n.Content[i:i+2]...)
 			continue
 		}
+		before := w.failed
 		c = w.named(typ, n.Content[i+1])
-		set[connectionKey] = c == nil
+		set[connectionKey], w.foreign = c == nil, w.failed-before
 	}
 	return c, &rest
 }
@@ -181,7 +185,8 @@ func (w *walker) named(typ, name *yaml.Node) *connection {
 	case name.Kind != yaml.ScalarNode || isNull(name):
 		w.fail(name, "connection must be a name, not "+kind(name), "")
 	case c == nil:
-		w.fail(name, "there is no connection "+quoteName(name.Value), hint(name.Value, "connections", w.connectionNames()))
+		w.fail(name, "there is no connection "+quoteName(name.Value),
+			hint(name.Value, "connections", slices.Collect(maps.Keys(w.connections))))
 	case c.broken:
 		w.failed++
 	case c.typ != typ.Value:
@@ -192,31 +197,39 @@ func (w *walker) named(typ, name *yaml.Node) *connection {
 	return nil
 }
 
-func (r *run) connectionNames() []string {
-	var all []string
-	for name := range r.connections {
-		all = append(all, name)
-	}
-	return all
-}
-
 // instance returns a pointer to a copy of the settings for that instance.
 func (b bound) instance(name string) any {
 	p := reflect.New(b.value.Type())
 	p.Elem().Set(b.value)
 	for _, index := range b.own {
 		f := p.Elem().FieldByIndex(index)
-		f.SetString(f.String() + "-" + name)
+		text := reflect.Indirect(f).String() + "-" + name
+		if f.Kind() == reflect.Pointer { // which the original shares
+			f.Set(reflect.New(f.Type().Elem()))
+			f = f.Elem()
+		}
+		f.SetString(text)
 	}
 	return p.Interface()
 }
 
 // endpoint binds settings to their opener.
 func endpoint[T any](typ string, o bridge.Opener[T], b bound) bridge.Endpoint[T] {
-	return bridge.Endpoint[T]{
+	e := bridge.Endpoint[T]{
 		Type: typ,
 		Open: func(ctx context.Context, env bridge.Env) (T, error) {
 			return o.Open(ctx, b.instance(env.Instance), env)
 		},
 	}
+	if _, keeps := reflect.TypeAssert[bridge.Forgetter](b.value.Addr()); keeps {
+		e.Forget = func(ctx context.Context, env bridge.Env) (string, error) {
+			return b.instance(env.Instance).(bridge.Forgetter).Forget(ctx, env)
+		}
+	}
+	if _, asks := reflect.TypeAssert[bridge.Prober](b.value.Addr()); asks {
+		e.Probe = func(ctx context.Context, env bridge.Env) (bridge.Probed, error) {
+			return b.instance(env.Instance).(bridge.Prober).Probe(ctx, env)
+		}
+	}
+	return e
 }

@@ -7,11 +7,18 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // inBrackets matches what the parser says when brackets are not closed.
 var inBrackets = regexp.MustCompile(`did not find expected (',' or|node content)`)
+
+// goesOn matches a line where a value goes on behind the quote or bracket that ends it for YAML.
+var goesOn = regexp.MustCompile(`^[^#\n]*?[:-] +(?:"[^"\n]*"|'[^'\n]*'|\[[^\]\n]*\]) *[^\s#,\]}:]`)
+
+// mostLocated is the length of a text up to which places are looked for by parsing it again.
+const mostLocated = 64 << 10
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
@@ -25,22 +32,74 @@ func (d *document) syntax(text []byte, err error) {
 		line, _ = strconv.Atoi(m[1])
 	}
 	if strings.HasPrefix(message, "unknown anchor") {
-		d.failLine(line, col, "aliases (*name) are not supported", "quote a text that begins with *")
+		// It is told where the parser has read on to.
+		if at := bytes.LastIndexByte(text[:offset(text, line, col)], '*'); at >= 0 {
+			line, col = position(text, at)
+		}
+		d.failLine(line, col, "an alias (*name) for which there is no anchor (&name) before it",
+			"write &name in front of a value above, or quote a text that begins with *")
 		return
 	}
 	if l, c := tabIndent(text, line); l != 0 {
 		d.failLine(l, c, "a tab indents this line", "indent with spaces")
 		return
 	}
+	if l, c := missingColon(text, line); l != 0 {
+		d.failLine(l, c, "a colon is missing behind this key", "a key is followed by a colon and a space")
+		return
+	}
+	for _, l := range []int{line, line - 1} {
+		if c, mend := d.braces(l, 0); c > 0 {
+			d.failLine(l, c, bracesMessage, mend)
+			return
+		}
+	}
+	for _, l := range []int{line + 1, line - 1, line} {
+		if d.line(l); d.lastLine == l && d.lastSpace > 0 {
+			line = l // failLine says why
+		}
+	}
+	if at := offset(text, line, 1); strings.HasPrefix(message, "did not find expected key") && goesOn.Match(text[at:]) {
+		d.failLine(line, col, "not YAML: something follows a closing quote or bracket", "put the whole value in quotes")
+		return
+	}
 	d.failLine(line, col, "not YAML: "+message, syntaxHint(message))
+}
+
+// noBreak returns the column where a no-break space, or what else looks like a space and is none to
+// YAML, stands in place of one: in the indentation, or behind punctuation. It returns 0 if there is
+// none.
+func noBreak(line []rune) int {
+	quote, before := rune(0), '-' // before is the last character but for spaces
+	for i, r := range line {
+		behind := strings.ContainsRune("-:,?[{", before)
+		switch {
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case behind && (r == '"' || r == '\''):
+			quote = r
+		case r == '#' && (i == 0 || line[i-1] == ' '):
+			return 0
+		case r == '\u200b' || r != ' ' && unicode.Is(unicode.Zs, r):
+			if behind {
+				return i + 1
+			}
+			continue
+		}
+		if r != ' ' {
+			before = r
+		}
+	}
+	return 0
 }
 
 // locate finds where the parser stumbles, since its own lines are inexact and
 // it gives no columns: at the end of the shortest beginning of the text that
 // gives the same error when its brackets are closed. It gives up on long texts.
 func locate(text []byte, message string) (line, col int) {
-	const most = 64 << 10
-	if len(text) > most {
+	if len(text) > mostLocated {
 		return 0, 0
 	}
 	same := func(n int) bool {
@@ -103,12 +162,35 @@ func tabIndent(text []byte, line int) (int, int) {
 	return 0, 0
 }
 
+var keyWithoutColon = regexp.MustCompile(`^( *(?:- +)*)([A-Za-z_][\w-]*) [^:#]*(?:#.*)?$`)
+
+// missingColon returns where, in a line near that one, a key lacks the colon that makes the text
+// YAML.
+func missingColon(text []byte, line int) (int, int) {
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	if len(text) > mostLocated {
+		return 0, 0
+	}
+	for l := max(1, line-2); l <= min(len(lines), line+2); l++ {
+		content := bytes.TrimRight(lines[l-1], "\r\n")
+		m := keyWithoutColon.FindSubmatchIndex(content)
+		if m == nil {
+			continue
+		}
+		at := len(bytes.Join(lines[:l-1], nil)) + m[5]
+		if _, err := decode(slices.Concat(text[:at], []byte(":"), text[at:])); err == nil {
+			return l, m[4] + 1
+		}
+	}
+	return 0, 0
+}
+
 func syntaxHint(message string) string {
 	for _, h := range []struct{ part, hint string }{
 		{"mapping values are not allowed", `quote a value that holds ": ", and check the indentation`},
 		{"did not find expected key", "check the indentation"},
 		{"could not find expected ':'", "a key is followed by a colon and a space"},
-		{"did not find expected ',' or", "a { or [ is not closed, a comma is missing, or ${…} needs quotes"},
+		{"did not find expected ',' or", "a { or [ is not closed, a comma is missing, or # or ${…} needs quotes"},
 		{"did not find expected node content", "a { or [ is not closed, or has an entry without value"},
 		{"cannot start any token", "quote the value"},
 		{"unexpected end of stream", "a quote is not closed"},

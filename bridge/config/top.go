@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -20,6 +21,9 @@ func (d *document) top(tops map[string]place) {
 	}
 	d.keys = make(map[string]*yaml.Node)
 	d.pairs(d.root, func(key, value *yaml.Node) {
+		if strings.HasPrefix(key.Value, "x-") {
+			return
+		}
 		d.keys[key.Value] = value
 		if _, known := d.Sections[key.Value]; d.sectionsOnly && !known {
 			return
@@ -43,6 +47,10 @@ func (d *document) top(tops map[string]place) {
 		tops[key.Value] = place{d, key}
 		w := &walker{document: d}
 		w.value(value, target, &field{name: key.Value})
+		if key.Value != "drain_timeout" {
+			d.noteContents(value, target)
+			d.config.Sections[key.Value] = Fingerprint(d.dir, d.fingerprint(value, nil))
+		}
 		d.unprepared = d.unprepared || w.failed > 0 && key.Value == d.PluginsKey
 	})
 }
@@ -63,7 +71,7 @@ func (r *run) section(key string) (reflect.Value, bool) {
 }
 
 func (r *run) sections() []string {
-	return append(slices.Collect(maps.Keys(r.Sections)), "pipelines", "connections", "fail_fast", "drain_timeout")
+	return append(slices.Collect(maps.Keys(r.Sections)), fileShape.names()...)
 }
 
 func (d *document) allConnections(n *yaml.Node) {
@@ -74,11 +82,15 @@ func (d *document) allConnections(n *yaml.Node) {
 		d.fail(n, "connections must be a mapping, not "+kind(n), "write NAME: {CONNECTOR: {…}}")
 		return
 	}
-	d.pairs(n, func(key, value *yaml.Node) {
-		if first, taken := d.connections[key.Value]; taken {
+	d.named(n, func(key, value *yaml.Node) {
+		c := &connection{name: place{d, key}, value: value}
+		d.everyConnection = append(d.everyConnection, c)
+		first, taken := d.connections[key.Value]
+		switch {
+		case !taken:
+			d.connections[key.Value] = c
+		case !d.bad[key]:
 			d.fail(key, "there is a connection "+quoteName(key.Value)+" already", "it is at "+first.name.String())
-			return
 		}
-		d.connections[key.Value] = &connection{name: place{d, key}, value: value}
 	})
 }

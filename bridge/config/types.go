@@ -7,34 +7,67 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// The types that are written as one text, apart from the basic kinds.
-func special(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[time.Duration]():
-		return "a duration like 10s"
-	case reflect.TypeFor[bridge.Size]():
-		return "a size like 100MB"
-	case reflect.TypeFor[bridge.Secret]():
-		return "a text"
-	case reflect.TypeFor[bridge.URL]():
-		return "a URL"
-	case reflect.TypeFor[bridge.Template]():
-		return "a text"
-	case reflect.TypeFor[bridge.Condition]():
-		return "a condition"
+// special are the types that are written as one text, apart from basic ones: the [Key.Kind] of
+// each, and what its values are in words.
+var special = map[reflect.Type]struct{ kind, words string }{
+	reflect.TypeFor[time.Duration]():    {"duration", "a duration like 10s"},
+	reflect.TypeFor[bridge.Size]():      {"size", "a size like 100MB"},
+	reflect.TypeFor[bridge.Secret]():    {"secret", "a text"},
+	reflect.TypeFor[bridge.URL]():       {"url", "a URL"},
+	reflect.TypeFor[bridge.Template]():  {"template", "a text"},
+	reflect.TypeFor[bridge.Condition](): {"condition", "a condition"},
+	reflect.TypeFor[bridge.Value]():     {"value", "any value"},
+	reflect.TypeFor[bridge.Fields]():    {"fields", "a mapping of names to any values"},
+}
+
+// basic are the others.
+var basic = []reflect.Type{
+	reflect.TypeFor[string](), reflect.TypeFor[bool](), reflect.TypeFor[float64](), reflect.TypeFor[int64](),
+	reflect.TypeFor[int8](), reflect.TypeFor[int16](), reflect.TypeFor[int32](), reflect.TypeFor[uint](),
+	reflect.TypeFor[uint8](), reflect.TypeFor[uint16](), reflect.TypeFor[uint32](), reflect.TypeFor[uint64](),
+}
+
+// kindOf returns the [Key.Kind] of a scalar.
+func kindOf(t reflect.Type) string {
+	if s, is := special[t]; is {
+		return s.kind
 	}
-	return ""
+	switch t.Kind() {
+	case reflect.String:
+		return ""
+	case reflect.Float64:
+		return "number"
+	case reflect.Int, reflect.Int64:
+		return "integer"
+	}
+	return t.Kind().String()
+}
+
+// typeOf returns the type of a [Key.Kind], nil if there is none.
+func typeOf(kind string) reflect.Type {
+	for t, s := range special {
+		if s.kind == kind {
+			return t
+		}
+	}
+	for _, t := range basic {
+		if kindOf(t) == kind {
+			return t
+		}
+	}
+	return nil
 }
 
 // isScalar reports whether values of the type are written as one text.
 func isScalar(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Float64,
-		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return true
-	}
-	return special(t) != ""
+	_, is := special[t]
+	return is || t.Kind() == reflect.String || t.Kind() == reflect.Bool || isNumber(t)
+}
+
+// isNumber reports whether the type is a number without a unit.
+func isNumber(t reflect.Type) bool {
+	_, is := special[t]
+	return !is && (reflect.Zero(t).CanInt() || reflect.Zero(t).CanUint() || t.Kind() == reflect.Float64)
 }
 
 // supported reports whether settings may have fields of the type.
@@ -50,8 +83,8 @@ func supported(t reflect.Type) bool {
 
 // typeName says in words what a value of the type is.
 func typeName(t reflect.Type) string {
-	if name := special(t); name != "" {
-		return name
+	if s, is := special[t]; is {
+		return s.words
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -63,26 +96,13 @@ func typeName(t reflect.Type) string {
 	case reflect.Float64:
 		return "a number"
 	case reflect.Slice:
-		if s := listName(t.Elem()); s != "" {
-			return typeName(t.Elem()) + " or a list of " + s
+		switch one := typeName(t.Elem()); one {
+		case "a text", "a URL", "a whole number", "a mapping":
+			return one + " or a list of " + one[len("a "):] + "s"
 		}
 		return "a list"
 	case reflect.Struct, reflect.Map:
 		return "a mapping"
 	}
 	return "a whole number"
-}
-
-func listName(t reflect.Type) string {
-	switch typeName(t) {
-	case "a text":
-		return "texts"
-	case "a URL":
-		return "URLs"
-	case "a whole number":
-		return "whole numbers"
-	case "a mapping":
-		return "mappings"
-	}
-	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // from returns the settings of a source every with these keys, in flow style.
@@ -38,6 +39,8 @@ func TestValues(t *testing.T) {
 		{"duration: 1.5s", func(e *every) any { return e.Duration }, 1500 * time.Millisecond},
 		{"duration: 7d", func(e *every) any { return e.Duration }, 7 * 24 * time.Hour},
 		{"duration: 1d12h", func(e *every) any { return e.Duration }, 36 * time.Hour},
+		{"duration: 1w2d", func(e *every) any { return e.Duration }, 9 * 24 * time.Hour},
+		{"duration: 1.5d", func(e *every) any { return e.Duration }, 36 * time.Hour},
 		{"duration: 0", func(e *every) any { return e.Duration }, time.Duration(0)},
 		{"size: 64KiB", func(e *every) any { return e.Size }, bridge.Size(65536)},
 		{"secret: 007", func(e *every) any { return e.Secret.Reveal() }, "007"},
@@ -163,6 +166,8 @@ pipelines:
     max_batch: 10
     order_by: json.device
     restart: {initial: 10ms, max_interval: 1m}
+    stale_after: 5m
+    optional: true
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -171,15 +176,20 @@ pipelines:
 		Name                             string
 		From, Steps, To, InFlight, Batch int
 		Drain                            time.Duration
-		Restart                          bridge.Restart
+		Restart                          engine.Restart
+		StaleAfter                       time.Duration
+		Optional                         bool
 	}
 	var got []counts
 	for _, p := range c.Pipelines {
-		got = append(got, counts{p.Name, len(p.From), len(p.Steps), len(p.To.Branches), p.MaxInFlight, p.MaxBatch, p.DrainTimeout, p.Restart})
+		got = append(got, counts{
+			p.Name, len(p.From), len(p.Steps), len(p.To.Branches), p.MaxInFlight, p.MaxBatch,
+			p.DrainTimeout, p.Restart, p.StaleAfter, p.Optional,
+		})
 	}
 	want := []counts{
-		{"b1", 1, 0, 0, 0, 0, 3 * time.Second, bridge.Restart{Off: true}},
-		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, bridge.Restart{First: 10 * time.Millisecond, Most: time.Minute}},
+		{"b1", 1, 0, 0, 0, 0, 3 * time.Second, engine.Restart{Off: true}, 0, false},
+		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, engine.Restart{First: 10 * time.Millisecond, Most: time.Minute}, 5 * time.Minute, true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || !c.FailFast {
 		t.Errorf("fail_fast %v (-want +got):\n%s", c.FailFast, diff)

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,8 +16,11 @@ import (
 // walker decodes nodes of one document into settings.
 type walker struct {
 	*document
-	failed int  // mistakes found
-	quiet  bool // they have been reported before
+	failed  int     // mistakes found
+	foreign int     // those of them that are about the connection, which others keys may stand in
+	quiet   bool    // they have been reported before
+	path    string  // what the names of keys begin with here: "birth."
+	item    *string // what ${list:…} stands for here; nil where no list is wanted
 }
 
 func (w *walker) fail(n *yaml.Node, message, hint string) {
@@ -30,10 +35,14 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, f *field) {
 	switch {
 	case w.bad[n]:
 		w.failed++
-	case isNull(n):
+	case isNull(n) && !isFree(v.Type()):
 		w.fail(n, f.name+" has no value", `remove the key, or write "" for the empty text`)
+	case w.omits(n):
 	case isScalar(v.Type()):
 		w.scalar(n, v, f)
+		if v.Type() == reflect.TypeFor[bridge.Template]() {
+			w.doubtful(n, f.name)
+		}
 	case v.Kind() == reflect.Pointer:
 		// The default that it points to belongs to the connector.
 		p := reflect.New(v.Type().Elem())
@@ -57,17 +66,34 @@ func (w *walker) slice(n *yaml.Node, v reflect.Value, f *field) {
 	switch {
 	case n.Kind == yaml.SequenceNode:
 		items = n.Content
-	case n.Kind == yaml.MappingNode && isScalar(elem):
+	case n.Kind == yaml.MappingNode && isScalar(elem) && !isFree(elem):
 		w.wrong(n, v.Type(), f)
 		return
 	}
-	if len(items) == 0 && f.required {
+	list := reflect.MakeSlice(v.Type(), 0, len(items))
+	add := func(n *yaml.Node, item *string) {
+		one := reflect.New(elem).Elem()
+		w.item = item
+		w.value(n, one, f)
+		w.item = nil
+		list = reflect.Append(list, one)
+	}
+	before := w.failed
+	for _, item := range items {
+		if w.omits(item) {
+			continue
+		}
+		if texts, is := w.list(item); is && isScalar(elem) && !isFree(elem) {
+			for i := range texts {
+				add(item, &texts[i])
+			}
+		} else {
+			add(item, nil)
+		}
+	}
+	if list.Len() == 0 && f.required && w.failed == before {
 		w.fail(n, f.name+" is an empty list", "")
 		return
-	}
-	list := reflect.MakeSlice(v.Type(), len(items), len(items))
-	for i, item := range items {
-		w.value(item, list.Index(i), f)
 	}
 	v.Set(list)
 }
@@ -79,15 +105,31 @@ func (w *walker) stringMap(n *yaml.Node, v reflect.Value, f *field) {
 	}
 	m := reflect.MakeMapWithSize(v.Type(), len(n.Content)/2)
 	w.pairs(n, func(key, value *yaml.Node) {
-		if strings.Contains(key.Value, "${") {
-			w.fail(key, "${…} is not filled in within keys", "")
+		if !w.asWritten(key) {
 			return
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
-		w.value(value, item, &field{name: key.Value, enum: f.enum})
+		its := *f
+		its.required = false
+		w.under(key.Value, func(path string) { its.name = path; w.value(value, item, &its) })
 		m.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), item)
 	})
 	v.Set(m)
+}
+
+// asWritten reports whether a key of the user's own is that very text, as people will expect.
+func (w *walker) asWritten(key *yaml.Node) bool {
+	switch {
+	case w.verbatim:
+	case strings.Contains(key.Value, "${"):
+		w.fail(key, "${…} is not filled in within keys", "")
+		return false
+	case strings.Contains(key.Value, "{{"):
+		w.fail(key, "{{ … }} is not filled in within keys",
+			`a mapping with such a key is an expression as a whole: "{{ {(topic): 1} }}"`)
+		return false
+	}
+	return true
 }
 
 // structure decodes n into a struct that is not shared with a connection.
@@ -109,29 +151,58 @@ func (w *walker) structure(n *yaml.Node, v reflect.Value, f *field) {
 // object decodes the keys of n into the struct v, and notes them in set. It
 // returns false if n is neither a mapping nor stands for one.
 func (w *walker) object(n *yaml.Node, v reflect.Value, s *shape, set map[string]bool, allowed []string) bool {
-	if n.Kind != yaml.MappingNode {
+	if n.Kind != yaml.MappingNode || s.free() && !w.verbatim {
 		if s.short == nil {
 			return false
 		}
 		set[s.short.name] = true
+		before := len(w.errs)
 		w.value(n, v.FieldByIndex(s.short.index), s.short)
+		if len(allowed) > 1 && n.Kind == yaml.ScalarNode && len(w.errs) > before {
+			e := w.errs[before]
+			e.Hint = strings.TrimPrefix(e.Hint+"; or under it the keys "+strings.Join(allowed, ", "), "; ")
+		}
 		return true
 	}
 	w.pairs(n, func(key, value *yaml.Node) {
 		f := s.byName[key.Value]
 		if f == nil {
-			mend := hint(key.Value, "keys here", allowed)
+			meant := s.meant(key.Value, allowed)
+			mend := hint(cmp.Or(meant, key.Value), "keys here", allowed)
 			if slices.Contains(step.beside, key.Value) {
 				mend = "it stands beside the connector, not among its settings"
+			} else if meant == "" && w.isStep(key.Value) {
+				mend = "it is a step, and stands in the list steps beside from and to"
 			}
 			w.fail(key, "unknown key "+quoteName(key.Value), mend)
-			set[nearest(key.Value, allowed)] = true // one mistake, not another for a key that is missing
+			set[meant] = true // one mistake, not another for a key that is missing
 			return
 		}
 		set[f.name] = true
-		w.value(value, v.FieldByIndex(f.index), f)
+		w.under(f.name, func(path string) {
+			inner := *f
+			inner.name = path
+			w.value(value, v.FieldByIndex(f.index), &inner)
+		})
 	})
 	return true
+}
+
+// isStep reports whether there is a step of that name, as far as it is known.
+func (w *walker) isStep(name string) bool {
+	if w.Registry == nil { // what is decoded is no pipeline file
+		return false
+	}
+	c, ok := w.Registry.Lookup(name)
+	return ok && c.Step != nil
+}
+
+// under calls f with the path of a key, while errors name what is in its value by longer paths.
+func (w *walker) under(key string, f func(path string)) {
+	before := w.path
+	w.path += key + "."
+	f(before + key)
+	w.path = before
 }
 
 // connectionKey is the key that names a connection. It is in the set of keys if
@@ -146,7 +217,7 @@ const programmers = "this is a mistake in the connector"
 func (w *walker) finish(places []place, v reflect.Value, s *shape, set map[string]bool, before int) {
 	for i := range s.fields {
 		if f := &s.fields[i]; f.required && !set[f.name] && !set[connectionKey] {
-			w.fail(places[0].node, "the key "+f.name+" is missing", "it must be "+typeName(f.typ))
+			w.fail(places[0].node, "the key "+w.path+f.name+" is missing", "it must be "+typeName(f.typ))
 		}
 	}
 	if w.failed > before {
@@ -157,8 +228,14 @@ func (w *walker) finish(places []place, v reflect.Value, s *shape, set map[strin
 	}
 }
 
-// validate calls the method Validate of v or *v, if there is one.
+// validate calls the method Validate of v or *v, if there is one. Without its connection v may lack
+// what is required.
 func (w *walker) validate(places []place, v reflect.Value) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.fail(places[0].node, w.told(fmt.Sprintf("%s.Validate panics: %v", v.Type(), r), "", places), programmers)
+		}
+	}()
 	// An embedded struct may be of an unexported type, which Interface refuses.
 	p := reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Interface()
 	if checked, ok := p.(interface{ Validate() error }); ok {
@@ -166,7 +243,8 @@ func (w *walker) validate(places []place, v reflect.Value) {
 	}
 }
 
-// report records the errors of Validate at the keys that they name.
+// report records the errors of Validate at the keys that they name. Where the connection is
+// missing, that is only of keys that are written.
 func (w *walker) report(places []place, err error) {
 	if err == nil {
 		return
@@ -177,19 +255,36 @@ func (w *walker) report(places []place, err error) {
 		}
 		return
 	}
+	at, text, key := places[0], err.Error(), ""
+	written := false
 	if k, ok := errors.AsType[*bridge.KeyError](err); ok {
+		key = k.Key
 		for _, p := range places {
-			if n := find(p.node, k.Key); n != nil {
-				w.failed++
-				p.doc.fail(n, k.Error(), "")
-				w.errs[len(w.errs)-1].Key = k.Key
-				return
+			if n := find(p.node, key); n != nil && !written {
+				at, text, written = place{p.doc, n}, k.Error(), true
 			}
 		}
 	}
-	w.fail(places[0].node, err.Error(), "")
-	if k, ok := errors.AsType[*bridge.KeyError](err); ok && !w.quiet {
-		w.errs[len(w.errs)-1].Key = k.Key
+	if !written && w.foreign > 0 {
+		return
+	}
+	text = w.told(text, key, places)
+	nodes := []*yaml.Node{at.node}
+	for _, p := range places {
+		if key == "" {
+			nodes = append(nodes, p.node)
+		}
+	}
+	if !at.doc.surely(text, nodes...) || w.guesses.only() || w.guesses != nil && strings.Contains(text, "${") {
+		return
+	}
+	w.failed++
+	if !w.quiet {
+		before := len(w.errs)
+		at.doc.fail(at.node, text, "")
+		for _, e := range w.errs[before:] {
+			e.Key = key
+		}
 	}
 }
 
@@ -197,6 +292,9 @@ func (w *walker) report(places []place, err error) {
 // written; nil if nothing of it is.
 func find(n *yaml.Node, path string) *yaml.Node {
 	name, rest, _ := strings.Cut(path, ".")
+	if one := item(n, name); one != nil {
+		return cmp.Or(find(one, rest), one)
+	}
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value != name {
 			continue
@@ -211,5 +309,13 @@ func find(n *yaml.Node, path string) *yaml.Node {
 
 // wrong records that n is not what the type wants.
 func (w *walker) wrong(n *yaml.Node, t reflect.Type, f *field) {
-	w.fail(n, f.name+" must be "+typeName(t)+", not "+kind(n), "")
+	mend := ""
+	if t.Kind() == reflect.Struct && !isScalar(t) {
+		if s, err := w.shape(t); err == nil {
+			if mend = hint("", "its keys", s.names()); len(s.required()) > 0 {
+				mend = "write " + f.name + ": {" + strings.Join(s.required(), ": …, ") + ": …}"
+			}
+		}
+	}
+	w.fail(n, f.name+" must be "+typeName(t)+", not "+kind(n), mend)
 }
