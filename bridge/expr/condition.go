@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"reflect"
-	"sync/atomic"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -19,13 +18,13 @@ func (p Part) Condition() (bridge.Condition, error) {
 	if t := prog.code.Node().Type(); t != nil && t.Kind() != reflect.Bool && t.Kind() != reflect.Interface {
 		return nil, &Error{Offset: p.Offset, Message: "a condition must be true or false, and this is " + kindName(t.String())}
 	}
-	return &condition{text: p.Text, program: prog}, nil
+	return &condition{text: p.filled(), program: prog}, nil
 }
 
 type condition struct {
 	text    string // what it was compiled from
 	program *program
-	seq     atomic.Int64
+	counter
 }
 
 var _ bridge.Condition = (*condition)(nil)
@@ -34,11 +33,7 @@ var _ bridge.Condition = (*condition)(nil)
 func (c *condition) String() string { return c.text }
 
 func (c *condition) Match(m *bridge.Message) (bool, error) {
-	seq := 0
-	if c.program.needs.seq {
-		seq = int(c.seq.Add(1))
-	}
-	v, err := c.program.run(m, seq)
+	v, err := c.program.run(m, c.next(c.program))
 	if err != nil {
 		return false, err
 	}

@@ -1,7 +1,7 @@
 package expr
 
 import (
-	"math/rand/v2"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -16,6 +16,8 @@ import (
 // since some cost a copy of the payload or parsing it.
 type needs struct {
 	topic, payload, json, header, time, id, seq, now, rand bool
+
+	world *World
 }
 
 // variables lists the variables and their types.
@@ -41,15 +43,39 @@ func language(n *needs) []expr.Option {
 			return f(s), nil
 		}
 	}
-	return []expr.Option{
+	return append(additionOptions(n.world),
 		expr.Env(variables()),
 		expr.MaxNodes(maxNodes),
 		expr.Function("toSubject", text(bridge.SubjectFromTopic), new(func(string) string)),
 		expr.Function("toTopic", text(bridge.TopicFromSubject), new(func(string) string)),
 		expr.Function("portalid", text(bridge.PortalID), new(func(string) string)),
 		expr.Function("segment", segment, new(func(string, int) string)),
+		// The language's own ones write several lines and Go's idea of a mapping, and round long
+		// numbers.
+		expr.Function("toJSON", func(a ...any) (any, error) { return rendered(appendJSON(nil, a[0])) }, new(func(any) string)),
+		expr.Function("string", func(a ...any) (any, error) { return rendered(appendValue(nil, a[0])) }, new(func(any) string)),
+		expr.Function("float", float, new(func(any) float64)), // of a json.Number, too
+		expr.Function("fromJSON", fromJSON, new(func(string) any)),
 		expr.Patch(mentions{n}),
+	)
+}
+
+func rendered(text []byte, err error) (any, error) { return string(text), err }
+
+func fromJSON(a ...any) (any, error) {
+	text, _ := a[0].(string)
+	value, err := parseJSON([]byte(text))
+	if err != nil {
+		return nil, reason("the text is not JSON")
 	}
+	return value, nil
+}
+
+func float(a ...any) (any, error) {
+	if long, ok := a[0].(json.Number); ok {
+		a[0] = string(long)
+	}
+	return library("float").Fast(a[0]), nil
 }
 
 func segment(a ...any) (any, error) {
@@ -58,14 +84,20 @@ func segment(a ...any) (any, error) {
 	if !isText || !isInt {
 		return nil, reason("segment wants a text and a whole number")
 	}
-	segments := strings.Split(text, "/")
 	if i < 0 {
-		i += len(segments)
+		i += 1 + strings.Count(text, "/")
 	}
-	if i < 0 || i >= len(segments) {
+	for ; i > 0; i-- {
+		var more bool
+		if _, text, more = strings.Cut(text, "/"); !more {
+			break
+		}
+	}
+	if i != 0 {
 		return nil, reason("the topic has not so many segments")
 	}
-	return segments[i], nil
+	text, _, _ = strings.Cut(text, "/")
+	return text, nil
 }
 
 // mentions is a visitor that notes the variables of a program.
@@ -97,24 +129,17 @@ func (n mentions) Visit(node *ast.Node) {
 		n.rand = true
 	case "$env":
 		// It would reach variables that are not filled in.
-		id.Value = "env"
+		id.Value = "$ENV"
 	}
 }
 
-// fill sets the variables that the program needs.
-func (n *needs) fill(env map[string]any, m *bridge.Message, seq int) error {
+// fill sets the variables that the program needs, but for json.
+func (n *needs) fill(env map[string]any, m *bridge.Message, seq int) {
 	if n.topic {
 		env["topic"] = m.Topic
 	}
 	if n.payload {
 		env["payload"] = string(m.Payload)
-	}
-	if n.json {
-		value, err := parseJSON(m.Payload)
-		if err != nil {
-			return err
-		}
-		env["json"] = value
 	}
 	if n.header {
 		env["header"] = headers(m.Header)
@@ -129,12 +154,11 @@ func (n *needs) fill(env map[string]any, m *bridge.Message, seq int) error {
 		env["seq"] = seq
 	}
 	if n.now {
-		env["now"] = time.Now()
+		env["now"] = n.world.now()
 	}
 	if n.rand {
-		env["rand"] = rand.Float64()
+		env["rand"] = n.world.rand()
 	}
-	return nil
 }
 
 // headers makes a missing header nil instead of the empty text.

@@ -2,6 +2,7 @@ package expr_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 	"unicode/utf8"
 
@@ -13,7 +14,13 @@ func FuzzTemplate(f *testing.F) {
 	for _, text := range []string{
 		"", "plain", "{{ topic }}", "a/{{ json.c }}/{{ segment(topic, -1) }}", `{{ "{{" }}`, "{{ {'a': {'b': 1}}}}",
 		"{{ map(1..10, # * 2) }}", "{{ let x = 1; x }}", "{{ json.l[1:2] }}", "{{ topic matches payload }}",
+		"{{ count(json.l, count(json.l, # > 0) > 1) }}", "{{ let a = [payload, payload]; let b = [a, a]; a == b || a in b }}",
+		"{{ replace(payload, '', payload) | split('') | join(payload) | uniq() }}",
+		"{{ sortBy(json.l, repeat(payload, #)) | groupBy(# ?? 1) }}",
 		"{{ reduce(1..9, #acc + #) }}", "{{ `", "{{ '\\' }}", "{{ toJSON(header) | fromJSON() }}", "{{ -1 ** 9 }}",
+		"{{ uint16be(payload, json.c) + round(json.c, -1) }}", "{{ capture(payload, '(a)(b)?')?.x ?? hex(bytes(payload)[1:]) }}",
+		"{{ format(fromUnix(json.c), '15:04') + default(json.d, unbase64(payload)) }}",
+		"{{ parseTime(payload) }}{{ crc32(payload) }}",
 	} {
 		f.Add(text, `{"c":1,"l":[1,2,3]}`)
 	}
@@ -33,7 +40,13 @@ func FuzzTemplate(f *testing.F) {
 		if got, ok := tmpl.Constant(); ok && got != text {
 			t.Fatalf("%q: constant %q", text, got)
 		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		_, _ = tmpl.Render(m) // it must return
+		runtime.ReadMemStats(&after)
+		if made := after.TotalAlloc - before.TotalAlloc; made > 1<<30 {
+			t.Errorf("%q made %d MiB of %q", text, made>>20, payload)
+		}
 	})
 }
 
@@ -55,6 +68,7 @@ func BenchmarkTemplate(b *testing.B) {
 	m := message()
 	for _, text := range []string{
 		"{{ topic }}", "{{ toSubject(topic) }}", "out/{{ topic }}.ndjson", "{{ segment(topic, 1) }}", "{{ json.c }}",
+		"{{ round(json.c, 1) }}", "{{ uint16be(payload, 3) }}", "{{ format(time, '15:04') }}",
 	} {
 		tmpl, err := expr.Template(text)
 		if err != nil {

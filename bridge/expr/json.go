@@ -5,13 +5,23 @@ import (
 	"encoding/json"
 	"io"
 	"strconv"
+	"strings"
 )
 
-const errNotJSON = reason("the payload is not JSON")
+const (
+	errNotJSON = reason("the payload is not JSON")
+	errTooMany = reason("the JSON has too many values; split it up before it comes here")
+)
+
+// maxValues of one text take some 300 MB once they are parsed, as short as they may be written.
+const maxValues = 4 << 20
 
 // parseJSON returns the payload as maps, lists, texts, numbers and bools.
 // Whole numbers stay whole, so that a long identity keeps its digits.
 func parseJSON(payload []byte) (any, error) {
+	if len(payload) > maxValues/4 && values(payload) > maxValues {
+		return nil, errTooMany
+	}
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
 	var value any
@@ -22,6 +32,51 @@ func parseJSON(payload []byte) (any, error) {
 		return nil, errNotJSON
 	}
 	return numbers(value), nil
+}
+
+// Names of the variable that holds the document, and of the function that stands in place of json.
+// Nobody can write them.
+const (
+	documentName = "the document"
+	parsedName   = "the document parsed"
+)
+
+// document is the payload, parsed as JSON once an expression asks for it: what stands before that
+// may have said that it is none.
+type document struct {
+	payload []byte
+	parsed  bool
+	value   any
+	err     error
+}
+
+// parse returns the JSON of the document that is its argument.
+func parse(args ...any) (any, error) {
+	d := args[0].(*document)
+	if !d.parsed {
+		d.parsed = true
+		d.value, d.err = parseJSON(d.payload)
+	}
+	return d.value, d.err
+}
+
+// values returns how many values a JSON text has at most, where a mapping counts as four.
+func values(text []byte) int {
+	n, quoted := 1, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{':
+			n += 4
+		case c == ',' || c == '[':
+			n++
+		}
+	}
+	return n
 }
 
 // numbers replaces every json.Number within v.
@@ -44,12 +99,17 @@ func numbers(v any) any {
 	return v
 }
 
+// number returns an int or float64, with which the language computes. An unsigned number of 64
+// bits, which an identity may be, keeps its digits as a [json.Number], of which the language knows
+// equality only: a uint64 it takes for an int, which may be a negative one then.
 func number(text string) any {
-	if i, err := strconv.Atoi(text); err == nil {
-		return i
-	}
-	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return u
+	if !strings.ContainsAny(text, ".eE") {
+		if i, err := strconv.Atoi(text); err == nil {
+			return i
+		}
+		if _, err := strconv.ParseUint(text, 10, 64); err == nil {
+			return json.Number(text)
+		}
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {

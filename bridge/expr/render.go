@@ -33,15 +33,17 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	case []byte:
 		return append(b, v...), nil
 	case nil:
-		return nil, reason(`the value is nil; write … ?? "text" if it may be missing`)
+		return nil, reason(`the value is nil; write (… ?? "text") if it may be missing`)
 	}
 	return appendJSON(b, v)
 }
 
+const errNotFinite = reason("the value is not a finite number, as after a division by 0")
+
 // appendFloat writes no exponent where a person would not.
 func appendFloat(b []byte, f float64) ([]byte, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return nil, reason("the value is not a finite number")
+		return nil, errNotFinite
 	}
 	format := byte('f')
 	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {

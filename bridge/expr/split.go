@@ -13,6 +13,8 @@ type Part struct {
 	// Source is shown by errors in place of Text, if it is not empty: Text may
 	// hold what must not be seen.
 	Source string
+
+	World *World // nil: the real one
 }
 
 func (p Part) shown() string {

@@ -20,12 +20,12 @@ func (ps Parts) Template() (bridge.Template, error) {
 			continue
 		}
 		constant = false
-		source.WriteString("{{" + p.Text + "}}")
+		source.WriteString("{{" + p.filled() + "}}")
 		c, err := compilePiece(p)
 		if err != nil {
 			return nil, err
 		}
-		t.counts = t.counts || c.program != nil && c.program.needs.seq
+		t.counts = t.counts || c.program != nil && c.program.code.needs.seq
 		t.pieces = append(t.pieces, c)
 	}
 	if constant {
@@ -42,7 +42,17 @@ type template struct {
 	text   string // what it was compiled from
 	pieces []piece
 	counts bool // seq is mentioned
-	seq    atomic.Int64
+	counter
+}
+
+// counter is the variable seq.
+type counter struct{ seq atomic.Int64 }
+
+func (c *counter) next(p *program) int {
+	if p.code.needs.seq {
+		return int(c.seq.Add(1))
+	}
+	return 0
 }
 
 var _ bridge.Template = (*template)(nil)
@@ -81,8 +91,19 @@ func topicPiece(spell func(string) string) piece {
 }
 
 func (t *template) Render(m *bridge.Message) (string, error) {
-	if len(t.pieces) == 1 && t.pieces[0].variable != nil {
-		return t.pieces[0].variable(m), nil
+	if p := &t.pieces[0]; len(t.pieces) == 1 {
+		if p.variable != nil {
+			return p.variable(m), nil
+		}
+		if !p.program.alone { // fields are copied as they stand
+			if value, ok := p.program.direct.try(m); ok {
+				if text, is := value.(string); is {
+					return strings.Clone(text), nil
+				}
+				b, err := p.program.text(nil, m, value)
+				return string(b), err
+			}
+		}
 	}
 	seq := 0
 	if t.counts {
@@ -98,12 +119,9 @@ func (t *template) Render(m *bridge.Message) (string, error) {
 		case p.program == nil:
 			b = append(b, p.literal...)
 		default:
-			v, err := p.program.run(m, seq)
-			if err != nil {
+			var err error
+			if b, err = p.program.append(b, m, seq); err != nil {
 				return "", err
-			}
-			if b, err = appendValue(b, v); err != nil {
-				return "", p.program.fail(err.Error())
 			}
 		}
 	}
