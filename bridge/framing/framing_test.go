@@ -38,7 +38,7 @@ func split(t *testing.T, text string, most, limit int, next func() int) (lines [
 			flying = flying[1:]
 		}
 	}
-	s := framing.NewSplitter()
+	s := framing.NewSplitter(limit)
 	total, count := int64(len(text)), 0
 	for {
 		n := min(next(), len(text))
@@ -46,7 +46,7 @@ func split(t *testing.T, text string, most, limit int, next func() int) (lines [
 		s.Filled(n)
 		text = text[n:]
 		for {
-			batch, ack, long := s.Lines("a topic", most, limit, text == "")
+			batch, ack, long := s.Lines("a topic", most, text == "")
 			if len(batch) > most {
 				t.Fatalf("a batch of %d, want at most %d", len(batch), most)
 			}
@@ -138,9 +138,9 @@ func TestMillionsOfBytesInRandomPieces(t *testing.T) {
 }
 
 func TestResetStartsANewStream(t *testing.T) {
-	s := framing.NewSplitter()
+	s := framing.NewSplitter(10)
 	s.Filled(copy(s.Room(), "a\nhalf"))
-	batch, ack, _ := s.Lines("", 10, 10, false)
+	batch, ack, _ := s.Lines("", 10, false)
 	if len(batch) != 1 {
 		t.Fatalf("Lines = %d messages", len(batch))
 	}
@@ -152,7 +152,7 @@ func TestResetStartsANewStream(t *testing.T) {
 		t.Errorf("Held = %d lines after Reset", n)
 	}
 	s.Filled(copy(s.Room(), "whole\n"))
-	next, nextAck, _ := s.Lines("", 10, 10, false)
+	next, nextAck, _ := s.Lines("", 10, false)
 	if len(next) != 1 || string(next[0].Payload) != "whole" {
 		t.Fatalf("Lines after Reset = %q", next)
 	}
@@ -168,7 +168,7 @@ func TestResetStartsANewStream(t *testing.T) {
 // TestLongLineIsNotHeld checks that a line of 1 GiB needs no more memory than one that is just
 // allowed.
 func TestLongLineIsNotHeld(t *testing.T) {
-	s := framing.NewSplitter()
+	s := framing.NewSplitter(1 << 20)
 	s.Filled(copy(s.Room(), "before\nlong"))
 	size := int64(len("long"))
 	for size < 1<<30 {
@@ -178,7 +178,7 @@ func TestLongLineIsNotHeld(t *testing.T) {
 		}
 		s.Filled(len(room))
 		size += int64(len(room))
-		if batch, ack, long := s.Lines("", 10, 1<<20, false); len(batch) > 0 {
+		if batch, ack, long := s.Lines("", 10, false); len(batch) > 0 {
 			if string(batch[0].Payload) != "before" || len(batch) != 1 || long != nil {
 				t.Fatalf("got %q, %v", batch, long)
 			}
@@ -195,39 +195,68 @@ func TestLongLineIsNotHeld(t *testing.T) {
 	if n := s.Held(); n != 3 {
 		t.Errorf("Held = %d lines, want 3", n)
 	}
-	batch, ack, long := s.Lines("", 10, 1<<20, false)
-	if len(batch) != 2 || len(batch[0].Payload) != 1<<10 || !bytes.HasPrefix(batch[0].Payload, []byte("long")) || string(batch[1].Payload) != "after" {
+	batch, ack, long := s.Lines("", 10, false)
+	if len(batch) != 2 || len(batch[0].Payload) != 1<<10 || !bytes.HasPrefix(batch[0].Payload, []byte("long")) ||
+		string(batch[1].Payload) != "after" {
 		t.Errorf("got %d messages", len(batch))
 	}
 	if diff := cmp.Diff([]framing.Long{{Index: 0, Line: 2, Offset: 7, Size: size}}, long); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	err := framing.Refuse(long, 1<<20, func(l framing.Long) string { return "line" })
+	err := s.Finish(batch, long, func(l framing.Long) string { return "line" })
 	want := fmt.Sprintf("line has %d bytes, and max_line is 1MiB: raise max_line to let it pass", size)
 	if refused, ok := errors.AsType[bridge.Refusals](err); !ok || refused[0].Index != 0 || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	_ = ack(t.Context(), nil)
-	if framing.Refuse(nil, 1, nil) != nil {
+	if s.Finish(nil, nil, nil) != nil {
 		t.Error("nothing is refused, and there is an error")
 	}
 }
 
-func TestAppendAndWhole(t *testing.T) {
-	batch := bridge.Batch{{Payload: []byte("ab")}, {}, {Payload: []byte("c")}}
-	buf, n := framing.Append(nil, batch)
-	if string(buf) != "ab\n\nc\n" || n != 3 {
-		t.Fatalf("Append = %q, %d", buf, n)
+func TestBlocks(t *testing.T) {
+	batch := bridge.Batch{{Payload: []byte("ab")}, {}, {Payload: []byte("x\ny")}, {Payload: []byte("c")}}
+	b := framing.Block{Buf: []byte("\n")}
+	n := b.Fill(&framing.Form{}, batch)
+	if string(b.Buf) != "\nab\n\nc\n" || n != 4 || len(b.Refused) != 1 || b.Refused[0].Index != 2 ||
+		!strings.HasPrefix(b.Refused.Error(), "the payload has line feeds and would become several lines: encode: json") {
+		t.Fatalf("Fill = %q, %d, %v", b.Buf, n, b.Refused)
 	}
-	for size, want := range [][2]int{{0, 0}, {0, 0}, {0, 0}, {1, 3}, {2, 4}, {2, 4}, {3, 6}} {
-		n, used := framing.Whole(batch, size)
-		if n != want[0] || used != want[1] {
-			t.Errorf("Whole of %d bytes = %d, %d, want %v", size, n, used, want)
+	for size, want := range []int{0, 0, 0, 0, 1, 3, 3, 4, 4} {
+		if n := b.Whole(size); n != want {
+			t.Errorf("Whole of %d bytes = %d, want %d", size, n, want)
 		}
 	}
 	big := bridge.Batch{{Payload: make([]byte, framing.Chunk)}, {Payload: []byte("next")}}
-	if buf, n := framing.Append(nil, big); n != 1 || len(buf) != framing.Chunk+1 {
-		t.Errorf("Append of a big one took %d messages, %d bytes", n, len(buf))
+	b = framing.Block{}
+	if n := b.Fill(&framing.Form{}, big); n != 1 || len(b.Buf) != framing.Chunk+1 {
+		t.Errorf("Fill of a big one took %d messages, %d bytes", n, len(b.Buf))
+	}
+}
+
+func TestForms(t *testing.T) {
+	for _, c := range []struct{ encode, payload, want, err string }{
+		{"text", "a\r", "a\r", ""},
+		{"text", "a\n", "a", ""},
+		{"", "a\nb", "", "the payload has line feeds"},
+		{"text", "a\n\n", "", "the payload has line feeds"},
+		{"raw", "a\nb\n", "a\nb", ""},
+		{"json", "a\n\"b", `"a\n\"b"`, ""},
+		{"json", "\xff", "", "the payload is not UTF-8, which JSON must be; encode: base64 takes any bytes"},
+		{"base64", "a\n\xff", "YQr/", ""},
+	} {
+		f := framing.Form{Encode: c.encode}
+		got, err := f.Text(nil, &bridge.Message{Payload: []byte(c.payload)})
+		switch {
+		case c.err == "" && (err != nil || string(got) != c.want):
+			t.Errorf("%s of %q is %q, %v", c.encode, c.payload, got, err)
+		case c.err != "" && (err == nil || !strings.HasPrefix(err.Error(), c.err)):
+			t.Errorf("%s of %q: %v, want %s", c.encode, c.payload, err, c.err)
+		}
+	}
+	f := framing.Form{Payload: bridge.Text("x"), Encode: "json"}
+	if got, err := f.Text(nil, &bridge.Message{}); err != nil || string(got) != `"x"` {
+		t.Errorf("a template gives %q, %v", got, err)
 	}
 }
 

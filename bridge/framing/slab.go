@@ -12,7 +12,12 @@ import (
 type pool struct {
 	slabs sync.Pool
 	lots  sync.Pool
+	owed  atomic.Int32 // batches that are not settled
 }
+
+// mostKept is how many batches that are not settled may keep their memory until they are. More of
+// them are owed where a step holds messages for long; what it does not need of them is let go.
+const mostKept = 64
 
 func newPool() *pool {
 	p := &pool{}
@@ -39,6 +44,12 @@ func (p *pool) slab(size int) *slab {
 
 func (p *pool) lot() *lot { return p.lots.Get().(*lot) }
 
+// settled is the Ack of batches that keep no memory.
+func (p *pool) settled(context.Context, error) error {
+	p.owed.Add(-1)
+	return nil
+}
+
 // slab is memory that a Splitter and the batches cut from it share.
 type slab struct {
 	pool  *pool
@@ -63,12 +74,17 @@ type lot struct {
 	pool     *pool
 	messages bridge.Batch
 	slab     *slab
+	text     []byte // of messages that are made of what stands in the slab
 	ack      bridge.Ack
 }
 
 func (l *lot) settle(context.Context, error) error {
+	l.pool.owed.Add(-1)
 	l.slab.release()
 	l.slab = nil
+	if cap(l.text) > 8*Chunk {
+		l.text = nil
+	}
 	l.pool.lots.Put(l)
 	return nil
 }

@@ -3,8 +3,6 @@ package step
 import (
 	"context"
 	_ "embed"
-	"fmt"
-	"hash/maphash"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -43,17 +41,24 @@ func Dedupe() bridge.Connector {
 }
 
 type dedupeSettings struct {
-	Key    bridge.Template `yaml:"key,short"`
-	Window int             `yaml:"window" min:"1" max:"10000000"`
-	Age    time.Duration   `yaml:"age"`
+	Key    bridge.Template `yaml:"key,short" doc:"tells messages apart; empty: their id"`
+	Window int             `yaml:"window" min:"1" max:"10000000" doc:"how many keys are remembered, the newest ones"`
+	Age    time.Duration   `yaml:"age" doc:"how long a key is remembered; 0: until the window is full"`
 }
 
 // Validate checks the age.
 func (s dedupeSettings) Validate() error {
 	if s.Age < 0 {
-		return &bridge.KeyError{Key: "age", Err: fmt.Errorf("must not be negative; 0 remembers until the window is full")}
+		return bridge.KeyErrorf("age", "must not be negative; 0 remembers until the window is full")
 	}
 	return nil
+}
+
+// Describe says what becomes of what it remembers.
+func (dedupeSettings) Describe() bridge.Description {
+	d := repeats()
+	d.Forgets = true
+	return d
 }
 
 // dedupe remembers keys in a ring.
@@ -61,14 +66,12 @@ type dedupe struct {
 	key    bridge.Template // nil: the id
 	age    time.Duration
 	now    func() time.Time
-	seeds  [2]maphash.Seed
+	sums   sums
 	seen   map[sum]struct{}
 	ring   []sighting
 	first  int // the oldest one
 	length int // of those remembered
 }
-
-type sum [2]uint64
 
 type sighting struct {
 	key sum
@@ -77,13 +80,13 @@ type sighting struct {
 
 var _ bridge.Step = (*dedupe)(nil)
 
-func openDedupe(_ context.Context, s *dedupeSettings, _ bridge.Env) (bridge.Step, error) {
-	return newDedupe(s, time.Now), nil
+func openDedupe(_ context.Context, s *dedupeSettings, env bridge.Env) (bridge.Step, error) {
+	return newDedupe(s, env.Clock.Now), nil
 }
 
 func newDedupe(s *dedupeSettings, now func() time.Time) *dedupe {
 	return &dedupe{
-		key: s.Key, age: s.Age, now: now, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		key: s.Key, age: s.Age, now: now, sums: newSums(),
 		seen: make(map[sum]struct{}), ring: make([]sighting, s.Window),
 	}
 }
@@ -112,7 +115,7 @@ func (d *dedupe) Close() error { return nil }
 
 // isNew reports whether the key is not remembered, and remembers it.
 func (d *dedupe) isNew(key string, now time.Time) bool {
-	k := sum{maphash.String(d.seeds[0], key), maphash.String(d.seeds[1], key)}
+	k := d.sums.of(key)
 	for d.age > 0 && d.length > 0 && now.Sub(d.ring[d.first].at) >= d.age {
 		d.forget()
 	}

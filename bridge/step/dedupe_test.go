@@ -67,7 +67,8 @@ func TestDedupeModel(t *testing.T) {
 // TestE3DedupeWithoutAKey refuses what has no key, and goes on.
 func TestE3DedupeWithoutAKey(t *testing.T) {
 	d := newDedupe(&dedupeSettings{Key: fickle{}, Window: 10}, time.Now)
-	o, err := new(bridge.StepRunner).Process(t.Context(), d, 1, bridge.Batch{{Topic: "a"}, {Topic: "bad"}, {Topic: "a"}, {Topic: "b"}}, false)
+	o, err := new(bridge.StepRunner).Process(t.Context(), d, 1,
+		bridge.Batch{{Topic: "a"}, {Topic: "bad"}, {Topic: "a"}, {Topic: "b"}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,8 +34,11 @@ func Filter() bridge.Connector {
 }
 
 type filterSettings struct {
-	When bridge.Condition `yaml:"when,short,required"`
+	When bridge.Condition `yaml:"when,short,required" doc:"the condition; in place of the mapping, filter: json.celsius > 20 sets it"`
 }
+
+// Describe says that a message that comes again is the same one.
+func (filterSettings) Describe() bridge.Description { return repeats() }
 
 type filter struct{ when bridge.Condition }
 
@@ -61,3 +64,9 @@ func (f filter) Process(_ context.Context, batch bridge.Batch, out *bridge.Outpu
 }
 
 func (filter) Close() error { return nil }
+
+// repeats describes a step that makes the same messages, with the same ids, of one that comes
+// again.
+func repeats() bridge.Description {
+	return bridge.Description{Guarantee: bridge.Guarantee{StableIDs: true}}
+}

@@ -11,13 +11,14 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/step"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func load(t *testing.T, text string) (*config.Config, error) {
-	t.Helper()
+// registry has the steps, and ends that are not opened.
+func registry() *bridge.Registry {
 	stdio := bridge.Connector{
 		Name: "stdio",
 		Source: bridge.NewOpener(struct{}{}, func(context.Context, *struct{}, bridge.Env) (bridge.Source, error) {
@@ -27,7 +28,12 @@ func load(t *testing.T, text string) (*config.Config, error) {
 			return nil, errors.New("not opened here")
 		}),
 	}
-	return config.Loader{Registry: bridge.NewRegistry(step.Filter(), stdio)}.Parse("p.yaml", []byte(text))
+	return bridge.NewRegistry(step.Filter(), step.Map(), step.Set(), step.Unset(), stdio)
+}
+
+func load(t *testing.T, text string) (*config.Config, error) {
+	t.Helper()
+	return config.Loader{Registry: registry()}.Parse("p.yaml", []byte(text))
 }
 
 func open(t *testing.T, filter string) bridge.Step {
@@ -74,7 +80,8 @@ func TestFilterKeepsWhatMatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(c.want, payloads(o.Messages)); diff != "" || len(o.Messages)+len(o.Dropped)+len(o.Refused) != len(c.in) {
+		if diff := cmp.Diff(c.want, payloads(o.Messages)); diff != "" ||
+			len(o.Messages)+len(o.Dropped)+len(o.Refused) != len(c.in) {
 			t.Errorf("%s: %+v (-want +got):\n%s", c.filter, o, diff)
 		}
 	}
@@ -92,9 +99,10 @@ func TestFilterReusesTheBatch(t *testing.T) {
 func TestE3FilterRefusesWhereThereIsNoAnswer(t *testing.T) {
 	for payload, why := range map[string]string{
 		"secret": "the payload is not JSON",
-		"{}":     "nil > a number means nothing; write … ?? 0 if it may be missing",
+		"{}":     "nil > a number means nothing; write (… ?? 0) if it may be missing",
 	} {
-		o, err := new(bridge.StepRunner).Process(t.Context(), open(t, "json.c > 20"), 1, batch(`{"c":21}`, payload, `{"c":1}`, `{"c":22}`), false)
+		o, err := new(bridge.StepRunner).Process(t.Context(), open(t, "json.c > 20"), 1,
+			batch(`{"c":21}`, payload, `{"c":1}`, `{"c":22}`), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,8 +119,8 @@ func TestE3FilterRefusesWhereThereIsNoAnswer(t *testing.T) {
 // and the rest is delivered.
 func TestE3FilterDeadLetters(t *testing.T) {
 	up, down, letters := new(bridgetest.Upstream), new(bridgetest.Downstream), new(bridgetest.Downstream)
-	p := &bridge.Pipeline{
-		Name: "p", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: bridge.To(down.Endpoint()),
+	p := &engine.Pipeline{
+		Name: "p", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: engine.To(down.Endpoint()),
 		Steps: []bridge.Endpoint[bridge.Step]{{Type: "filter", Open: func(context.Context, bridge.Env) (bridge.Step, error) {
 			return open(t, "json.Temp > 10"), nil
 		}}},
@@ -134,7 +142,8 @@ func TestE3FilterDeadLetters(t *testing.T) {
 	if err := d.UnmarshalJSON(got[0].Payload); err != nil {
 		t.Fatal(err)
 	}
-	if d.Reason != "evaluate json.Temp > 10: the payload is not JSON" || d.Place != "step" || d.Connector != "filter" || d.Instance != "p-step" || string(d.Payload) != "Online" {
+	if d.Reason != "evaluate json.Temp > 10: the payload is not JSON" || d.Place != "step" ||
+		d.Connector != "filter" || d.Instance != "p-step" || string(d.Payload) != "Online" {
 		t.Errorf("%+v", d)
 	}
 	if l := p.Ledger(); l.Delivered != 2 || l.Filtered != 1 || l.DeadLettered != 1 || !l.Balanced() {

@@ -3,7 +3,6 @@ package step
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"maps"
 	"regexp"
 	"strings"
@@ -42,19 +41,22 @@ func Origin() bridge.Connector {
 }
 
 type originSettings struct {
-	Name   string `yaml:"name,short,required"`
-	Header string `yaml:"header"`
+	Name   string `yaml:"name,short,required" doc:"of the mirror, the same in both directions"`
+	Header string `yaml:"header" doc:"where the names are"`
 }
+
+// Describe says that a message that comes again is the same one.
+func (originSettings) Describe() bridge.Description { return repeats() }
 
 var validOrigin = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Validate checks the names.
 func (s originSettings) Validate() error {
 	if !validOrigin.MatchString(s.Name) {
-		return &bridge.KeyError{Key: "name", Err: fmt.Errorf("a name has 1 to 64 letters, digits, - and _")}
+		return bridge.KeyErrorf("name", "a name has 1 to 64 letters, digits, - and _")
 	}
 	if !validOrigin.MatchString(s.Header) {
-		return &bridge.KeyError{Key: "header", Err: fmt.Errorf("a header has 1 to 64 letters, digits, - and _")}
+		return bridge.KeyErrorf("header", "a header has 1 to 64 letters, digits, - and _")
 	}
 	return nil
 }

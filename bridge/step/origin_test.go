@@ -39,7 +39,8 @@ func TestOrigin(t *testing.T) {
 			}
 			continue
 		}
-		if len(got) != 1 || got[0].Header["xrtcbridge-origin"] != c.want || got[0].Header["other"] != "stays" || got[0].ID != "id" {
+		if len(got) != 1 || got[0].Header["xrtcbridge-origin"] != c.want || got[0].Header["other"] != "stays" ||
+			got[0].ID != "id" {
 			t.Errorf("%q: got %v, want %q", c.passed, got, c.want)
 		}
 	}

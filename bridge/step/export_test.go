@@ -1,0 +1,4 @@
+package step
+
+// Number is number, for tests.
+var Number = number
