@@ -13,6 +13,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -52,8 +53,8 @@ func TestStreamMadeAnew(t *testing.T) {
 	for i := 102; i <= 110; i++ {
 		e.write(t, numbered(i, i, 20)...)
 	}
-	if d := cmp.Diff(payloads(numbered(101, 110, 20)), payloads(e.rest(t))); d != "" || e.dropped.Load() != 0 || e.held() != 0 {
-		t.Errorf("%d are said to be lost, %d held; %s", e.dropped.Load(), e.held(), d)
+	if d := cmp.Diff(payloads(numbered(101, 110, 20)), payloads(e.rest(t))); d != "" || e.dropped() != 0 || e.held() != 0 {
+		t.Errorf("%d are said to be lost, %d held; %s", e.dropped(), e.held(), d)
 	}
 	e.close()
 }
@@ -124,7 +125,7 @@ func TestDamagedLetter(t *testing.T) {
 	if _, err := s.DeadLetters("p").Open(t.Context(), bridgetest.Env(t, "")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), "xrtcbridge.dead.p", []byte("{damaged")); err != nil {
+	if _, err := js.Publish(t.Context(), "$XRTCBRIDGE.xrtcbridge.dead.p", []byte("{damaged")); err != nil {
 		t.Fatal(err)
 	}
 	err := s.Letters(t.Context(), "p", func(store.Letter) bool { return true })
@@ -163,7 +164,7 @@ func TestLargeDeadLetters(t *testing.T) {
 		err      string
 	}{
 		{name: "2 MiB", size: 2 << 20, dead: 1},
-		{name: "too large for the buffer", size: 9 << 20, buffered: true, dead: 1},
+		{name: "too large for the buffer", size: 3 << 20, buffered: true, dead: 1},
 		{name: "too large for the state", size: 20 << 20, err: "the dead letter has"},
 		{name: "too large for the state elsewhere", size: 9 << 20, external: true, err: "the dead letter has"},
 	} {
@@ -175,15 +176,18 @@ func TestLargeDeadLetters(t *testing.T) {
 			}
 			state := store.New(settings, slog.New(slog.NewTextHandler(t.Output(), nil)))
 			t.Cleanup(func() { shut(t, state) })
-			p := &bridge.Pipeline{
+			p := &engine.Pipeline{
 				Name: "p", State: state, OnError: bridge.OnError{Then: bridge.FateDeadLetter}, DrainTimeout: time.Second,
 				From: []bridge.Endpoint[bridge.Source]{{Type: "one", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 					return &one{make([]byte, c.size)}, nil
 				}}},
-				To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "no", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return refusing{}, nil }}),
+				To: engine.To(bridge.Endpoint[bridge.Sink]{
+					Type: "no",
+					Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return refusing{}, nil },
+				}),
 			}
 			if c.buffered {
-				p.Buffer = &bridge.BufferSettings{MaxBytes: 64 << 20}
+				p.Buffer = &bridge.BufferSettings{MaxBytes: 4 << 20}
 			}
 			other := state.Checkpoint("other", "from")
 			if err := other.Save(t.Context(), []byte("x")); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -21,12 +22,15 @@ func BenchmarkBuffer(b *testing.B) {
 		}{{"Batch1024", 1024}, {"Batch64", 64}} {
 			b.Run(durability+c.name, func(b *testing.B) {
 				state := open(b, b.TempDir(), func(s *store.Settings) { s.Durability = durability })
-				p := &bridge.Pipeline{
+				p := &engine.Pipeline{
 					Name: "bench", Buffer: &bridge.BufferSettings{MaxBytes: 4 << 30}, State: state,
 					From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 						return &batches{left: b.N, size: c.batch}, nil
 					}}},
-					To: bridge.To(bridge.Endpoint[bridge.Sink]{Type: "count", Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil }}),
+					To: engine.To(bridge.Endpoint[bridge.Sink]{
+						Type: "count",
+						Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil },
+					}),
 				}
 				b.ReportAllocs()
 				if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -31,17 +33,31 @@ type buffer struct {
 	session  *session   // nil: none yet
 	stream   jetstream.Stream
 	limits   limits
-	epoch    string   // of the stream, which the saved position is about
-	last     mark     // newest record
-	settled  mark     // everything up to there
-	gone     uint64   // messages behind settled that the source has reported as lost or dropped
-	pending  *pending // record whose fate is not known, or nil
+	epoch    string    // of the stream, which the saved position is about
+	last     mark      // newest record
+	settled  mark      // everything up to there
+	lost     spans     // behind settled
+	past     uint64    // messages that were lost in front of that, since it was opened
+	known    uint64    // of those in lost and past, messages that another process has counted
+	read     uint64    // number of the newest message that the source has; 0: it is not open
+	stamps   []stamp   // of the records that the source has, but for those that are settled
+	since    time.Time // when the oldest message was stored, if there are no stamps; or before that
+	pending  *pending  // record whose fate is not known, or nil
 	opened   bool
 	before   uint64 // held when it was opened
-	told     uint64 // missing messages up to this number have been reported
+	unseen   bool   // something may have been dropped since the keeper has looked
 	hungry   bool   // the sink waits for room
 	finished bool
 	changed  chan struct{} // closed, and replaced, at each change
+
+	figuresMu sync.Mutex // guards figures; never held for long
+	figures   bridge.Held
+}
+
+// stamp is when a record was stored, and the number of its last message.
+type stamp struct {
+	last uint64
+	at   time.Time
 }
 
 // mark is a message, and the sequence number of its record.
@@ -55,6 +71,11 @@ type position struct {
 	Epoch   string `json:"epoch"`
 	Settled mark   `json:"settled"`
 	Last    mark   `json:"last"`
+	Lost    spans  `json:"lost,omitempty"` // behind Settled, and counted
+}
+
+func (p position) equal(q position) bool {
+	return p.Epoch == q.Epoch && p.Settled == q.Settled && p.Last == q.Last && slices.Equal(p.Lost, q.Lost)
 }
 
 // limits are what the stream allows.
@@ -110,10 +131,11 @@ func (b *buffer) OpenSource(ctx context.Context, env bridge.Env) (bridge.Source,
 		buffer: b, session: n, stream: b.stream, env: env,
 		inbox: n.nc.NewInbox() + ".", from: b.settled.Seq + 1, at: b.settled.Number, closed: make(chan struct{}),
 	}
-	b.gone = 0 // what is missing is found again
 	if r.replies, err = n.nc.SubscribeSync(r.inbox + "*"); err != nil {
-		return nil, n.failed("open the buffer", err)
+		return nil, n.failed(ctx, "open the buffer", err)
 	}
+	b.read = r.at
+	b.forgetStamps()
 	return r, nil
 }
 
@@ -124,16 +146,48 @@ func (b *buffer) Finish(done bool) {
 	b.broadcast()
 }
 
-func (b *buffer) Held() (before, now uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.before, b.held()
+func (b *buffer) Held() bridge.Held {
+	b.figuresMu.Lock()
+	defer b.figuresMu.Unlock()
+	return b.figures
 }
 
 // held returns how many messages are owed. What the source has settled may be newer than what the
 // sink knows to be stored.
 func (b *buffer) held() uint64 {
-	return b.last.Number - min(b.last.Number, b.settled.Number+b.gone)
+	return b.last.Number - min(b.last.Number, b.settled.Number+b.lost.count())
+}
+
+// tell says what is held. The lock must be held.
+func (b *buffer) tell() {
+	h := bridge.Held{Before: b.before, Now: b.held(), Lost: b.past + b.lost.count() - b.known}
+	switch {
+	case h.Now == 0:
+	case len(b.stamps) > 0:
+		h.Oldest = b.stamps[0].at
+	default:
+		h.Oldest = b.since
+	}
+	b.figuresMu.Lock()
+	defer b.figuresMu.Unlock()
+	b.figures = h
+}
+
+// forgetStamps is for a source that has nothing any more. The lock must be held.
+func (b *buffer) forgetStamps() {
+	if len(b.stamps) > 0 {
+		b.since, b.stamps = b.stamps[0].at, nil
+	}
+}
+
+// lose notes that messages are gone, and returns how many of them were not known to be. The lock
+// must be held.
+func (b *buffer) lose(s span) (fresh uint64) {
+	s.First = max(s.First, b.settled.Number+1)
+	before := b.lost.count()
+	b.lost = b.lost.with(s)
+	b.tell()
+	return b.lost.count() - before
 }
 
 // broadcast wakes whoever waits for a change. The lock must be held.
@@ -156,7 +210,7 @@ func (b *buffer) attach(ctx context.Context) (*session, error) {
 	if err := b.learn(ctx, n); err != nil {
 		n.suspect(ctx, err)
 		if !bridge.IsPermanent(err) {
-			err = n.failed("open the buffer", err)
+			err = n.failed(ctx, "open the buffer", err)
 		}
 		return nil, err
 	}
@@ -211,7 +265,12 @@ func (b *buffer) learn(ctx context.Context, n *session) error {
 	}
 	b.last.Seq = info.State.LastSeq
 	b.settled.Number = min(b.settled.Number, b.last.Number)
-	b.before = b.held()
+	if saved.Epoch == b.epoch {
+		_, b.lost = saved.Lost.cut(b.settled.Number)
+	}
+	b.known = b.lost.count()
+	b.before, b.since, b.unseen = b.held(), info.State.FirstTime, b.dropsOldest()
+	b.tell()
 	if b.before > 0 {
 		b.log.Info("the buffer holds messages from before", "n", b.before)
 	}
@@ -234,6 +293,8 @@ func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
 	if lastSeq < b.settled.Seq {
 		b.settled.Seq = 0 // sequence numbers began anew
 	}
+	b.unseen = b.dropsOldest()
+	b.tell()
 	b.broadcast()
 	return nil
 }
@@ -247,7 +308,7 @@ func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) e
 		Discard:     jetstream.DiscardNew, MaxBytes: int64(b.settings.MaxBytes), AllowDirect: true, Replicas: b.store.settings.replicas(),
 		Metadata: map[string]string{epochKey: saved.Epoch},
 	}
-	if b.settings.WhenFull == bridge.OverflowDropOldest {
+	if b.dropsOldest() {
 		config.Discard = jetstream.DiscardOld
 	}
 	stream, err := n.js.Stream(ctx, config.Name)
@@ -305,13 +366,20 @@ func (b *buffer) close() error {
 }
 
 // settle notes that everything up to the mark, which was read in a session, is settled.
-func (b *buffer) settle(n *session, m mark, gaps uint64) {
+func (b *buffer) settle(n *session, m mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session != n {
 		m.Seq = b.settled.Seq // sequence numbers may have begun anew
 	}
 	b.settled = m
-	b.gone -= min(b.gone, gaps)
+	gone, lost := b.lost.cut(m.Number)
+	b.past, b.lost = b.past+gone, lost
+	for len(b.stamps) > 0 && b.stamps[0].last <= m.Number {
+		b.since, b.stamps = b.stamps[0].at, b.stamps[1:]
+	}
+	b.tell()
 	b.keeper.wake()
 }
+
+func (b *buffer) dropsOldest() bool { return b.settings.WhenFull == bridge.OverflowDropOldest }

@@ -58,8 +58,8 @@ func TestBufferOutlivesTheProcess(t *testing.T) {
 			shut(t, first)
 
 			e = openEnds(t, open(t, dir, set), bridge.BufferSettings{})
-			if before, now := e.buffer.Held(); before != 744 || now != 744 {
-				t.Errorf("holds %d, %d, want 744", before, now)
+			if h := e.buffer.Held(); h.Before != 744 || h.Now != 744 {
+				t.Errorf("holds %+v, want 744", h)
 			}
 			got := e.rest(t)
 			if d := cmp.Diff(unread, got[:256]); d != "" {
@@ -182,7 +182,7 @@ func TestF12BufferFullDropsOldest(t *testing.T) {
 	e.read(t, 10, true)
 	e.write(t, numbered(11, total, 100_000)...)
 	got := e.rest(t)
-	if n := e.dropped.Load(); n != int64(total-10-len(got)) || len(got) < 30 {
+	if n := e.dropped(); n != total-10-len(got) || len(got) < 30 {
 		t.Errorf("%d of %d messages came, and %d were counted as dropped", len(got), total-10, n)
 	}
 	want := payloads(numbered(total+1-len(got), total, 100_000))
@@ -197,18 +197,19 @@ func TestF12BufferFullDropsOldest(t *testing.T) {
 func TestE8StateInUse(t *testing.T) {
 	dir := t.TempDir()
 	openEnds(t, open(t, dir), bridge.BufferSettings{})
-	start := time.Now()
 	_, err := open(t, dir).Buffer(pipeline, bridge.BufferSettings{}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
-	if err == nil || !strings.Contains(err.Error(), "is used by process") || !bridge.IsPermanent(err) || time.Since(start) > time.Second {
-		t.Errorf("second process got %v after %s", err, time.Since(start))
+	if err == nil || !strings.Contains(err.Error(), "is used by process") || !bridge.IsPermanent(err) {
+		t.Errorf("second process got %v", err)
 	}
 }
 
 // A bridge that starts while a command looks into its state waits, and does not give up.
 func TestStateIsVisited(t *testing.T) {
 	dir := t.TempDir()
-	shut(t, open(t, dir))
-	look := store.Look(store.Settings{Dir: dir}, nil)
+	before := open(t, dir)
+	openEnds(t, before, bridge.BufferSettings{})
+	shut(t, before)
+	look := store.Look(store.Settings{Dir: dir}, nil, nil)
 	if _, err := look.Entries(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ type checkpoint struct {
 	pipeline, instance string
 }
 
-// Checkpoint returns the checkpoint of a source. One whose two generations are both damaged cannot be loaded, since to begin anew
-// might leave something out.
+// Checkpoint returns the checkpoint of a source. One whose two generations are both damaged cannot
+// be loaded, since to begin anew might leave something out.
 func (s *Store) Checkpoint(pipeline, instance string) bridge.Checkpoint {
 	return &checkpoint{s, pipeline, instance}
 }
@@ -74,23 +74,24 @@ type damageError struct{ older bool } // there is an older one, which was return
 
 func (e *damageError) Error() string { return "checkpoint is damaged" }
 
-// load returns the newest generation that is whole, nil if there never was one. The error may be a damageError.
+// load returns the newest generation that is whole, nil if there never was one. The error may be a
+// damageError.
 func (n *session) load(ctx context.Context, subject string) ([]byte, error) {
-	newest, err := n.get(ctx, n.state, map[string]any{"last_by_subj": subject})
-	if err != nil {
-		n.suspect(ctx, err)
-		return nil, n.failed("load checkpoint", err)
-	}
-	if newest == nil {
-		return nil, nil
-	}
-	if data, ok := unseal(newest.Data); ok {
-		return data, nil
-	}
-	older, err := n.get(ctx, n.state, map[string]any{"seq": 1, "next_by_subj": subject})
-	if err == nil && older != nil && older.Seq != newest.Seq {
-		if data, ok := unseal(older.Data); ok {
+	for i, request := range []map[string]any{{"last_by_subj": subject}, {"seq": 1, "next_by_subj": subject}} {
+		m, err := n.get(ctx, n.state, request)
+		switch {
+		case err != nil:
+			n.suspect(ctx, err)
+			return nil, n.failed(ctx, "load checkpoint", err)
+		case m == nil && i == 0:
+			return nil, nil
+		case m == nil:
+			continue
+		}
+		if data, ok := unseal(m.Data); ok && i > 0 {
 			return data, &damageError{older: true}
+		} else if ok {
+			return data, nil
 		}
 	}
 	return nil, &damageError{}
@@ -98,7 +99,7 @@ func (n *session) load(ctx context.Context, subject string) ([]byte, error) {
 
 // save stores one more generation and returns when it is durable.
 func (n *session) save(ctx context.Context, subject string, data []byte) error {
-	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := n.patience(ctx, answerTimeout, false)
 	defer cancel()
 	crashpoint.Reach(crashpoint.CheckpointSaving)
 	if _, err := n.js.Publish(limited, subject, seal(data)); err != nil {
@@ -106,7 +107,7 @@ func (n *session) save(ctx context.Context, subject string, data []byte) error {
 			return bridge.Permanent(fmt.Errorf("save checkpoint: it has %v, and the server of the state takes %v at most", bridge.Size(len(data)), bridge.Size(n.nc.MaxPayload())))
 		}
 		n.suspect(ctx, err)
-		return n.failed("save checkpoint", err)
+		return n.failed(ctx, "save checkpoint", err)
 	}
 	crashpoint.Reach(crashpoint.CheckpointSaved)
 	return nil

@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -44,7 +46,7 @@ func TestCheckpointOutlivesTheProcess(t *testing.T) {
 func TestF16BadCheckpoint(t *testing.T) {
 	server, js := startServer(t)
 	external := func(s *store.Settings) { *s = store.Settings{NATS: external(t, server)} }
-	const subject = "xrtcbridge.state.checkpoint.sensors.from"
+	const subject = "$XRTCBRIDGE.xrtcbridge.state.checkpoint.sensors.from"
 	c := open(t, "", external).Checkpoint(pipeline, "from")
 	if err := c.Save(t.Context(), []byte("older")); err != nil {
 		t.Fatal(err)
@@ -106,7 +108,10 @@ func TestF16BadCheckpoint(t *testing.T) {
 // startServer starts a server that stands for an external one.
 func startServer(t testing.TB) (*embedded.Server, jetstream.JetStream) {
 	t.Helper()
-	server, err := embedded.Start(t.Context(), embedded.Settings{NATS: &embedded.NATS{Listen: "127.0.0.1:0", Store: t.TempDir()}}, nil)
+	server, err := embedded.Start(t.Context(), embedded.Settings{NATS: &embedded.NATS{
+		Listen: "127.0.0.1:0",
+		Open:   true, Store: t.TempDir(),
+	}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +120,12 @@ func startServer(t testing.TB) (*embedded.Server, jetstream.JetStream) {
 			t.Error(err)
 		}
 	})
-	nc, err := nats.Connect(server.NATSURL())
+	nc, err := nats.Connect(server.NATSURL(), nats.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +138,7 @@ func external(t testing.TB, server *embedded.Server) *store.NATS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &store.NATS{URL: []bridge.URL{u}}
+	return &store.NATS{Settings: natsclient.Settings{URL: []bridge.URL{u}}}
 }
 
 // TestExternalState does what the folder does, on a server that others use, too.
@@ -160,4 +165,22 @@ func TestExternalState(t *testing.T) {
 		t.Error(err)
 	}
 	other.read(t, 110, true) // the first 100 are not acknowledged
+}
+
+// The stream of checkpoints may be gone, as after a restore of the buffer alone.
+func TestResetWithoutTheStreamOfCheckpoints(t *testing.T) {
+	server, js := startServer(t)
+	set := store.Settings{NATS: external(t, server)}
+	s := open(t, "", func(s *store.Settings) { *s = set })
+	openEnds(t, s, bridge.BufferSettings{}).write(t, numbered(1, 10, 20)...)
+	shut(t, s)
+	if err := js.DeleteStream(t.Context(), "xrtcbridge-state"); err != nil {
+		t.Fatal(err)
+	}
+	look := store.Look(set, nil, nil)
+	t.Cleanup(func() { shut(t, look) })
+	checkpoints, messages, err := look.Reset(t.Context(), pipeline, true)
+	if checkpoints != 0 || messages != 10 || err != nil {
+		t.Errorf("forgot %d checkpoints and %d messages, err = %v", checkpoints, messages, err)
+	}
 }

@@ -37,7 +37,7 @@ func (s *Store) DeadLetters(pipeline string) bridge.Endpoint[bridge.Sink] {
 
 func (s *Store) ensureDead(ctx context.Context, n *session) error {
 	config := jetstream.StreamConfig{
-		Name: s.names.dead(), Description: "dead letters of xrtcbridge", Subjects: []string{s.names.prefix + ".dead.>"},
+		Name: s.names.dead(), Description: "dead letters of xrtcbridge", Subjects: []string{s.names.deadSubject(">")},
 		Discard: jetstream.DiscardNew, MaxBytes: defaultMaxDead, Replicas: s.settings.replicas(),
 	}
 	if stream, err := n.js.Stream(ctx, config.Name); err == nil {
@@ -51,7 +51,7 @@ func (s *Store) ensureDead(ctx context.Context, n *session) error {
 		}
 		if err != nil {
 			n.suspect(ctx, err)
-			return n.failed("open the dead letters", err)
+			return n.failed(ctx, "open the dead letters", err)
 		}
 		return nil
 	}
@@ -82,7 +82,7 @@ func (d *deadSink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Resu
 
 // write stores letters from the front of the batch, and adds to the result what became of them.
 func (d *deadSink) write(ctx context.Context, batch bridge.Batch, r *bridge.Result) error {
-	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := d.session.patience(ctx, answerTimeout, false)
 	defer cancel()
 	var sent []jetstream.PubAckFuture // nil: refused
 	var failure error
@@ -91,7 +91,8 @@ func (d *deadSink) write(ctx context.Context, batch bridge.Batch, r *bridge.Resu
 		if size += len(batch[i].Payload); i > 0 && size > deadBytes {
 			break
 		}
-		f, err := d.session.js.PublishMsgAsync(&nats.Msg{Subject: d.subject, Data: batch[i].Payload}, jetstream.WithRetryAttempts(0))
+		f, err := d.session.js.PublishMsgAsync(&nats.Msg{Subject: d.subject, Data: batch[i].Payload},
+			jetstream.WithRetryAttempts(0))
 		if errors.Is(err, nats.ErrMaxPayload) {
 			f = nil
 		} else if err != nil {
@@ -110,8 +111,12 @@ func (d *deadSink) write(ctx context.Context, batch bridge.Batch, r *bridge.Resu
 func (d *deadSink) await(ctx context.Context, batch bridge.Batch, sent []jetstream.PubAckFuture, r *bridge.Result) error {
 	for i, f := range sent {
 		if f == nil {
-			r.Refused = append(r.Refused, bridge.Refusal{Index: r.Settled, Err: fmt.Errorf("the dead letter has %v, and the server of the state takes %v: name another sink with on_error.dead_letter",
-				bridge.Size(len(batch[i].Payload)), bridge.Size(d.session.nc.MaxPayload()))})
+			r.Refused = append(r.Refused, bridge.Refusal{
+				Index: r.Settled,
+				Err: fmt.Errorf("the dead letter has %v, and the server of the state takes %v: "+
+					"name another sink with on_error.dead_letter",
+					bridge.Size(len(batch[i].Payload)), bridge.Size(d.session.nc.MaxPayload())),
+			})
 			r.Settled++
 			continue
 		}
@@ -135,7 +140,7 @@ func (d *deadSink) failed(ctx context.Context, err error) error {
 		return fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, and take some out with xrtcbridge dead replay or purge: %w", err)
 	}
 	d.session.suspect(ctx, err)
-	return d.session.failed("write a dead letter", err)
+	return d.session.failed(ctx, "write a dead letter", err)
 }
 
 func (d *deadSink) Close() error { return nil }
@@ -189,7 +194,7 @@ func (s *Store) Letters(ctx context.Context, pipeline string, f func(Letter) boo
 func (s *Store) letter(ctx context.Context, n *session, pipeline string, seq uint64) (*Letter, error) {
 	m, err := n.get(ctx, s.names.dead(), map[string]any{"seq": seq, "next_by_subj": s.names.deadSubject(pipeline)})
 	if err != nil {
-		return nil, n.failed("read the dead letters", err)
+		return nil, n.failed(ctx, "read the dead letters", err)
 	}
 	if m == nil {
 		return nil, nil
@@ -213,7 +218,7 @@ func (s *Store) Purge(ctx context.Context, pipeline string, numbers ...uint64) (
 		return 0, nil
 	}
 	if err != nil {
-		return 0, n.failed("purge the dead letters", err)
+		return 0, n.failed(ctx, "purge the dead letters", err)
 	}
 	if len(numbers) == 0 {
 		count, err := deadCount(ctx, stream, s.names.deadSubject(pipeline))

@@ -103,7 +103,8 @@ func TestReplay(t *testing.T) {
 			t.Fatal(err)
 		}
 		batch, ack, err := source.Read(t.Context())
-		if err != nil || len(batch) != 3 || batch[1].ID != "id-1" || batch[1].Topic != "t\xff" || string(batch[1].Payload) != "1 \x00\xfe" {
+		if err != nil || len(batch) != 3 || batch[1].ID != "id-1" || batch[1].Topic != "t\xff" ||
+			string(batch[1].Payload) != "1 \x00\xfe" {
 			t.Fatalf("%s: replayed %+v, %v", place, batch, err)
 		}
 		again := bridge.DeadLetter{
@@ -114,7 +115,8 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := openSink(t, failed(instance)).Write(t.Context(), bridge.Batch{{Payload: text}}); r.Settled != 1 || err != nil {
+		if r, err := openSink(t, failed(instance)).Write(t.Context(),
+			bridge.Batch{{Payload: text}}); r.Settled != 1 || err != nil {
 			t.Fatal(r, err)
 		}
 		if err := ack(t.Context(), nil); err != nil {
@@ -130,7 +132,8 @@ func TestReplay(t *testing.T) {
 			}
 			return true
 		})
-		if err != nil || len(left) != 1 || left[0].ID != "id-1" || left[0].Attempts != 3 || !left[0].First.Equal(time.Unix(1, 0)) || left[0].Reason != "no again" || left[0].Pipeline != pipeline {
+		if err != nil || len(left) != 1 || left[0].ID != "id-1" || left[0].Attempts != 3 ||
+			!left[0].First.Equal(time.Unix(1, 0)) || left[0].Reason != "no again" || left[0].Pipeline != pipeline {
 			t.Errorf("%s: left are %+v, %v", place, left, err)
 		}
 		_ = source.Close()

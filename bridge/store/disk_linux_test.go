@@ -115,7 +115,7 @@ func TestF13DiskFull(t *testing.T) {
 	if d := cmp.Diff(payloads(all), payloads(e.rest(t))); d != "" {
 		t.Error("what was confirmed did not come")
 	}
-	if n := e.dropped.Load(); n != 0 {
+	if n := e.dropped(); n != 0 {
 		t.Errorf("%d were reported as lost", n)
 	}
 }
@@ -149,4 +149,28 @@ func leave(t *testing.T, path, disk string, free int64) {
 	if err := os.WriteFile(path, make([]byte, int64(s.Bavail)*s.Bsize-free), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A buffer that is to drop its oldest messages does so when the disk is at the reserve, too; what is
+// missing is what is counted.
+func TestF13DropOldestAtTheReserve(t *testing.T) {
+	disk := smallDisk(t, "128m")
+	s := open(t, filepath.Join(disk, "state"))
+	e := openEnds(t, s, bridge.BufferSettings{MaxBytes: 64 << 20, WhenFull: bridge.OverflowDropOldest})
+	all := numbered(1, 44_000, 1000)
+	for i := 0; i < 40_000; i += 1000 {
+		e.write(t, all[i:i+1000]...)
+	}
+	leave(t, filepath.Join(disk, "hog"), disk, 20<<20) // the reserve is 32 MiB
+	for i := 40_000; i < len(all); i += 100 {
+		e.write(t, all[i:i+100]...)
+	}
+	got := e.rest(t)
+	if d := cmp.Diff(payloads(all[len(all)-len(got):]), payloads(got)); d != "" {
+		t.Error("what came is not the newest")
+	}
+	if n := e.dropped(); n == 0 || n+len(got) != len(all) {
+		t.Errorf("%d came and %d are counted as dropped, of %d", len(got), n, len(all))
+	}
+	t.Logf("%d of %d were dropped", e.dropped(), len(all))
 }

@@ -4,71 +4,64 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 )
 
-const socketName = "xrtcbridge.sock"
+// ErrNotOpen is returned to visitors of a state that nothing has used so far, or that is not kept in
+// a folder: they open it themselves.
+var ErrNotOpen = errors.New("the state is not open here")
 
-// door lets commands of the same user into the server of a running bridge, by a socket in its folder, which nobody else may enter.
+// Enter lets a command of the same user into the server of this state. Once that runs, it calls
+// accept for the connection, which ends with the server; else the error is [ErrNotOpen].
+func (s *Store) Enter(accept func() (net.Conn, error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session == nil || s.session.hasEnded() || s.session.server == nil {
+		return ErrNotOpen
+	}
+	out, err := accept()
+	if err != nil {
+		return err
+	}
+	return s.session.door.enter(out, s.session.server)
+}
+
+// door is the visitors of a server.
 type door struct {
-	listener net.Listener
-	server   *embedded.Server
-	passing  sync.WaitGroup
+	passing sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
 	conns map[net.Conn]bool
 	shut  bool
 }
 
-func openDoor(dir string, server *embedded.Server) (*door, error) {
-	path := filepath.Join(dir, socketName)
-	// The folder is locked, so that whoever left one there has ended.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
+// enter connects out with the server until one of the two ends.
+func (d *door) enter(out net.Conn, server *embedded.Server) error {
+	in, err := server.InProcessConn()
 	if err != nil {
-		return nil, err
+		return errors.Join(err, out.Close())
 	}
-	d := &door{listener: listener, server: server, conns: make(map[net.Conn]bool)}
-	d.passing.Go(d.accept)
-	return d, nil
-}
-
-func (d *door) accept() {
-	for {
-		out, err := d.listener.Accept()
-		if err != nil {
-			return
-		}
-		in, err := d.server.InProcessConn()
-		if err != nil {
-			_ = out.Close()
-			continue
-		}
-		d.passing.Go(func() { d.pass(out, in) })
-		d.passing.Go(func() { d.pass(in, out) })
-	}
-}
-
-// pass copies until one of the two ends.
-func (d *door) pass(to, from net.Conn) {
 	d.mu.Lock()
-	d.conns[to] = true
-	shut := d.shut
-	d.mu.Unlock()
-	if !shut {
-		_, _ = io.Copy(to, from)
+	defer d.mu.Unlock()
+	if d.shut {
+		return errors.Join(ErrNotOpen, out.Close(), in.Close())
 	}
+	if d.conns == nil {
+		d.conns = make(map[net.Conn]bool)
+	}
+	d.conns[out], d.conns[in] = true, true
+	d.passing.Go(func() { d.pass(out, in) })
+	d.passing.Go(func() { d.pass(in, out) })
+	return nil
+}
+
+func (d *door) pass(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
 	_ = to.Close()
 	_ = from.Close()
 	d.mu.Lock()
@@ -77,7 +70,6 @@ func (d *door) pass(to, from net.Conn) {
 }
 
 func (d *door) close() {
-	_ = d.listener.Close()
 	d.mu.Lock()
 	d.shut = true
 	for c := range d.conns {
@@ -87,28 +79,20 @@ func (d *door) close() {
 	d.passing.Wait()
 }
 
-// knock connects to the server of a bridge that runs in the folder, if one does.
-func (n *session) knock(dir string) (found bool) {
-	path := filepath.Join(dir, socketName)
-	if !exists(path) {
+// knock connects to the server of a bridge that runs with the state, if one does.
+func (s *Store) knock(ctx context.Context, n *session) (found bool) {
+	if s.visitor == nil {
 		return false
 	}
-	nc, err := n.connect(nats.SetCustomDialer(socketDialer(path)))
+	nc, err := n.connect(nats.SetCustomDialer(dialer(func() (net.Conn, error) { return s.visitor(ctx) })))
 	if err != nil {
-		return false // it was left by one that was killed; else the lock says who has the folder
+		return false // there is none, or it has just ended; else the lock says who has the folder
 	}
 	n.nc = nc
 	n.where += " (in use)"
 	return true
 }
 
-type socketDialer string
+type dialer func() (net.Conn, error)
 
-func (path socketDialer) Dial(string, string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: 2 * time.Second}).Dial("unix", string(path))
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
+func (d dialer) Dial(string, string) (net.Conn, error) { return d() }

@@ -14,6 +14,9 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
+// ErrNoState is returned to commands where the folder does not exist.
+var ErrNoState = errors.New("there is no state")
+
 // InUse reports whether a bridge that runs has the state. Of an external one that cannot be told.
 func (s *Store) InUse(ctx context.Context) (bool, error) {
 	n, err := s.open(ctx)
@@ -58,7 +61,7 @@ func (s *Store) view(ctx context.Context, pipeline string) (*view, error) {
 		return nil, fmt.Errorf("pipeline %q: %w", pipeline, ErrNoBuffer)
 	}
 	if err != nil {
-		return nil, n.failed("look at the buffer", err)
+		return nil, n.failed(ctx, "look at the buffer", err)
 	}
 	v.info = stream.CachedInfo()
 	var damage *damageError
@@ -69,10 +72,10 @@ func (s *Store) view(ctx context.Context, pipeline string) (*view, error) {
 		v.saved = position{}
 	}
 	if v.last, _, err = n.lastRecord(ctx, v.info); err != nil {
-		return nil, n.failed("look at the buffer", err)
+		return nil, n.failed(ctx, "look at the buffer", err)
 	}
 	if v.first, v.at, err = n.firstRecord(ctx, v.info); err != nil {
-		return nil, n.failed("look at the buffer", err)
+		return nil, n.failed(ctx, "look at the buffer", err)
 	}
 	return v, nil
 }
@@ -118,7 +121,7 @@ func (s *Store) records(ctx context.Context, v *view, f func(*record, *message, 
 	for seq := max(1, v.info.State.FirstSeq, v.saved.Settled.Seq); ; {
 		m, err := v.session.get(ctx, v.info.Config.Name, map[string]any{"seq": seq, "next_by_subj": subject})
 		if err != nil {
-			return v.session.failed("read the buffer", err)
+			return v.session.failed(ctx, "read the buffer", err)
 		}
 		if m == nil || m.Seq > v.info.State.LastSeq {
 			return nil
@@ -223,7 +226,7 @@ func (s *Store) Entries(ctx context.Context, pipeline string) ([]Entry, error) {
 		return nil, err
 	}
 	var all []Entry
-	prefix := s.names.prefix + ".state.checkpoint."
+	prefix := s.names.stateSubject() + "checkpoint."
 	subjects, err := n.subjects(ctx, s.names.state(), prefix+">")
 	if err != nil {
 		return nil, err
@@ -236,7 +239,7 @@ func (s *Store) Entries(ctx context.Context, pipeline string) ([]Entry, error) {
 		e := Entry{Pipeline: name, Kind: "checkpoint", Instance: instance}
 		m, err := n.get(ctx, s.names.state(), map[string]any{"last_by_subj": subject})
 		if err != nil {
-			return nil, n.failed("read the state", err)
+			return nil, n.failed(ctx, "read the state", err)
 		}
 		if m != nil {
 			e.Saved = m.Time
@@ -262,11 +265,11 @@ func (s *Store) Entries(ctx context.Context, pipeline string) ([]Entry, error) {
 		if pipeline == "" || name == pipeline {
 			stream, err := n.js.Stream(ctx, s.names.dead())
 			if err != nil {
-				return nil, n.failed("read the state", err)
+				return nil, n.failed(ctx, "read the state", err)
 			}
 			count, err := deadCount(ctx, stream, subject)
 			if err != nil {
-				return nil, n.failed("read the state", err)
+				return nil, n.failed(ctx, "read the state", err)
 			}
 			all = append(all, Entry{Pipeline: name, Kind: "dead letters", Size: count})
 		}
@@ -281,11 +284,11 @@ func (n *session) subjects(ctx context.Context, stream, filter string) ([]string
 		return nil, nil
 	}
 	if err != nil {
-		return nil, n.failed("read the state", err)
+		return nil, n.failed(ctx, "read the state", err)
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
-		return nil, n.failed("read the state", err)
+		return nil, n.failed(ctx, "read the state", err)
 	}
 	return slices.Sorted(maps.Keys(info.State.Subjects)), nil
 }
@@ -315,7 +318,7 @@ func (s *Store) Reset(ctx context.Context, pipeline string, buffer bool) (checkp
 		}
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, 0, n.failed("reset the state", err)
+		return 0, 0, n.failed(ctx, "reset the state", err)
 	}
 	if !buffer {
 		return len(subjects), 0, nil
@@ -327,7 +330,7 @@ func (s *Store) Reset(ctx context.Context, pipeline string, buffer bool) (checkp
 	if err == nil {
 		err = n.js.DeleteStream(ctx, s.names.buffer(pipeline))
 	}
-	if err == nil {
+	if err == nil && stream != nil {
 		err = stream.Purge(ctx, jetstream.WithPurgeSubject(s.names.positionSubject(pipeline)))
 	}
 	return len(subjects), st.Messages, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // A sink that has failed for good stops the delivery until that is started again, and not the
@@ -17,23 +18,24 @@ func TestBufferIsFilledWhileTheDeliveryHasFailed(t *testing.T) {
 	state := open(t, t.TempDir())
 	up, down := new(bridgetest.Upstream), new(bridgetest.Downstream)
 	var mended atomic.Bool
+	var opened atomic.Int32
 	sink := down.Endpoint()
 	sink.Open = func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-		if !mended.Load() {
+		if opened.Add(1); !mended.Load() {
 			return nil, bridge.Permanent(errors.New("wrong password"))
 		}
 		return down.Open(ctx, env)
 	}
-	p := &bridge.Pipeline{
-		Name: pipeline, State: state, Buffer: new(bridge.BufferSettings), To: bridge.To(sink),
+	p := &engine.Pipeline{
+		Name: pipeline, State: state, Buffer: new(bridge.BufferSettings), To: engine.To(sink),
 		From:    []bridge.Endpoint[bridge.Source]{up.Endpoint()},
-		Restart: bridge.Restart{First: 20 * time.Millisecond, Most: 50 * time.Millisecond},
+		Restart: engine.Restart{First: 20 * time.Millisecond, Most: 50 * time.Millisecond},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- (&bridge.Bridge{Pipelines: []*bridge.Pipeline{p}}).Run(ctx) }()
-	bridgetest.Eventually(t, "the delivery has failed twice", func() bool { return p.Status().Restarts >= 2 })
+	go func() { ended <- (&engine.Bridge{Pipelines: []*engine.Pipeline{p}}).Run(ctx) }()
+	bridgetest.Eventually(t, "the delivery has failed twice", func() bool { return opened.Load() > 2 })
 	up.Send(numbered(1, 100, 10)...)
 	bridgetest.Eventually(t, "all are in the buffer", func() bool { return len(up.Acked()) == 100 })
 	if l := p.Ledger(); l.Buffered != 100 || !l.Balanced() {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,12 +41,19 @@ func shut(t testing.TB, s *store.Store) {
 	}
 }
 
+// visits leads commands into a state, as a bridge that runs does.
+func visits(s *store.Store) func(context.Context) (net.Conn, error) {
+	return func(context.Context) (net.Conn, error) {
+		in, out := net.Pipe()
+		return out, s.Enter(func() (net.Conn, error) { return in, nil })
+	}
+}
+
 // ends are the two of a buffer, opened as an engine would.
 type ends struct {
-	buffer  bridge.Buffer
-	sink    bridge.Sink
-	source  bridge.Source
-	dropped atomic.Int64
+	buffer bridge.Buffer
+	sink   bridge.Sink
+	source bridge.Source
 }
 
 func openEnds(t testing.TB, s *store.Store, set bridge.BufferSettings) *ends {
@@ -58,7 +65,6 @@ func openEnds(t testing.TB, s *store.Store, set bridge.BufferSettings) *ends {
 
 func (e *ends) env(t testing.TB) bridge.Env {
 	env := bridgetest.Env(t, pipeline+"-from")
-	env.Dropped = func(n int) { e.dropped.Add(int64(n)) }
 	return env
 }
 
@@ -136,14 +142,17 @@ func (e *ends) rest(t testing.TB) []bridge.Message {
 	}
 }
 
-func (e *ends) held() uint64 { _, now := e.buffer.Held(); return now }
+func (e *ends) held() uint64 { return e.buffer.Held().Now }
+
+func (e *ends) dropped() int { return int(e.buffer.Held().Lost) }
 
 // numbered returns messages from number first to last.
 func numbered(first, last int, size int) []bridge.Message {
 	var all []bridge.Message
 	for i := first; i <= last; i++ {
 		all = append(all, bridge.Message{
-			ID: fmt.Sprint("id-", i), Topic: "t/" + fmt.Sprint(i%7), Payload: fmt.Appendf(nil, "%0*d", size, i), Time: time.Unix(1000, int64(i)),
+			ID: fmt.Sprint("id-", i), Topic: "t/" +
+				fmt.Sprint(i%7), Payload: fmt.Appendf(nil, "%0*d", size, i), Time: time.Unix(1000, int64(i)),
 			Header: map[string]string{"n": fmt.Sprint(i)},
 		})
 	}

@@ -22,7 +22,6 @@ const (
 	fetchBytes   = 1 << 20
 	lagWait      = 10 * time.Millisecond
 	mostLag      = 5 * time.Second // of a replica that answers
-	dropsEvery   = time.Second     // a line in the log
 )
 
 // reader is the end of a buffer that the rest of the pipeline reads from.
@@ -36,15 +35,12 @@ type reader struct {
 	closed  chan struct{}
 
 	// Of Read alone.
-	inbox   string   // with a dot at the end
-	asked   int      // requests
-	from    uint64   // sequence number to ask for next
-	at      uint64   // number of the newest message that was returned or is missing
-	gaps    uint64   // missing messages since the last batch
-	queue   []stored // fetched
-	lag     time.Time
-	logged  time.Time
-	dropped uint64 // since logged
+	inbox string   // with a dot at the end
+	asked int      // requests
+	from  uint64   // sequence number to ask for next
+	at    uint64   // number of the newest message that was returned or is missing
+	queue []stored // fetched
+	lag   time.Time
 }
 
 // stored is a record with its sequence number.
@@ -88,11 +84,18 @@ func (r *reader) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 
 // next returns a batch of what has been fetched.
 func (r *reader) next() (bridge.Batch, bridge.Ack) {
+	if len(r.queue) == 0 {
+		return nil, nil
+	}
 	var batch bridge.Batch
 	var end mark
+	begin := r.queue[0].seq - 1
+	var numbers []uint64 // of the first message of each record
+	var sizes []int
 	for len(r.queue) > 0 && len(batch) < r.env.MaxBatch {
 		q := &r.queue[0]
 		n := min(len(q.batch), r.env.MaxBatch-len(batch))
+		numbers, sizes = append(numbers, q.first), append(sizes, n)
 		if batch == nil && (len(r.queue) == 1 || n == r.env.MaxBatch) {
 			batch = q.batch[:n:n]
 		} else {
@@ -106,14 +109,17 @@ func (r *reader) next() (bridge.Batch, bridge.Ack) {
 		}
 		r.queue = r.queue[1:]
 	}
-	if len(batch) == 0 {
-		return nil, nil
-	}
-	gaps := r.gaps
-	r.gaps = 0
 	return batch, func(_ context.Context, refused error) error {
-		if refused == nil {
-			r.settle(r.session, end, gaps)
+		n := bridge.Settled(len(batch), refused)
+		if refused != nil {
+			end.Seq = begin                      // the records go when all is settled
+			for i, left := 0, n; left > 0; i++ { // some numbers may be missing between two records
+				end.Number = numbers[i] + uint64(min(left, sizes[i])) - 1
+				left -= sizes[i]
+			}
+		}
+		if n > 0 {
+			r.settle(r.session, end)
 		}
 		return nil
 	}
@@ -129,10 +135,11 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 	}
 	r.asked++
 	reply := r.inbox + strconv.Itoa(r.asked)
-	if err := r.session.nc.PublishRequest("$JS.API.DIRECT.GET."+r.store.names.buffer(r.pipeline), reply, request); err != nil {
-		return r.session.failed("read the buffer", err)
+	if err := r.session.nc.PublishRequest(r.session.api+"DIRECT.GET."+r.store.names.buffer(r.pipeline), reply,
+		request); err != nil {
+		return r.session.failed(ctx, "read the buffer", err)
 	}
-	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := r.session.patience(ctx, answerTimeout, true)
 	defer cancel()
 	for n := 0; ; {
 		m, err := r.replies.NextMsgWithContext(limited)
@@ -141,7 +148,7 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 		}
 		if err != nil {
 			r.session.suspect(ctx, err)
-			return r.session.failed("read the buffer", err)
+			return r.session.failed(ctx, "read the buffer", err)
 		}
 		if m.Subject != reply {
 			continue // to a request that nobody waited for
@@ -155,7 +162,7 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 		}
 		n++
 		r.from = seq + 1
-		if err := r.take(seq, m.Data); err != nil {
+		if err := r.take(seq, m); err != nil {
 			return err
 		}
 	}
@@ -177,7 +184,7 @@ func (r *reader) over(ctx context.Context, status string, m *nats.Msg, n int, la
 	info, err := r.stream.Info(ctx)
 	if err != nil {
 		r.session.suspect(ctx, err)
-		return r.session.failed("read the buffer", err)
+		return r.session.failed(ctx, "read the buffer", err)
 	}
 	if info.State.Msgs > 0 && info.State.LastSeq >= r.from && r.store.settings.replicas() > 1 && (r.lag.IsZero() || time.Since(r.lag) < mostLag) {
 		if r.lag.IsZero() {
@@ -195,8 +202,8 @@ func (r *reader) over(ctx context.Context, status string, m *nats.Msg, n int, la
 }
 
 // take queues a record.
-func (r *reader) take(seq uint64, data []byte) error {
-	rec, err := parseRecord(data)
+func (r *reader) take(seq uint64, m *nats.Msg) error {
+	rec, err := parseRecord(m.Data)
 	if err != nil {
 		r.log.Error("a record in the buffer is damaged, its messages are lost", "seq", seq, "err", err)
 		return nil // the next one tells how many
@@ -208,11 +215,25 @@ func (r *reader) take(seq uint64, data []byte) error {
 	if rec.first <= r.at {
 		rec.batch, rec.first = rec.batch[r.at+1-rec.first:], r.at+1
 	}
+	r.mu.Lock()
+	dropped := r.lost.has(span{rec.first, end})
+	r.mu.Unlock()
+	if dropped {
+		return nil // while it came, and that is counted
+	}
 	if err := r.missing(rec.first); err != nil {
 		return err
 	}
 	r.at = end
 	r.queue = append(r.queue, stored{rec, seq})
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read = end
+	if err == nil {
+		r.stamps = append(r.stamps, stamp{end, at})
+		r.tell()
+	}
 	return nil
 }
 
@@ -224,38 +245,27 @@ func (r *reader) missing(next uint64) error {
 	}
 	first := r.at + 1
 	r.at = next - 1
-	r.gaps += n
 	r.mu.Lock()
-	r.gone += n
-	fresh := r.at - min(r.at, max(first-1, r.told))
-	r.told = max(r.told, r.at)
+	fresh := r.lose(span{first, r.at})
 	r.mu.Unlock()
-	if fresh == 0 {
+	if r.dropsOldest() {
+		r.keeper.drops(fresh)
 		return nil
 	}
-	r.env.Dropped(int(fresh))
-	if r.settings.WhenFull == bridge.OverflowDropOldest {
-		r.tell(fresh)
-		return nil
+	if fresh > 0 {
+		r.log.Error("the buffer has lost messages: its files were damaged or changed", "n", fresh, "first", first, "last", r.at)
 	}
-	r.log.Error("the buffer has lost messages: its files were damaged or changed", "n", fresh, "first", first, "last", r.at)
 	if r.store.settings.Strict {
-		return bridge.Permanent(fmt.Errorf("the buffer has lost %d messages, and state.strict is set: look at it with xrtcbridge buffer verify %s; a run without strict goes on behind them", fresh, r.pipeline))
+		return bridge.Permanent(fmt.Errorf("the buffer has lost %d messages, and state.strict is set: look at it with xrtcbridge buffer verify %s; a run without strict goes on behind them", n, r.pipeline))
 	}
 	return nil
 }
 
-// tell logs drops now and then.
-func (r *reader) tell(n uint64) {
-	r.dropped += n
-	if now := time.Now(); now.Sub(r.logged) >= dropsEvery {
-		r.log.Warn("the buffer was full, its oldest messages were dropped", "n", r.dropped)
-		r.dropped, r.logged = 0, now
-	}
-}
-
 func (r *reader) Close() error {
 	r.once.Do(func() {
+		r.mu.Lock()
+		r.read = 0
+		r.mu.Unlock()
 		close(r.closed)
 		_ = r.replies.Unsubscribe()
 		r.keeper.wake()

@@ -33,6 +33,7 @@ type record struct {
 const (
 	recordMagic = "XBR1"
 	recordFixed = 24
+	recordLeast = 5 // of the meta of a message
 )
 
 var (
@@ -118,7 +119,7 @@ func parseRecord(data []byte) (record, error) {
 		}
 		if n := meta.uvarint(); n > 0 && !meta.bad {
 			m.Header = make(map[string]string, min(n, 64))
-			for range n {
+			for ; n > 0 && !meta.bad; n-- { // n is what the record says, and may be anything
 				if key := meta.string(); !meta.bad {
 					m.Header[key] = meta.string()
 				}
@@ -142,7 +143,7 @@ func recordNumbers(data []byte) (first uint64, count int, err error) {
 		return 0, 0, fmt.Errorf("%w: wrong checksum", errDamaged)
 	}
 	first, n := binary.LittleEndian.Uint64(data[8:]), binary.LittleEndian.Uint32(data[16:])
-	if n == 0 || int64(n) > int64(len(data)) {
+	if n == 0 || int64(n)*recordLeast > int64(len(data)-recordFixed) {
 		return 0, 0, errDamaged
 	}
 	return first, int(n), nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,9 +20,25 @@ import (
 // Replay says which dead letters of a pipeline are to be delivered again.
 type Replay struct {
 	Pipeline string
-	Instance string   // that refused them
-	Numbers  []uint64 // only these; none: all
-	Last     uint64   // up to that number; 0: all that there are now
+	Instance string // that refused them
+	Choice
+	Last uint64 // up to that number; 0: all that there are now
+
+	// Edit, if not nil, changes the message of a letter before it is delivered. A letter for which it
+	// fails stays.
+	Edit func(context.Context, *Letter) error
+}
+
+// Choice says which dead letters are meant. The zero value means all.
+type Choice struct {
+	Numbers []uint64 // only these; none: all
+	Reason  string   // only those whose reason has this text, in capitals or not
+}
+
+// Has reports whether a letter is meant.
+func (c Choice) Has(l *Letter) bool {
+	return (len(c.Numbers) == 0 || slices.Contains(c.Numbers, l.Number)) &&
+		strings.Contains(strings.ToLower(l.Reason), strings.ToLower(c.Reason))
 }
 
 // replayBytes is how much one batch of a replay may have.
@@ -31,15 +48,20 @@ const replayBytes = 8 << 20
 // function that returns a sink for those that fail again, at an instance of the pipeline. A letter
 // whose message was delivered is gone; one that failed again at the same instance is replaced by a
 // new one, with the time of its first failure and all attempts.
-func (s *Store) Replay(r Replay) (letters bridge.Endpoint[bridge.Source], failed func(instance string) bridge.Endpoint[bridge.Sink]) {
+func (s *Store) Replay(r Replay) (letters bridge.Endpoint[bridge.Source],
+	failed func(instance string) bridge.Endpoint[bridge.Sink],
+) {
 	p := &replaying{Replay: r, store: s}
 	letters = bridge.Endpoint[bridge.Source]{Type: "dead letters", Open: p.openSource, KeepIDs: true}
 	dead := s.DeadLetters(r.Pipeline)
 	return letters, func(instance string) bridge.Endpoint[bridge.Sink] {
-		return bridge.Endpoint[bridge.Sink]{Type: dead.Type, Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-			sink, err := dead.Open(ctx, env)
-			return again{p, sink, instance}, err
-		}}
+		return bridge.Endpoint[bridge.Sink]{
+			Type: dead.Type,
+			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+				sink, err := dead.Open(ctx, env)
+				return again{p, sink, instance}, err
+			},
+		}
 	}
 }
 
@@ -62,13 +84,16 @@ func (p *replaying) openSource(ctx context.Context, env bridge.Env) (bridge.Sour
 		return &replay{replaying: p, done: true}, nil
 	}
 	if err != nil {
-		return nil, n.failed("read the dead letters", err)
+		return nil, n.failed(ctx, "read the dead letters", err)
 	}
 	info, err := stream.Info(ctx)
 	if err != nil {
-		return nil, n.failed("read the dead letters", err)
+		return nil, n.failed(ctx, "read the dead letters", err)
 	}
-	return &replay{replaying: p, session: n, stream: stream, next: 1, last: cmp.Or(p.Last, info.State.LastSeq), most: env.MaxBatch}, nil
+	return &replay{
+		replaying: p, session: n, stream: stream, next: 1, last: cmp.Or(p.Last, info.State.LastSeq),
+		most: env.MaxBatch,
+	}, nil
 }
 
 // replay is the source.
@@ -94,7 +119,7 @@ func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			break
 		}
 		r.next = l.Number + 1
-		if len(r.Numbers) > 0 && !slices.Contains(r.Numbers, l.Number) || l.Instance != r.Instance {
+		if l.Instance != r.Instance || !r.Has(l) || r.Edit != nil && r.Edit(ctx, l) != nil {
 			continue
 		}
 		batch, letters = append(batch, l.Message()), append(letters, l)

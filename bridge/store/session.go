@@ -5,33 +5,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
-// answerTimeout is how long a server may take to answer: a slow disk syncs within that.
-const answerTimeout = 10 * time.Second
+// How long a server may take to answer: a slow disk syncs within answerTimeout, and a machine that
+// is busy has read a large dead letter within letterTimeout.
+const (
+	answerTimeout = 10 * time.Second
+	letterTimeout = time.Minute
+)
 
-// maxPayload is what our own server takes: a dead letter can be twice as large as its message, which may be as large as mostRecord. The
-// server's files take no more than 32 MiB.
+// maxPayload is what our own server takes: a dead letter can be twice as large as its message,
+// which may be as large as mostRecord. The server's files take no more than 32 MiB.
 const maxPayload = 24 << 20
 
-// session is one connection to JetStream, and the server if that is our own. It is never mended: what fails in an unclear way ends it, and the
-// next one starts anew, since a server that once met a full disk goes on failing until it is started again.
+// session is one connection to JetStream, and the server if that is our own. It is never mended:
+// what fails in an unclear way ends it, and the next one starts anew, since a server that once met
+// a full disk goes on failing until it is started again.
 type session struct {
 	server *embedded.Server // nil: external, or that of a bridge that runs
-	door   *door            // nil: none
+	door   door
+	folder *owned.Dir // of commands that look in; else nil
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	where  string // for errors
-	state  string // name of the stream of checkpoints and positions
+	api    string // what its subjects begin with
+
+	external *natsclient.Conn // nc, if that is external
+
+	where string // for errors
+	state string // name of the stream of checkpoints and positions
 
 	ended chan struct{} // closed when it must not be used any more
 	end   func()
@@ -70,18 +84,27 @@ func (s *Store) start(ctx context.Context) (*session, error) {
 	if err := connect(ctx, n); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
+	var client natsclient.Settings
+	if s.settings.NATS != nil {
+		client = s.settings.NATS.Settings
+	}
+	n.api = client.API()
 	var err error
-	if n.js, err = jetstream.New(n.nc); err == nil && !s.look {
+	if n.js, err = client.JetStream(n.nc); err == nil && !s.look {
 		_, err = n.js.CreateOrUpdateStream(ctx, s.stateStream())
 	}
 	if err != nil {
-		return nil, errors.Join(n.failed("open the state", err), n.close())
+		return nil, errors.Join(n.failed(ctx, "open the state", err), n.close())
 	}
 	return n, nil
 }
 
-func (n *session) failed(what string, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+// failed says what was being done. If ctx, of whom it was done for, is canceled, that is why.
+func (n *session) failed(ctx context.Context, what string, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		err = ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrTimeout):
 		err = errors.New("no answer in time")
 	}
 	return fmt.Errorf("%s: %s: %w", what, n.where, err)
@@ -89,7 +112,7 @@ func (n *session) failed(what string, err error) error {
 
 // connectOwn starts the server of the folder.
 func (s *Store) connectOwn(ctx context.Context, n *session) error {
-	dir := s.settings.dir()
+	dir := s.settings.Place().Path
 	n.where = dir
 	var used *embedded.InUseError
 	err := s.serve(ctx, n)
@@ -108,9 +131,6 @@ func (s *Store) connectOwn(ctx context.Context, n *session) error {
 	if fs := remoteFilesystem(dir); fs != "" {
 		s.log.Warn("the state is on a network file system, which may lose what it has confirmed: choose a folder on a disk of this machine", "dir", dir, "type", fs)
 	}
-	if n.door, err = openDoor(dir, n.server); err != nil {
-		s.log.Warn("commands cannot look into the state while this bridge runs", "err", err)
-	}
 	return nil
 }
 
@@ -122,16 +142,24 @@ const (
 
 // visit finds the server of the folder that runs, or starts it for a moment.
 func (s *Store) visit(ctx context.Context, n *session) error {
-	dir := s.settings.dir()
-	n.where = dir
+	at := s.settings.Place()
+	n.where = at.Path
+	var err error
+	none := fmt.Errorf("%w in %s: nothing that has to be remembered has run here", ErrNoState, at.Path)
+	if n.folder, err = at.Open(); errors.Is(err, fs.ErrNotExist) {
+		return none
+	} else if err != nil {
+		return fmt.Errorf("open the state: %w", err)
+	}
 	for end := time.Now().Add(lookTimeout); ; {
-		if n.knock(dir) {
+		if s.knock(ctx, n) {
 			return nil
 		}
-		if !exists(dir) {
-			return fmt.Errorf("there is no state in %s: nothing that has to be remembered has run here", dir)
+		_, unlocked := os.Lstat(n.folder.Join("xrtcbridge.lock"))
+		if _, err := os.Lstat(n.folder.Join(server.JetStreamStoreDir)); errors.Is(err, fs.ErrNotExist) && errors.Is(unlocked, fs.ErrNotExist) {
+			return none // the folder is there for the socket of a bridge, say
 		}
-		err := s.serve(ctx, n)
+		err = s.serve(ctx, n)
 		if !errors.As(err, new(*embedded.InUseError)) || time.Now().After(end) {
 			return err
 		}
@@ -152,9 +180,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // serve starts the server, and connects to it.
 func (s *Store) serve(ctx context.Context, n *session) error {
+	at := s.settings.Place()
 	var err error
 	n.server, err = embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{
-		Store: s.settings.dir(), Durability: s.settings.Durability, Visitor: s.look, MaxPayload: maxPayload,
+		Store: at.Path, Shared: at.Shared, Setting: at.Setting, Durability: s.settings.Durability,
+		Visitor: s.look, MaxPayload: maxPayload,
 		MaxStore: cmp.Or(s.settings.MaxSize, defaultMaxSize),
 		Reserve:  bridge.Size(s.reserve()) / 2, // what buffers leave is for checkpoints and dead letters
 	}}, s.log.With("part", "state"))
@@ -162,59 +192,42 @@ func (s *Store) serve(ctx context.Context, n *session) error {
 		return fmt.Errorf("open the state: %w", err)
 	}
 	if n.nc, err = n.connect(nats.InProcessServer(n.server)); err != nil {
-		return n.failed("open the state", err)
+		return n.failed(ctx, "open the state", err)
 	}
 	return nil
 }
 
+// connect connects to a server on this machine.
 func (n *session) connect(options ...nats.Option) (*nats.Conn, error) {
-	return nats.Connect("", append(options,
-		nats.Name("xrtcbridge state"),
-		nats.NoReconnect(),
-		nats.Timeout(answerTimeout),
-		nats.PingInterval(10*time.Second),
-		nats.MaxPingsOutstanding(2),
-		nats.FlusherTimeout(answerTimeout), // the deadline of each write
-		nats.ClosedHandler(func(*nats.Conn) { n.end() }),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	return nats.Connect("", append(append(natsclient.Options(clientName), options...), n.handlers()...)...)
 }
 
-func (s *Store) connectExternal(_ context.Context, n *session) error {
-	set := s.settings.NATS
-	var servers, shown []string
-	for _, u := range set.URL {
-		servers, shown = append(servers, u.URL.String()), append(shown, u.String())
+const clientName = "xrtcbridge state"
+
+func (n *session) handlers() []nats.Option {
+	return []nats.Option{
+		nats.ClosedHandler(func(*nats.Conn) { n.end() }),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
-	n.where = strings.Join(shown, ", ")
-	options := []nats.Option{func(o *nats.Options) error { o.Servers = servers; return nil }}
-	if set.Username != "" {
-		options = append(options, nats.UserInfo(set.Username, set.Password.Reveal()))
+}
+
+func (s *Store) connectExternal(ctx context.Context, n *session) error {
+	n.where = s.settings.NATS.Servers()
+	external := new(natsclient.Conn)
+	if err := external.Dial(ctx, &s.settings.NATS.Settings, clientName, n.handlers()...); err != nil {
+		return fmt.Errorf("open the state: %w", err)
 	}
-	if !set.Token.IsZero() {
-		options = append(options, nats.Token(set.Token.Reveal()))
-	}
-	if set.Creds != "" {
-		options = append(options, nats.UserCredentials(set.Creds))
-	}
-	if set.NKey != "" {
-		nkey, err := nats.NkeyOptionFromSeed(set.NKey)
-		if err != nil {
-			return bridge.Permanent(fmt.Errorf("read state.nats.nkey: %w", err))
-		}
-		options = append(options, nkey)
-	}
-	if set.TLS != (bridge.TLS{}) {
-		config, err := set.TLS.Config()
-		if err != nil {
-			return bridge.Permanent(err)
-		}
-		options = append(options, nats.Secure(config))
-	}
-	var err error
-	if n.nc, err = n.connect(options...); err != nil {
-		return n.failed("open the state", err)
-	}
+	n.external, n.nc = external, external.Conn
 	return nil
+}
+
+// patience returns a context for waiting for an answer within a limit. On a slow line it may have
+// to wait until what was written has left, and, if incoming, until what comes is here.
+func (n *session) patience(ctx context.Context, limit time.Duration, incoming bool) (context.Context, context.CancelFunc) {
+	if n.external != nil {
+		return n.external.Patience(ctx, limit, incoming, n.external.Outgoing())
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 func (n *session) stop() error {
@@ -222,18 +235,20 @@ func (n *session) stop() error {
 	if n.nc != nil {
 		n.nc.Close()
 	}
-	if n.door != nil {
-		n.door.close()
-	}
+	n.door.close()
+	var errs []error
 	if n.server != nil {
-		return n.server.Close()
+		errs = append(errs, n.server.Close())
 	}
-	return nil
+	if n.folder != nil {
+		errs = append(errs, n.folder.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Store) stateStream() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: s.names.state(), Description: "checkpoints and positions of xrtcbridge, two generations of each",
-		Subjects: []string{s.names.prefix + ".state.>"}, MaxMsgsPerSubject: 2, Replicas: s.settings.replicas(),
+		Subjects: []string{s.names.stateSubject() + ">"}, MaxMsgsPerSubject: 2, Replicas: s.settings.replicas(),
 	}
 }

@@ -20,9 +20,23 @@
 // how many messages are missing is logged and counted as dropped, and with strict it stops the pipeline.
 // Checkpoints have two generations, each with a checksum.
 //
+// # Whose it is
+//
+// The folder must be this user's and writable by nobody else, and so must what is in it, without
+// symbolic links: another user may have prepared it. Else it is refused, by commands as well. It is
+// held open, so that on Linux nobody can exchange it meanwhile.
+//
+// With shared, only links are refused. Then whoever can write to the folder can exchange and read
+// what the bridge remembers, and stop it. That is for volumes where Kubernetes gives all files to a
+// group (fsGroup), or where files have no owners.
+//
+// In an external server, who may publish to the subjects of the state forges it. They begin with
+// [natsclient.OwnSubjects], to which no message chooses to go at a sink, and which MQTT clients of
+// an embedded server are denied; deny it to the other users of the account.
+//
 // # Look inside
 //
-// While a bridge runs, commands reach its state through the socket xrtcbridge.sock in the folder, and else open the folder themselves; a
+// While a bridge runs, commands reach its state by Enter, and else open the folder themselves; a
 // bridge that starts meanwhile waits for them. A second bridge is refused.
 package store
 
@@ -30,9 +44,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 )
 
 // Store is the state of one bridge. Nothing starts before something in it is used.
@@ -41,6 +57,7 @@ type Store struct {
 	names    names
 	log      *slog.Logger
 	look     bool // only commands use it, beside a bridge that may run
+	visitor  func(context.Context) (net.Conn, error)
 
 	mu      sync.Mutex // guards what follows; held while a session starts
 	session *session   // nil: none yet
@@ -60,28 +77,32 @@ func New(s Settings, log *slog.Logger) *Store {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{settings: s, names: names{s.prefix()}, log: log}
+	return &Store{settings: s, names: names{s.prefix(), natsclient.OwnSubjects + s.prefix()}, log: log}
 }
 
-// Look returns the state for commands: it may be that of a bridge that runs, and nothing is made that is not there.
-func Look(s Settings, log *slog.Logger) *Store {
+// Look returns the state for commands: it may be that of a bridge that runs, and nothing is made that is not there. To that bridge leads
+// visit, if it is not nil, with a connection that its Enter has accepted.
+func Look(s Settings, log *slog.Logger, visit func(context.Context) (net.Conn, error)) *Store {
 	look := New(s, log)
-	look.look = true
+	look.look, look.visitor = true, visit
 	return look
 }
 
-// names are those of streams and subjects.
-type names struct{ prefix string }
+// names are those of streams and subjects, as far as they are the same for all pipelines.
+type names struct{ stream, subject string }
 
-func (n names) state() string                          { return n.prefix + "-state" }
-func (n names) buffer(pipeline string) string          { return n.prefix + "-buffer-" + pipeline }
-func (n names) dead() string                           { return n.prefix + "-dead" }
-func (n names) bufferSubject(pipeline string) string   { return n.prefix + ".buffer." + pipeline }
-func (n names) deadSubject(pipeline string) string     { return n.prefix + ".dead." + pipeline }
-func (n names) positionSubject(pipeline string) string { return n.prefix + ".state.buffer." + pipeline }
+func (n names) state() string                        { return n.stream + "-state" }
+func (n names) buffer(pipeline string) string        { return n.stream + "-buffer-" + pipeline }
+func (n names) dead() string                         { return n.stream + "-dead" }
+func (n names) stateSubject() string                 { return n.subject + ".state." }
+func (n names) bufferSubject(pipeline string) string { return n.subject + ".buffer." + pipeline }
+func (n names) deadSubject(pipeline string) string   { return n.subject + ".dead." + pipeline }
+func (n names) positionSubject(pipeline string) string {
+	return n.stateSubject() + "buffer." + pipeline
+}
 
 func (n names) checkpoint(pipeline, instance string) string {
-	return n.prefix + ".state.checkpoint." + pipeline + "." + instance
+	return n.stateSubject() + "checkpoint." + pipeline + "." + instance
 }
 
 // open returns the session, and starts it if there is none or the last one has ended.

@@ -69,9 +69,9 @@ func (n *session) get(ctx context.Context, stream string, request map[string]any
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := n.patience(ctx, letterTimeout, true)
 	defer cancel()
-	m, err := n.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
+	m, err := n.nc.RequestWithContext(ctx, n.api+"STREAM.MSG.GET."+stream, body)
 	if err != nil {
 		return nil, err
 	}

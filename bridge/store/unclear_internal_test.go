@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -42,7 +44,11 @@ func (w *writer) send(t *testing.T, text []byte) {
 
 func someBatch() bridge.Batch {
 	h := map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"}
-	return bridge.Batch{{ID: "a", Payload: []byte("1"), Header: h}, {ID: "b", Payload: []byte("2"), Header: h}, {ID: "c", Payload: []byte("3"), Header: h}}
+	return bridge.Batch{
+		{ID: "a", Payload: []byte("1"), Header: h},
+		{ID: "b", Payload: []byte("2"), Header: h},
+		{ID: "c", Payload: []byte("3"), Header: h},
+	}
 }
 
 // The server says that it could not store a record that it has stored.
@@ -58,7 +64,7 @@ func TestStoredThoughItFailed(t *testing.T) {
 	if r, err := w.Write(t.Context(), batch); r.Settled != 3 || err != nil {
 		t.Fatal(r, err)
 	}
-	if _, now := b.Held(); now != 3 {
+	if now := b.Held().Now; now != 3 {
 		t.Errorf("holds %d, want 3", now)
 	}
 }
@@ -82,7 +88,7 @@ func TestLateRecordIsKnown(t *testing.T) {
 	if r, err := w.Write(t.Context(), batch); r.Settled != 3 || err != nil {
 		t.Fatal(r, err)
 	}
-	if _, now := b.Held(); now != 3 {
+	if now := b.Held().Now; now != 3 {
 		t.Errorf("holds %d, want 3", now)
 	}
 	for range 20 {
@@ -105,7 +111,7 @@ func TestRestOfAStoredRecord(t *testing.T) {
 	if r, err := w.Write(t.Context(), batch[1:]); r.Settled != 2 || err != nil {
 		t.Fatal(r, err)
 	}
-	if _, now := b.Held(); now != 3 {
+	if now := b.Held().Now; now != 3 {
 		t.Errorf("holds %d, want 3", now)
 	}
 }
@@ -125,7 +131,7 @@ func TestE6OtherMessagesAreNotKnown(t *testing.T) {
 	if r, err := w.Write(t.Context(), batch); r.Settled != 3 || err != nil {
 		t.Fatal(r, err)
 	}
-	if _, now := b.Held(); now != 5 {
+	if now := b.Held().Now; now != 5 {
 		t.Errorf("holds %d, want 5", now)
 	}
 }
@@ -136,7 +142,7 @@ func TestHeldIsNeverNegative(t *testing.T) {
 	b.mu.Lock()
 	b.settled = mark{Number: 3, Seq: 1}
 	b.mu.Unlock()
-	if _, now := b.Held(); now != 0 {
+	if now := b.Held().Now; now != 0 {
 		t.Errorf("holds %d", now)
 	}
 	if err := b.keeper.keep(t.Context(), true); err != nil {
@@ -145,5 +151,49 @@ func TestHeldIsNeverNegative(t *testing.T) {
 	p, err := w.session.position(t.Context(), b.store.names.positionSubject("p"))
 	if err != nil || p.Last.Number != 3 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// A stop is no server that is late.
+func TestStopIsNoLateAnswer(t *testing.T) {
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	n := &session{where: "here"}
+	for _, c := range []struct {
+		stopped bool
+		err     error
+		want    string
+	}{
+		{true, context.Canceled, "save: here: context canceled"},
+		{true, nats.ErrTimeout, "save: here: context canceled"},
+		{false, context.Canceled, "save: here: no answer in time"}, // by the patience of the session
+		{false, context.DeadlineExceeded, "save: here: no answer in time"},
+		{false, nats.ErrTimeout, "save: here: no answer in time"},
+		{false, nats.ErrConnectionClosed, "save: here: nats: connection closed"},
+	} {
+		ctx := t.Context()
+		if c.stopped {
+			ctx = stopped
+		}
+		if got := n.failed(ctx, "save", c.err); got.Error() != c.want {
+			t.Errorf("%v: got %v, want %s", c.err, got, c.want)
+		}
+	}
+	s := New(Settings{Dir: t.TempDir()}, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { _ = s.Close() })
+	b := s.Buffer("p", bridge.BufferSettings{MaxBytes: 16 << 20})
+	for range 2 { // the state is open the second time
+		for what, err := range map[string]error{
+			"a checkpoint": func() error { _, err := s.Checkpoint("p", "p-from").Load(stopped); return err }(),
+			"a buffer":     func() error { _, err := b.OpenSink(stopped, bridge.Env{NeedID: func() {}}); return err }(),
+			"dead letters": func() error { _, err := s.DeadLetters("p").Open(stopped, bridge.Env{}); return err }(),
+		} {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: got %v, want a canceled context", what, err)
+			}
+		}
+		if _, err := s.Checkpoint("p", "p-from").Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

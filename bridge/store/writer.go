@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,11 +51,16 @@ func (w *writer) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result
 			continue
 		}
 		if err := w.guard.check(w.store); err != nil {
-			return r, err
+			if dropped, failed := w.dropOldest(ctx); failed != nil || !dropped {
+				return r, cmp.Or(failed, err)
+			}
+			w.guard.looked = time.Time{}
+			continue
 		}
 		n := w.fit(rest[:min(most, len(rest))])
 		if n == 0 {
-			refuse("the message has %v, and the buffer takes %v at most", bridge.Size(len(rest[0].Payload)), bridge.Size(w.limits.most))
+			refuse("the message has %v, and the buffer takes %v at most", bridge.Size(len(rest[0].Payload)),
+				bridge.Size(w.limits.most))
 			continue
 		}
 		switch err := w.put(ctx, rest[:n]); {
@@ -144,10 +150,47 @@ func (w *writer) put(ctx context.Context, batch bridge.Batch) error {
 		if w.settings.WhenFull == bridge.OverflowReject {
 			return errFull
 		}
+		if dropped, err := w.dropOldest(ctx); err != nil {
+			return err
+		} else if dropped {
+			continue
+		}
 		if err := w.awaitRoom(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// dropOldest takes some of the oldest records out of the buffer, if it is to do that when the store
+// or the disk is full, which the server does only when the buffer itself is. The keeper counts
+// them.
+func (w *writer) dropOldest(ctx context.Context) (dropped bool, err error) {
+	if !w.dropsOldest() {
+		return false, nil
+	}
+	w.mu.Lock()
+	stream := w.stream
+	w.mu.Unlock()
+	info, err := stream.Info(ctx)
+	if err == nil && info.State.Msgs > 0 {
+		dropped = true
+		some := max(1, (info.State.LastSeq+1-info.State.FirstSeq)/16)
+		err = stream.Purge(ctx, jetstream.WithPurgeSequence(info.State.FirstSeq+some))
+		w.mu.Lock()
+		w.unseen = true
+		w.mu.Unlock()
+		w.keeper.wake()
+	}
+	if err != nil {
+		w.session.suspect(ctx, err)
+		return false, w.session.failed(ctx, "drop the oldest messages of the buffer", err)
+	}
+	select {
+	case <-time.After(lookAtDisk): // files go in the background
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return dropped, nil
 }
 
 // lastAnswer is how much longer than its context a write waits for the answer: without it nobody
@@ -159,7 +202,7 @@ func (w *writer) publish(ctx context.Context, last uint64) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	limited, cancel := w.session.patience(context.WithoutCancel(ctx), answerTimeout, false)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
 	answer, err := w.session.js.PublishMsg(limited, &nats.Msg{Subject: w.store.names.bufferSubject(w.pipeline), Data: w.text},
@@ -169,7 +212,7 @@ func (w *writer) publish(ctx context.Context, last uint64) (uint64, error) {
 		return answer.Sequence, nil
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
+	case limited.Err() != nil:
 		err = fmt.Errorf("no answer for %s", answerTimeout)
 	}
 	return 0, fmt.Errorf("write to the buffer: %s: %w", w.session.where, err)
@@ -206,7 +249,12 @@ func (w *writer) stored(p *pending, seq uint64) error {
 	}
 	w.pending = nil
 	w.full = false
+	if w.held() == 0 {
+		w.since = time.Now()
+	}
 	w.last = mark{Number: p.last, Seq: seq}
+	w.unseen = w.dropsOldest()
+	w.tell()
 	w.broadcast()
 	w.keeper.wake()
 	return nil
