@@ -51,12 +51,12 @@ func stop(t *testing.T, e *embedded.Server) {
 
 func connect(t *testing.T, url string, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(url, append(options, nats.NoReconnect())...)
+	nc, err := nats.Connect(url, append(options, nats.NoReconnect(), nats.Timeout(bridgetest.Timeout))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func connect(t *testing.T, url string, options ...nats.Option) jetstream.JetStre
 
 func mqttClient(t *testing.T, url string, set func(*mqtt.ClientOptions)) (mqtt.Client, error) {
 	t.Helper()
-	o := mqtt.NewClientOptions().AddBroker(url).SetAutoReconnect(false).SetConnectTimeout(5 * time.Second)
+	o := mqtt.NewClientOptions().AddBroker(url).SetAutoReconnect(false).SetConnectTimeout(bridgetest.Timeout)
 	if set != nil {
 		set(o)
 	}
@@ -87,8 +87,8 @@ func TestNothingToRun(t *testing.T) {
 
 func TestMQTTToNATS(t *testing.T) {
 	e := start(t, embedded.Settings{
-		MQTT: &embedded.MQTT{Listen: anyPort},
-		NATS: &embedded.NATS{Listen: anyPort},
+		MQTT: &embedded.MQTT{Listen: anyPort, Open: true},
+		NATS: &embedded.NATS{Listen: anyPort, Open: true},
 	})
 	js := connect(t, e.NATSURL())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
@@ -116,7 +116,7 @@ func TestMQTTToNATS(t *testing.T) {
 }
 
 func TestOnlyMQTT(t *testing.T) {
-	e := start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort}})
+	e := start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort, Open: true}})
 	if e.NATSURL() != "" {
 		t.Errorf("NATS listens on %s unasked", e.NATSURL())
 	}
@@ -144,7 +144,7 @@ func TestRestartKeepsStream(t *testing.T) {
 	for _, durability := range []string{"power", "process"} {
 		t.Run(durability, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "store")
-			s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: dir, Durability: durability}}
+			s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Open: true, Store: dir, Durability: durability}}
 			e := start(t, s)
 			js := connect(t, e.NATSURL())
 			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}}); err != nil {
@@ -181,7 +181,10 @@ func TestE5InvalidStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, store := range []string{file, dir} {
-		e, err := embedded.Start(t.Context(), embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: store}}, nil)
+		e, err := embedded.Start(t.Context(), embedded.Settings{NATS: &embedded.NATS{
+			Listen: anyPort, Open: true,
+			Store: store,
+		}}, nil)
 		if err == nil {
 			stop(t, e)
 			t.Errorf("started with the store %s", store)
@@ -191,7 +194,7 @@ func TestE5InvalidStore(t *testing.T) {
 
 func TestE8StoreInUse(t *testing.T) {
 	dir := t.TempDir()
-	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: dir}}
+	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Open: true, Store: dir}}
 	first := start(t, s)
 	_, err := embedded.Start(t.Context(), s, nil)
 	if err == nil || !strings.Contains(err.Error(), dir+" is used by process") {
@@ -209,8 +212,8 @@ func TestPortInUse(t *testing.T) {
 	defer l.Close()
 	taken := l.Addr().String()
 	for name, s := range map[string]embedded.Settings{
-		"mqtt": {MQTT: &embedded.MQTT{Listen: taken}, NATS: &embedded.NATS{Listen: anyPort}},
-		"nats": {MQTT: &embedded.MQTT{Listen: anyPort}, NATS: &embedded.NATS{Listen: taken}},
+		"mqtt": {MQTT: &embedded.MQTT{Listen: taken}, NATS: &embedded.NATS{Listen: anyPort, Open: true}},
+		"nats": {MQTT: &embedded.MQTT{Listen: anyPort, Open: true}, NATS: &embedded.NATS{Listen: taken}},
 	} {
 		_, err := embedded.Start(t.Context(), s, nil)
 		if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "address already in use") {
@@ -221,7 +224,10 @@ func TestPortInUse(t *testing.T) {
 
 func TestTemporaryStoreIsRemoved(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	stop(t, start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort}, NATS: &embedded.NATS{Listen: anyPort}}))
+	stop(t, start(t, embedded.Settings{
+		MQTT: &embedded.MQTT{Listen: anyPort, Open: true},
+		NATS: &embedded.NATS{Listen: anyPort, Open: true},
+	}))
 	left, err := fs.Glob(os.DirFS(os.TempDir()), "*")
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
@@ -229,7 +235,10 @@ func TestTemporaryStoreIsRemoved(t *testing.T) {
 }
 
 func TestE4FullStoreStartsAgain(t *testing.T) {
-	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Store: t.TempDir(), Durability: "process", MaxStore: 64 << 10}}
+	s := embedded.Settings{NATS: &embedded.NATS{
+		Listen: anyPort, Open: true, Store: t.TempDir(),
+		Durability: "process", MaxStore: 64 << 10,
+	}}
 	e := start(t, s)
 	js := connect(t, e.NATSURL())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}}); err != nil {
@@ -258,7 +267,7 @@ func TestE4FullStoreStartsAgain(t *testing.T) {
 }
 
 // selfSigned makes a certificate for loopback, and what trusts it.
-func selfSigned(t *testing.T) (*embedded.Certificate, *tls.Config) {
+func selfSigned(t *testing.T) (*bridge.Certificate, *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -285,15 +294,15 @@ func selfSigned(t *testing.T) (*embedded.Certificate, *tls.Config) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(must(x509.ParseCertificate(der)))
-	return &embedded.Certificate{Cert: write("CERTIFICATE", der), Key: write("PRIVATE KEY", secret)},
+	return &bridge.Certificate{Cert: write("CERTIFICATE", der), Key: write("PRIVATE KEY", secret)},
 		&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 func TestTLS(t *testing.T) {
 	c, trust := selfSigned(t)
 	e := start(t, embedded.Settings{
-		MQTT: &embedded.MQTT{Listen: anyPort, TLS: c},
-		NATS: &embedded.NATS{Listen: anyPort, TLS: c},
+		MQTT: &embedded.MQTT{Listen: anyPort, Open: true, TLS: c},
+		NATS: &embedded.NATS{Listen: anyPort, Open: true, TLS: c},
 	})
 	connect(t, e.NATSURL(), nats.Secure(trust))
 	if _, err := mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetTLSConfig(trust) }); err != nil {
@@ -309,6 +318,53 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// S11: a renewed certificate is used from the next connection on, by every listener. While one file
+// is new and the other is not, it is the old one.
+func TestCertificateIsReadAgain(t *testing.T) {
+	c, before := selfSigned(t)
+	renewed, after := selfSigned(t)
+	x := portals("127.0.0.1:0")
+	x.TLS = c
+	e := start(t, embedded.Settings{
+		MQTT: &embedded.MQTT{Listen: anyPort, Open: true, TLS: c},
+		NATS: &embedded.NATS{Listen: anyPort, Open: true, TLS: c}, XRTC: x,
+	})
+	connects := func(trust *tls.Config) (got [3]bool) {
+		t.Helper()
+		nc, err := nats.Connect(e.NATSURL(), nats.Secure(trust))
+		if got[0] = err == nil; got[0] {
+			nc.Close()
+		}
+		_, err = mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetTLSConfig(trust) })
+		got[1] = err == nil
+		d := tls.Dialer{Config: trust}
+		conn, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(e.XRTCURL(), "https://"))
+		if got[2] = err == nil; got[2] {
+			_ = conn.Close()
+		}
+		return got
+	}
+	all, none := [3]bool{true, true, true}, [3]bool{}
+	if got := connects(before); got != all {
+		t.Fatalf("at first: %v", got)
+	}
+	for i, rename := range [][2]string{{renewed.Cert, c.Cert}, {renewed.Key, c.Key}} {
+		if err := os.Rename(rename[0], rename[1]); err != nil {
+			t.Fatal(err)
+		}
+		want, other := all, none
+		if i == 1 {
+			want, other = none, all
+		}
+		if got := connects(before); got != want {
+			t.Errorf("after file %d, by the old certificate: %v, want %v", i, got, want)
+		}
+		if got := connects(after); got != other {
+			t.Errorf("after file %d, by the new certificate: %v, want %v", i, got, other)
+		}
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -319,26 +375,9 @@ func must[T any](v T, err error) T {
 func TestCanceledStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{Listen: anyPort}}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := embedded.Start(ctx, embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Open: true}},
+		nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("err = %v, want canceled", err)
-	}
-}
-
-func TestPasswords(t *testing.T) {
-	e := start(t, embedded.Settings{
-		MQTT: &embedded.MQTT{Listen: anyPort},
-		NATS: &embedded.NATS{Listen: anyPort, Username: "u", Password: bridge.NewSecret("p")},
-	})
-	connect(t, e.NATSURL(), nats.UserInfo("u", "p"))
-	if nc, err := nats.Connect(e.NATSURL()); err == nil {
-		nc.Close()
-		t.Error("NATS without password accepted")
-	}
-	if _, err := mqttClient(t, e.MQTTURL(), func(o *mqtt.ClientOptions) { o.SetUsername("u").SetPassword("p") }); err != nil {
-		t.Errorf("MQTT with password: %v", err)
-	}
-	if _, err := mqttClient(t, e.MQTTURL(), nil); err == nil {
-		t.Error("MQTT without password accepted")
 	}
 }
 
@@ -357,7 +396,31 @@ func TestValidate(t *testing.T) {
 		{"E10 other address", embedded.Settings{NATS: &embedded.NATS{Listen: "192.0.2.1:4222"}}, "nats.listen"},
 		{"E10 host name", embedded.Settings{NATS: &embedded.NATS{Listen: "bridge.example.com:4222"}}, "nats.listen"},
 		{"everywhere with password", embedded.Settings{NATS: &embedded.NATS{Listen: ":4222", Username: "u", Password: secret}}, ""},
-		{"MQTT by the password of NATS", embedded.Settings{MQTT: &embedded.MQTT{Listen: ":1883"}, NATS: &embedded.NATS{Username: "u", Password: secret}}, ""},
+		{"MQTT by the password of NATS", embedded.Settings{
+			MQTT: &embedded.MQTT{Listen: ":1883"},
+			NATS: &embedded.NATS{Username: "u", Password: secret},
+		}, "mqtt.listen"},
+		{"MQTT everywhere with password", embedded.Settings{MQTT: &embedded.MQTT{
+			Listen: ":1883", Username: "u",
+			Password: secret,
+		}}, ""},
+		{"S31 one user for both", embedded.Settings{MQTT: &embedded.MQTT{
+			Listen: anyPort, Username: "u",
+			Password: secret,
+		}, NATS: &embedded.NATS{Username: "u", Password: secret}}, "mqtt.username"},
+		{"S31 MQTT by the name of NATS", embedded.Settings{MQTT: &embedded.MQTT{
+			Listen: anyPort, Username: "nats",
+			Password: secret,
+		}, NATS: &embedded.NATS{Listen: anyPort}}, "mqtt.username"},
+		{"S31 MQTT by any name", embedded.Settings{MQTT: &embedded.MQTT{
+			Listen: anyPort, Username: "nats",
+			Password: secret,
+		}, NATS: &embedded.NATS{Durability: "process"}}, ""},
+		{"S32 open everywhere", embedded.Settings{NATS: &embedded.NATS{Listen: ":4222", Open: true}}, "nats.listen"},
+		{"S32 open with password", embedded.Settings{MQTT: &embedded.MQTT{
+			Listen: anyPort, Username: "u",
+			Password: secret, Open: true,
+		}}, "mqtt.open"},
 		{"password without user", embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Password: secret}}, "nats.username"},
 		{"no port", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1"}}, "mqtt.listen"},
 		{"no number", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:mqtt"}}, "mqtt.listen"},

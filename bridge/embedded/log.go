@@ -14,7 +14,8 @@ import (
 // for debugging. It keeps the first fatal error of the start, since the server
 // only reports those and goes on.
 type logger struct {
-	log *slog.Logger
+	log   *slog.Logger
+	names *strings.Replacer // of folders, from those that the server knows to those that users do
 
 	mu      sync.Mutex // guards what follows
 	first   error
@@ -25,7 +26,7 @@ var _ server.Logger = (*logger)(nil)
 
 func (l *logger) say(level slog.Level, format string, args []any) {
 	if l.log.Enabled(context.Background(), level) {
-		l.log.Log(context.Background(), level, "embedded server", "text", fmt.Sprintf(format, args...))
+		l.log.Log(context.Background(), level, "embedded server", "text", l.names.Replace(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -33,6 +34,7 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 func warningLevel(format string) slog.Level {
 	for _, usual := range []string{
 		"Maximum payloads over", // see NATS.MaxPayload
+		"Plaintext passwords detected",
 		// After a kill: the newest messages are found by reading the last block.
 		"Stream state outdated", "Recovering stream state from index errored",
 	} {

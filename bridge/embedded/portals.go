@@ -10,8 +10,10 @@ import (
 	"maps"
 	"net"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,11 +24,14 @@ import (
 
 // XRTC is the portal server.
 type XRTC struct {
-	Listen   string                     `yaml:"listen,short"` // host:port; localhost means both loopback families; empty: localhost:28080
-	Profile  string                     `yaml:"profile" enum:"open|public"`
-	Accounts map[string][]bridge.Secret `yaml:"accounts"` // account id to keys, in the clear or sha256:…
-	Limits   PortalLimits               `yaml:"limits"`   // change single limits of the profile
-	TLS      *Certificate               `yaml:"tls"`
+	Listen   string                     `yaml:"listen,short" doc:"host:port; localhost means both loopback families; empty: localhost:28080"`
+	Hosts    []string                   `yaml:"hosts" doc:"names, beside localhost, in the Host of requests that come over loopback, as from a proxy"`
+	Profile  string                     `yaml:"profile" enum:"open|public" doc:"limits: none to speak of, or those of the public service"`
+	Accounts map[string][]bridge.Secret `yaml:"accounts" doc:"account id to keys, in the clear or sha256:…"`
+	Limits   PortalLimits               `yaml:"limits" doc:"change single limits of the profile"`
+	TLS      *bridge.Certificate        `yaml:"tls" doc:"its certificate; without it there is no TLS"`
+
+	Registration *Registration `yaml:"registration" doc:"accounts by mail; without it there is none"`
 }
 
 // DefaultPortalListen is where the portal server listens unless told otherwise.
@@ -34,20 +39,21 @@ const DefaultPortalListen = "localhost:28080"
 
 // PortalLimits change limits of a profile. What is nil stays; see [server.Limits].
 type PortalLimits struct {
-	APIKeyCountMax    *int           `yaml:"api_key_count_max"`
-	APIKeyAgeMax      *time.Duration `yaml:"api_key_age_max"` // 0s: never
-	PortalsCountMax   *int           `yaml:"portals_count_max"`
-	ItemAgeMax        *time.Duration `yaml:"item_age_max"`
-	ItemCountMax      *int           `yaml:"item_count_max"`
-	RingCapacity      *int           `yaml:"ring_capacity"`
-	PayloadSizeMax    *bridge.Size   `yaml:"payload_size_max"`
-	GetItemTimeout    *time.Duration `yaml:"get_item_timeout"`
-	LoginTimeout      *time.Duration `yaml:"login_timeout"` // 0s: none
-	SessionIdle       *time.Duration `yaml:"session_idle"`
-	RequestsPerSecond *int           `yaml:"requests_per_second"` // 0: no limit
-	RequestsPerMonth  *int           `yaml:"requests_per_month"`  // 0: no limit
-	AccountMemory     *bridge.Size   `yaml:"account_memory"`
-	Connections       *int           `yaml:"connections"`
+	APIKeyCountMax    *int           `yaml:"api_key_count_max" doc:"keys of an account"`
+	APIKeyAgeMax      *time.Duration `yaml:"api_key_age_max" doc:"after which a key is of no use; 0s: never"`
+	PortalsCountMax   *int           `yaml:"portals_count_max" doc:"portals of an account"`
+	ItemAgeMax        *time.Duration `yaml:"item_age_max" doc:"how long an item is kept"`
+	ItemCountMax      *int           `yaml:"item_count_max" doc:"items of a request"`
+	RingCapacity      *int           `yaml:"ring_capacity" doc:"items that a portal keeps"`
+	PayloadSizeMax    *bridge.Size   `yaml:"payload_size_max" doc:"bytes of a payload"`
+	GetItemTimeout    *time.Duration `yaml:"get_item_timeout" doc:"longest that a request waits for items"`
+	LoginTimeout      *time.Duration `yaml:"login_timeout" doc:"after a failed login; 0s: none"`
+	SessionIdle       *time.Duration `yaml:"session_idle" doc:"after which a session ends"`
+	RequestsPerSecond *int           `yaml:"requests_per_second" doc:"most of them; 0: no limit"`
+	RequestsPerMonth  *int           `yaml:"requests_per_month" doc:"most of them; 0: no limit"`
+	AccountMemory     *bridge.Size   `yaml:"account_memory" doc:"bytes that an account takes; then its oldest items go, and more requests at a time are refused"`
+	Connections       *int           `yaml:"connections" doc:"open at once"`
+	ConnectionsEach   *int           `yaml:"connections_per_address" doc:"most of them, but for this machine's own; 0: no limit"`
 }
 
 // Validate checks address, accounts and limits.
@@ -58,31 +64,43 @@ func (x *XRTC) Validate() error {
 			errs = append(errs, &bridge.KeyError{Key: "listen", Err: err})
 		}
 	}
-	if len(x.Accounts) == 0 {
-		errs = append(errs, keyError("accounts", "there is no account; xrtcbridge server keys new makes one"))
+	for _, name := range x.Hosts {
+		if name == "" || strings.ContainsAny(name, ":/*@ ") {
+			errs = append(errs, bridge.KeyErrorf("hosts",
+				"%q is not a host name, which looks like portals.example.com, without port", name))
+		}
+	}
+	if len(x.Accounts) == 0 && x.Registration == nil {
+		errs = append(errs, bridge.KeyErrorf("accounts", "there is no account; xrtcbridge server keys new makes one"))
 	}
 	for _, id := range slices.Sorted(maps.Keys(x.Accounts)) {
 		if err := server.CheckAccountID(id); err != nil {
-			errs = append(errs, keyError("accounts."+id, "%w", err))
+			errs = append(errs, bridge.KeyErrorf("accounts."+id, "%w", err))
 		}
 		if len(x.Accounts[id]) == 0 {
-			errs = append(errs, keyError("accounts."+id, "the account has no key"))
+			errs = append(errs, bridge.KeyErrorf("accounts."+id, "the account has no key"))
 		}
 		for _, k := range x.Accounts[id] {
 			if _, err := server.ParseKey(k.Reveal()); err != nil {
-				errs = append(errs, keyError("accounts."+id, "%w", err))
+				errs = append(errs, bridge.KeyErrorf("accounts."+id, "%w", err))
 			}
 		}
 	}
 	if err := x.config().Limits.Check(); err != nil {
-		errs = append(errs, keyError("limits", "%w", err))
+		errs = append(errs, bridge.KeyErrorf("limits", "%w", err))
 	}
 	return errors.Join(errs...)
 }
 
 // config returns what the settings say. Keys must be valid.
 func (x *XRTC) config() server.Config {
-	c := server.Config{Limits: server.Open()}
+	c := server.Config{Limits: server.Open(), Hosts: slices.Clone(x.Hosts)}
+	if host, _, err := splitAddress(x.Listen); err == nil {
+		c.Hosts = append(c.Hosts, host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		c.Hosts = append(c.Hosts, name)
+	}
 	if x.Profile == "public" {
 		c.Limits = server.Public()
 	}
@@ -98,30 +116,14 @@ func (x *XRTC) config() server.Config {
 	return c
 }
 
+// apply sets what is not nil in the field of the same name.
 func (p *PortalLimits) apply(l *server.Limits) {
-	set(&l.APIKeyCountMax, p.APIKeyCountMax)
-	set(&l.APIKeyAgeMax, p.APIKeyAgeMax)
-	set(&l.PortalsCountMax, p.PortalsCountMax)
-	set(&l.ItemAgeMax, p.ItemAgeMax)
-	set(&l.ItemCountMax, p.ItemCountMax)
-	set(&l.RingCapacity, p.RingCapacity)
-	set(&l.GetItemTimeout, p.GetItemTimeout)
-	set(&l.LoginTimeout, p.LoginTimeout)
-	set(&l.SessionIdle, p.SessionIdle)
-	set(&l.RequestsPerSecond, p.RequestsPerSecond)
-	set(&l.RequestsPerMonth, p.RequestsPerMonth)
-	set(&l.Connections, p.Connections)
-	if p.PayloadSizeMax != nil {
-		l.PayloadSizeMax = int(*p.PayloadSizeMax)
-	}
-	if p.AccountMemory != nil {
-		l.AccountMemory = int(*p.AccountMemory)
-	}
-}
-
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
+	from, to := reflect.ValueOf(p).Elem(), reflect.ValueOf(l).Elem()
+	for i := range from.NumField() {
+		if v := from.Field(i); !v.IsNil() {
+			field := to.FieldByName(from.Type().Field(i).Name)
+			field.Set(v.Elem().Convert(field.Type()))
+		}
 	}
 }
 
@@ -134,22 +136,27 @@ type Portals struct {
 	close     func() error
 }
 
-// StartPortals starts a portal server and returns when it can be used. x must be valid. ctx covers the start only.
+// StartPortals starts a portal server and returns when it can be used. x must be valid. ctx covers
+// the start only.
 func StartPortals(ctx context.Context, x XRTC, log *slog.Logger) (*Portals, error) {
 	if err := errors.Join(ctx.Err(), x.Validate()); err != nil {
 		return nil, err
 	}
-	secure, err := x.TLS.config("xrtc")
+	log = log.With("server", "xrtc")
+	secure, err := x.TLS.Config(log)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read embedded.xrtc.tls: %w", err)
+	}
+	c := x.config()
+	c.Logger = log
+	if err := x.Registration.apply(&c, log); err != nil {
+		return nil, fmt.Errorf("embedded.xrtc.registration: %w", err)
 	}
 	address := cmp.Or(x.Listen, DefaultPortalListen)
 	p := new(Portals)
 	if p.listeners, err = listen(ctx, address); err != nil {
 		return nil, explain(err)
 	}
-	c := x.config()
-	c.Logger = log.With("server", "xrtc")
 	if p.server, err = server.New(c); err != nil {
 		return nil, errors.Join(err, p.closeListeners())
 	}
@@ -176,7 +183,8 @@ func StartPortals(ctx context.Context, x XRTC, log *slog.Logger) (*Portals, erro
 	return p, nil
 }
 
-// listen listens at an address; localhost is both loopback families, as far as the machine has them.
+// listen listens at an address; localhost is both loopback families, as far as the machine has
+// them.
 func listen(ctx context.Context, address string) ([]net.Listener, error) {
 	host, port, _ := splitAddress(address)
 	var lc net.ListenConfig

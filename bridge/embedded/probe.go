@@ -9,11 +9,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 )
 
 const (
 	probeStream  = "xrtcbridge-probe"
-	probeSubject = "_xrtcbridge.probe"
+	probeSubject = natsclient.OwnSubjects + "probe"
 	probeTimeout = 10 * time.Second
 )
 
@@ -40,8 +42,8 @@ func (e *Server) probe(ctx context.Context, n NATS, log *slog.Logger) (err error
 	}()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	nc, err := nats.Connect("", nats.InProcessServer(e.nats), nats.NoReconnect(),
-		nats.Timeout(probeTimeout), nats.UserInfo(n.Username, n.Password.Reveal()))
+	nc, err := nats.Connect("", append(natsclient.Options("xrtcbridge probe"),
+		nats.InProcessServer(e.nats), nats.UserInfo(n.Username, n.Password.Reveal()))...)
 	if err != nil {
 		return err
 	}

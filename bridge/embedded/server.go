@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +24,8 @@ type Server struct {
 	options  *server.Options
 	store    *store
 	portals  *Portals // nil if there is none
+	stopped  chan struct{}
+	evicting sync.WaitGroup
 	close    func() error
 }
 
@@ -32,7 +36,7 @@ func Start(ctx context.Context, s Settings, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	e := &Server{settings: s}
+	e := &Server{settings: s, stopped: make(chan struct{})}
 	e.close = sync.OnceValue(e.stop)
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -61,36 +65,53 @@ func (e *Server) startNATS(ctx context.Context, log *slog.Logger) error {
 		n = *s.NATS
 	}
 	var err error
-	if e.store, err = openStore(n.Store, n.Visitor); err != nil {
+	if e.store, err = openStore(n.place(), n.Visitor); err != nil {
 		return err
 	}
-	if err := e.start(ctx, n, log); err != nil {
+	e.store.distrust(log)
+	if s.Passwords.Path == "" {
+		s.Passwords.Path = e.store.dir
+	}
+	if e.settings, err = s.withPasswords(true); err == nil {
+		err = e.start(ctx, log)
+	}
+	if err != nil {
 		return errors.Join(err, e.Close())
 	}
 	log = log.With("store", e.store.dir, "temporary", e.store.temporary)
-	if s.MQTT == nil && s.NATS.Listen == "" {
+	if s.MQTT == nil && n.Listen == "" {
 		log.Debug("store opened") // nobody but this process can reach it
 		return nil
 	}
-	if s.NATS != nil {
-		log = log.With("nats", e.NATSURL())
+	if url := e.NATSURL(); url != "" {
+		log = log.With("nats", url)
 	}
-	if s.MQTT != nil {
-		log = log.With("mqtt", e.MQTTURL())
+	if url := e.MQTTURL(); url != "" {
+		log = log.With("mqtt", url)
+	}
+	for _, entry := range s.Entries() {
+		switch {
+		case entry.Open:
+			log.Warn("every user of this machine gets into a server that is open: without open, a password is made for it",
+				"server", entry.Server)
+		case entry.Made:
+			log = log.With(entry.Server+"_password", entry.File)
+		}
 	}
 	log.Info("embedded servers started")
 	return nil
 }
 
-func (e *Server) start(ctx context.Context, n NATS, log *slog.Logger) error {
+func (e *Server) start(ctx context.Context, log *slog.Logger) error {
+	n := *e.settings.NATS
 	var err error
-	if e.options, err = e.serverOptions(n); err != nil {
+	if e.options, err = e.serverOptions(n, log); err != nil {
 		return err
 	}
 	if e.nats, err = server.NewServer(e.options); err != nil {
 		return fmt.Errorf("start embedded server: %w", err)
 	}
-	logger := &logger{log: log}
+	logger := &logger{log: log, names: strings.NewReplacer(e.store.folder.Path(), e.store.dir)}
 	e.nats.SetLogger(logger, false, false)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -101,6 +122,9 @@ func (e *Server) start(ctx context.Context, n NATS, log *slog.Logger) error {
 	}
 	if !e.nats.ReadyForConnections(10 * time.Second) {
 		return errors.New("start embedded server: not ready after 10s")
+	}
+	if n.Listen != "" || e.settings.MQTT != nil {
+		e.evicting.Go(func() { e.evictStrangers(e.stopped) })
 	}
 	return e.probe(ctx, n, log)
 }
@@ -113,56 +137,47 @@ func explain(err error) error {
 	return fmt.Errorf("start embedded server: %w", err)
 }
 
-func (e *Server) serverOptions(n NATS) (*server.Options, error) {
+func (e *Server) serverOptions(n NATS, log *slog.Logger) (*server.Options, error) {
 	o := &server.Options{
 		ServerName:             "xrtcbridge",
 		DontListen:             true,
 		NoSigs:                 true,
 		NoLog:                  true,
 		JetStream:              true,
-		StoreDir:               e.store.dir,
+		StoreDir:               e.store.folder.Path(),
 		SyncAlways:             n.Durability != "process",
-		JetStreamMaxStore:      e.store.limit(orDefault(int64(n.MaxStore), defaultMaxStore), int64(n.Reserve)),
+		JetStreamMaxStore:      e.store.limit(cmp.Or(int64(n.MaxStore), defaultMaxStore), int64(n.Reserve)),
 		JetStreamMaxMemory:     64 << 20,
 		DisableJetStreamBanner: true,
-		MaxPayload:             int32(orDefault(int64(n.MaxPayload), defaultMaxPayload)),
+		MaxPayload:             int32(cmp.Or(int64(n.MaxPayload), defaultMaxPayload)),
 		MaxPending:             mostMaxPayload,
-		MaxConn:                1024,
+		MaxConn:                mostConns,
 		WriteDeadline:          10 * time.Second,
 		PingInterval:           20 * time.Second,
 		MaxPingsOut:            2,
-		Username:               n.Username,
-		Password:               n.Password.Reveal(),
+		AuthTimeout:            11, // seconds, those of TLS included
 	}
+	e.settings.users(o)
 	if n.Listen != "" {
 		o.DontListen = false
 		o.Host, o.Port = hostPort(n.Listen)
 	}
 	var err error
-	if o.TLSConfig, err = n.TLS.config("nats"); err != nil {
-		return nil, err
+	if o.TLSConfig, err = n.TLS.Config(log); err != nil {
+		return nil, fmt.Errorf("read embedded.nats.tls: %w", err)
 	}
 	o.TLS, o.TLSTimeout = o.TLSConfig != nil, 10
 	if m := e.settings.MQTT; m != nil {
 		o.MQTT.Host, o.MQTT.Port = hostPort(m.Listen)
-		o.MQTT.Username, o.MQTT.Password = m.Username, m.Password.Reveal()
-		o.MQTT.TLSTimeout = 10
-		if o.MQTT.TLSConfig, err = m.TLS.config("mqtt"); err != nil {
-			return nil, err
+		o.MQTT.TLSTimeout, o.MQTT.MaxAckPending = 10, mostUnacked
+		if n.Listen == "" { // else there may be clients of JetStream, which fetch more than that at once
+			o.MaxPending = max(leastPending, 2*int64(o.MaxPayload))
+		}
+		if o.MQTT.TLSConfig, err = m.TLS.Config(log); err != nil {
+			return nil, fmt.Errorf("read embedded.mqtt.tls: %w", err)
 		}
 	}
 	return o, nil
-}
-
-func (c *Certificate) config(key string) (*tls.Config, error) {
-	if c == nil {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("read embedded.%s.tls: %w", key, err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
 // hostPort splits a valid address the way the server wants it: -1 is any free port.
@@ -177,16 +192,9 @@ func hostPort(address string) (string, int) {
 	return host, port
 }
 
-func orDefault(n, otherwise int64) int64 {
-	if n == 0 {
-		return otherwise
-	}
-	return n
-}
-
 // NATSURL is the address for NATS clients, or empty.
 func (e *Server) NATSURL() string {
-	if e.nats == nil || e.settings.NATS == nil || e.settings.NATS.Listen == "" {
+	if e.nats == nil || e.settings.NATS.Listen == "" {
 		return ""
 	}
 	return address("nats", "tls", e.options.TLSConfig, e.options.Host, e.options.Port)
@@ -200,7 +208,8 @@ func (e *Server) MQTTURL() string {
 	return address("mqtt", "mqtts", e.options.MQTT.TLSConfig, e.options.MQTT.Host, e.options.MQTT.Port)
 }
 
-// InProcessConn returns a connection to the NATS server that needs no listener, for [nats.InProcessServer].
+// InProcessConn returns a connection to the NATS server that needs no listener, for
+// [nats.InProcessServer].
 func (e *Server) InProcessConn() (net.Conn, error) {
 	if e.nats == nil {
 		return nil, errors.New("no NATS server runs here")
@@ -230,6 +239,8 @@ func (e *Server) Close() error { return e.close() }
 
 func (e *Server) stop() error {
 	var errs []error
+	close(e.stopped)
+	e.evicting.Wait()
 	if e.portals != nil {
 		errs = append(errs, e.portals.Close())
 	}
