@@ -4,6 +4,7 @@ package bridgetest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -14,8 +15,8 @@ import (
 )
 
 // Timeout is how long the suites wait for something that must happen. It is
-// generous: it decides only when a broken connector is given up.
-const Timeout = 20 * time.Second
+// generous, since machines may be busy: it decides only when a broken connector is given up.
+const Timeout = 2 * time.Minute
 
 // Features says what a technology can do; the suites test the rest.
 type Features struct {
@@ -57,6 +58,15 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 			t.Fatalf("waited %s in vain until %s", Timeout, what)
 		}
 		<-time.After(2 * time.Millisecond)
+	}
+}
+
+// Reach waits until count returns n or more, and fails the test when it has not grown for
+// [Timeout]: how long much takes is the machine's affair.
+func Reach(t testing.TB, what string, n int, count func() int) {
+	t.Helper()
+	for have := count(); have < n; have = count() {
+		Eventually(t, fmt.Sprintf("more than %d of %d %s", have, n, what), func() bool { return count() > have })
 	}
 }
 

@@ -141,11 +141,13 @@ func (s *memorySource) ack(taken *reading) bridge.Ack {
 			panic("a batch was settled twice")
 		}
 		settled = true
+		n := bridge.Settled(len(taken.messages), err)
+		u.acked = append(u.acked, taken.messages[:n]...)
 		if err != nil {
 			u.nacks = append(u.nacks, err)
+			taken.messages = taken.messages[n:]
 			return nil
 		}
-		u.acked = append(u.acked, taken.messages...)
 		u.unacked = slices.DeleteFunc(u.unacked, func(r *reading) bool { return r == taken })
 		return nil
 	}

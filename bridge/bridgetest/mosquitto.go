@@ -41,21 +41,17 @@ const StoreOften = "autosave_on_changes true\nautosave_interval 1"
 func StartMosquitto(t testing.TB, conf ...string) *Mosquitto {
 	t.Helper()
 	Program(t, "mosquitto")
-	m := &Mosquitto{t: t, dir: t.TempDir(), conf: conf}
+	addr := FreeAddr(t)
+	m := &Mosquitto{URL: "mqtt://" + addr, Addr: addr, t: t, dir: t.TempDir(), conf: conf}
 	t.Cleanup(m.cleanup)
-	var err error
-	for range 3 { // somebody may take the free port before the broker does
-		m.Addr = FreeAddr(t)
-		m.URL = "mqtt://" + m.Addr
-		if err = m.start(); err == nil {
-			return m
-		}
+	if err := m.start(); err != nil {
+		t.Fatalf("start mosquitto: %v", err)
 	}
-	t.Fatalf("start mosquitto: %v", err)
-	return nil
+	return m
 }
 
-// FreeAddr returns a loopback host:port on which nobody listens.
+// FreeAddr returns a loopback host:port on which nobody listens, and which the system gives to
+// nobody until the test ends: a server may listen there, stop and start again meanwhile.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,6 +59,16 @@ func FreeAddr(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	out, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = out.Close() })
+	in, err := l.Accept() // a connection keeps the port taken, and does not keep a server from it
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = in.Close() })
 	return l.Addr().String()
 }
 
@@ -159,6 +165,9 @@ func (m *Mosquitto) answers() bool {
 		return false
 	}
 	defer func() { _ = c.Close() }()
+	if c.LocalAddr().String() == c.RemoteAddr().String() {
+		return false // nobody listens, and the system gave the socket the port that it connects to
+	}
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	if _, err = c.Write([]byte{0xc0, 0}); err == nil {
 		_, err = c.Read(make([]byte, 1))

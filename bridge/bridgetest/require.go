@@ -30,7 +30,19 @@ func Program(t testing.TB, name string) string {
 func Missing(t testing.TB, name string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("XRTCBRIDGE_REQUIRE"), ","), name) {
-		t.Fatalf("XRTCBRIDGE_REQUIRE names %s, which is not installed", name)
+		t.Fatalf("XRTCBRIDGE_REQUIRE names %s, which is not here", name)
 	}
-	t.Skipf("needs %s, which is not installed", name)
+	t.Skipf("needs %s, which is not here", name)
+}
+
+// Root skips a test that needs to be the user root, or fails it if XRTCBRIDGE_REQUIRE names root.
+func Root(t testing.TB, why string) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case slices.Contains(strings.Split(os.Getenv("XRTCBRIDGE_REQUIRE"), ","), "root"):
+		t.Fatalf("XRTCBRIDGE_REQUIRE names root, and this is user %d", os.Geteuid())
+	default:
+		t.Skipf("needs to be root %s", why)
+	}
 }

@@ -27,6 +27,7 @@ var sourceCases = []struct {
 	{"UnackedComesAgain", sourceUnackedComesAgain},
 	{"AckedDoesNotComeAgain", sourceAckedDoesNotComeAgain},
 	{"NackedComesAgain", sourceNackedComesAgain},
+	{"SettledFrontDoesNotComeAgain", sourceSettledFrontDoesNotComeAgain},
 	{"ReadHeedsItsContext", sourceReadHeedsItsContext},
 	{"CanceledReadLosesNothing", sourceCanceledReadLosesNothing},
 	{"CloseEndsABlockedRead", sourceCloseEndsABlockedRead},
@@ -137,6 +138,35 @@ func sourceAckedDoesNotComeAgain(t *testing.T, s SourceTest) {
 	r.close()
 	s.Send(t, want[10:]...)
 	s.compare(t, want[10:], s.reader(t).read(10))
+}
+
+// sourceSettledFrontDoesNotComeAgain gives back what stands behind the first ten messages, in the
+// middle of a batch perhaps.
+func sourceSettledFrontDoesNotComeAgain(t *testing.T, s SourceTest) {
+	if !s.Redelivers {
+		t.Skip("this technology does not deliver again")
+	}
+	const settled, total = 10, 20
+	r := s.reader(t)
+	want := Numbered(total)
+	s.Send(t, want...)
+	var acks []bridge.Ack
+	var sizes []int
+	for n := 0; n < total; {
+		b, ack := r.next()
+		acks, sizes = append(acks, ack), append(sizes, len(b))
+		n += len(b)
+	}
+	for i, n := 0, 0; i < len(acks); i++ {
+		var outcome error
+		if n+sizes[i] > settled {
+			outcome = bridge.GiveBack(max(0, settled-n), errors.New("refused by the test"))
+		}
+		_ = acks[i](t.Context(), outcome) // one may have ended the connection
+		n += sizes[i]
+	}
+	_ = r.source.Close()
+	s.compare(t, want[settled:], s.reader(t).read(total-settled))
 }
 
 func sourceNackedComesAgain(t *testing.T, s SourceTest) {

@@ -7,13 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
-const (
-	patience = 20 * time.Second      // for what must happen
-	silence  = 30 * time.Millisecond // in which something must not happen
-)
+const silence = 30 * time.Millisecond // in which something must not happen
 
 // server listens and hands over what it accepts.
 type server struct {
@@ -54,7 +52,7 @@ func (s *server) accept(t *testing.T) *net.TCPConn {
 	select {
 	case c := <-s.accepted:
 		return own(t, c)
-	case <-time.After(patience):
+	case <-time.After(bridgetest.Timeout):
 		t.Fatal("no connection came")
 		return nil
 	}
@@ -63,7 +61,7 @@ func (s *server) accept(t *testing.T) *net.TCPConn {
 func own(t *testing.T, c *net.TCPConn) *net.TCPConn {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(bridgetest.Timeout)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -111,7 +109,7 @@ func quiet(t *testing.T, c net.Conn) {
 	if e, ok := err.(net.Error); n > 0 || !ok || !e.Timeout() {
 		t.Fatalf("read %d bytes, %v, and not nothing", n, err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(bridgetest.Timeout))
 }
 
 // ends waits for an error of a read, after any bytes.
@@ -121,17 +119,6 @@ func ends(t *testing.T, c net.Conn) error {
 		return err
 	}
 	return io.EOF
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		<-time.After(time.Millisecond)
-	}
 }
 
 func transferred(t *testing.T, p *faulttest.Proxy, up, down int64) {

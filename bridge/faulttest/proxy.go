@@ -212,6 +212,10 @@ func (p *Proxy) accept(f *front) {
 	}
 }
 
+// slowHolds is how many bytes the system takes, about, on behalf of a line that is slow when it is
+// opened: megabytes would seem to have left at once, and then to stand still.
+const slowHolds = 64 << 10
+
 func (p *Proxy) take(client *net.TCPConn) {
 	p.marking.Lock()
 	mark, ok := p.marks[client.RemoteAddr().String()]
@@ -220,6 +224,9 @@ func (p *Proxy) take(client *net.TCPConn) {
 		abort(client)
 		close(mark)
 		return
+	}
+	if p.state.Load().Rate > 0 {
+		_ = client.SetReadBuffer(slowHolds)
 	}
 	c := &conn{proxy: p, client: client, over: make(chan struct{})}
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
@@ -30,7 +31,7 @@ func TestProxyIsTransparentWithoutAFault(t *testing.T) {
 	if err := ends(t, client); err != io.EOF {
 		t.Errorf("the end came as %v", err)
 	}
-	eventually(t, "the connection is gone", func() bool { return p.Connections() == 0 })
+	bridgetest.Eventually(t, "the connection is gone", func() bool { return p.Connections() == 0 })
 	transferred(t, p, 8, 6)
 }
 
@@ -122,7 +123,7 @@ func TestSetInterruptsAWriteThatIsStuck(t *testing.T) {
 		wrote <- err
 	}()
 	before := int64(-1)
-	eventually(t, "nothing moves", func() bool {
+	bridgetest.Eventually(t, "nothing moves", func() bool {
 		now, _ := p.Transferred()
 		still := now == before && now > 0
 		before = now

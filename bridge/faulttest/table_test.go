@@ -9,15 +9,11 @@ import (
 	"testing"
 )
 
-// The table in README.md names tests that there are.
+// The table in README.md, and SECURITY.md, name tests that there are.
 func TestTableNamesTests(t *testing.T) {
-	table, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	functions := make(map[string]bool)
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err = filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -30,13 +26,31 @@ func TestTableNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(table), -1)
-	if len(named) < 50 {
-		t.Errorf("the table names %d tests: is the pattern still right?", len(named))
-	}
-	for _, m := range named {
-		if !functions[m[1]] {
-			t.Errorf("there is no %s", m[1])
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)(/\\w+)?`")
+	for file, least := range map[string]int{"README.md": 50, "../../SECURITY.md": 40} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := named.FindAllStringSubmatch(string(text), -1)
+		if len(all) < least {
+			t.Errorf("%s names %d tests: is the pattern still right?", file, len(all))
+		}
+		for _, m := range all {
+			if !functions[m[1]] {
+				t.Errorf("%s: there is no %s", file, m[1])
+			}
+			if _, err := os.Stat("../../cmd/xrtcbridge/testdata/script" + m[2] + ".txtar"); m[1] == "TestScripts" && err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+		if file == "README.md" {
+			continue
+		}
+		for _, item := range regexp.MustCompile(`(?m)^- (.|\n  )*`).FindAllString(string(text), -1) {
+			if !named.MatchString(item) {
+				t.Errorf("%s promises without a test: %s", file, item)
+			}
 		}
 	}
 }
