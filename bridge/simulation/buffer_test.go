@@ -114,9 +114,10 @@ func (s *bufferSource) ack(n int) bridge.Ack {
 	return func(_ context.Context, refused error) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if refused != nil || s.process != s.world.process {
+		if s.process != s.world.process {
 			return nil
 		}
+		n := bridge.Settled(n, refused)
 		for _, m := range s.inBuffer[:n] {
 			id := string(m.Payload)
 			if why := s.owedAt(s.root(), 0, id); why != "" {
@@ -141,8 +142,8 @@ func (b *buffer) Finish(done bool) {
 	b.broadcast()
 }
 
-func (b *buffer) Held() (before, now uint64) {
+func (b *buffer) Held() bridge.Held {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return uint64(b.before), uint64(len(b.inBuffer))
+	return bridge.Held{Before: uint64(b.before), Now: uint64(len(b.inBuffer))}
 }

@@ -2,7 +2,4 @@
 
 package simulation
 
-const (
-	schedules = "20000"
-	mutate    = true
-)
+const schedules = "20000"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // mostStarts is how often a pipeline may fail before it is said never to come to its end: each
@@ -51,7 +52,7 @@ func (s *schedule) simulate() (faults []string, trace uint64) {
 
 // runProcess runs a pipeline as a process does until it ends, or the plan ends it. over says that
 // nothing is left to do.
-func (w *world) runProcess(p *bridge.Pipeline, starts *int) (err error, over bool) {
+func (w *world) runProcess(p *engine.Pipeline, starts *int) (err error, over bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	abort := make(chan struct{})
@@ -196,17 +197,23 @@ func (w *world) spot(name string, b *branchPlan, flights, limit int, top bool, a
 
 func (w *world) steps(p *spot, name string, plans []stepPlan) {
 	for i := range plans {
-		p.next = append(p.next, &spot{name: placeName(name+"-step", i), step: &plans[i], made: make(map[string][]string)})
+		p.next = append(p.next, &spot{
+			name: placeName(name+"-step", i), step: &plans[i],
+			made: make(map[string][]string), failed: make(map[string]int), poisoned: make(map[string]int),
+		})
 	}
 }
 
 // pipeline makes the pipeline of a process.
-func (w *world) pipeline() *bridge.Pipeline {
+func (w *world) pipeline() *engine.Pipeline {
 	st := &state{world: w, buffer: &buffer{world: w, process: w.process, before: len(w.inBuffer)}}
-	p := &bridge.Pipeline{
+	p := &engine.Pipeline{
 		Name: "sim", State: st, MaxInFlight: w.InFlight, MaxBatch: w.MaxBatch, DrainTimeout: 2 * time.Second,
-		OnError: bridge.OnError{Tries: w.Tries, Then: bridge.FateDrop, FirstWait: 10 * time.Millisecond, LongestWait: time.Second},
-		Jitter:  func(n time.Duration) time.Duration { return n / 2 },
+		OnError: bridge.OnError{
+			Tries: w.Tries, Then: bridge.FateDrop, FirstWait: 10 * time.Millisecond,
+			LongestWait: time.Second,
+		},
+		Jitter: func(n time.Duration) time.Duration { return n / 2 },
 	}
 	if w.Letters {
 		p.OnError.Then = bridge.FateDeadLetter
@@ -241,8 +248,8 @@ func (w *world) endpoints(steps []*spot) (es []bridge.Endpoint[bridge.Step]) {
 	return es
 }
 
-func (w *world) branch(p *spot, steps []*spot) bridge.Branch {
-	b := bridge.Branch{Steps: w.endpoints(steps), MaxInFlight: p.plan.InFlight}
+func (w *world) branch(p *spot, steps []*spot) engine.Branch {
+	b := engine.Branch{Steps: w.endpoints(steps), MaxInFlight: p.plan.InFlight}
 	if p.plan.When < 100 {
 		b.When = condition{w, p}
 	}
@@ -250,13 +257,13 @@ func (w *world) branch(p *spot, steps []*spot) bridge.Branch {
 	case "sink":
 		b.Sink = bridge.Endpoint[bridge.Sink]{Type: "sink", Open: w.openSink(p)}
 	case "all":
-		b.Mode = bridge.ModeAll
+		b.Mode = engine.ModeAll
 	case "route":
-		b.Mode = bridge.ModeRoute
+		b.Mode = engine.ModeRoute
 	case "any":
-		b.Mode = bridge.ModeAny
+		b.Mode = engine.ModeAny
 	case "share":
-		b.Mode = bridge.ModeShare
+		b.Mode = engine.ModeShare
 		if p.plan.Keyed {
 			b.By = key{}
 		}

@@ -29,12 +29,14 @@ type sourcePlan struct {
 }
 
 type stepPlan struct {
-	Drop, Refuse, Split int   // percent of the messages
-	Errors              []int // numbers of the calls that fail
-	Panic               bool  // the last of these is a panic
-	Window              int   // messages that it holds at most; 0: it holds none
-	Period              int   // it lets go after that time; 0: by count only
-	Keep                bool  // it lets go of the messages themselves, and not of one made of them
+	Drop, Refuse, Split int    // percent of the messages
+	Errors              []int  // numbers of the calls that fail
+	Panic               bool   // the last of these is a panic
+	Poison              int    // percent of the messages at which it fails, each time or, if they may be tried for ever, three times
+	Window              int    // messages that it holds at most; 0: it holds none
+	Period              int    // it lets go after that time; 0: by count only
+	Keep                bool   // it lets go of the messages themselves, and not of one made of them
+	Real                string // the step of package step that does this in its way; empty: none
 }
 
 type branchPlan struct {
@@ -115,7 +117,25 @@ func draw(seed uint64) *schedule {
 		}
 		s.Ends = append(s.Ends, e)
 	}
+	d.poison(s.Steps)
+	d.poisonIn(&s.To)
 	return s
+}
+
+// poison is drawn last, so that the rest is what it was before there was any.
+func (d drawer) poison(steps []stepPlan) {
+	for i := range steps {
+		if !d.calm {
+			steps[i].Poison = d.percent(3, 10)
+		}
+	}
+}
+
+func (d drawer) poisonIn(b *branchPlan) {
+	d.poison(b.Steps)
+	for i := range b.Branches {
+		d.poisonIn(&b.Branches[i])
+	}
 }
 
 func (d drawer) source() sourcePlan {
@@ -141,10 +161,33 @@ func (d drawer) steps(holds bool) (ps []stepPlan) {
 			if d.IntN(2) == 0 {
 				p.Period = 1 + d.IntN(200)
 			}
+			if d.IntN(2) == 0 {
+				p.real(d.IntN(2) == 0)
+			}
 		}
 		ps = append(ps, p)
 	}
 	return ps
+}
+
+// real has a step of package step do it.
+func (p *stepPlan) real(first bool) {
+	switch {
+	case p.Keep && first:
+		p.Real = fmt.Sprintf("delay: {for: %dms, max_held: %d}", p.Period+1, 2*p.Window)
+	case p.Keep:
+		p.Real = fmt.Sprintf(`throttle: {rate: %d, per: %dms, burst: %[1]d, max_held: %d, key: "{{ len(payload) %% 2 }}"}`,
+			p.Window, p.Period+1, 2*p.Window)
+	case first && p.Period == 0:
+		p.Real = fmt.Sprintf("batch: {count: %d, output: lines, period: 0s}", p.Window)
+	case first:
+		p.Real = fmt.Sprintf(`batch: {count: %d, output: lines, period: %dms, key: "{{ len(payload) %% 2 }}"}`,
+			p.Window, p.Period)
+	case p.Window%2 == 0:
+		p.Real = fmt.Sprintf(`window: {session: %dms, max_session: 200ms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`, p.Period/4+1)
+	default:
+		p.Real = fmt.Sprintf(`window: {every: %dms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`, p.Period+1)
+	}
 }
 
 func (d drawer) branch(depth int, poison, holds bool) branchPlan {
@@ -167,7 +210,10 @@ func (d drawer) branch(depth int, poison, holds bool) branchPlan {
 		}
 		p.Opens, p.Delay, p.Deaf = d.numbers(4, 5), d.IntN(3)*d.IntN(40), d.IntN(8) == 0
 		for _, n := range d.numbers(2, 10) {
-			p.Breaks = append(p.Breaks, breaking{Write: n, Settled: d.IntN(101), Took: d.IntN(2) * d.IntN(4), Panic: d.IntN(12) == 0, Late: d.IntN(4) / 3 * d.IntN(3000)})
+			p.Breaks = append(p.Breaks, breaking{
+				Write: n, Settled: d.IntN(101), Took: d.IntN(2) * d.IntN(4),
+				Panic: d.IntN(12) == 0, Late: d.IntN(4) / 3 * d.IntN(3000),
+			})
 		}
 	}
 	if d.IntN(4) == 0 {
@@ -274,8 +320,10 @@ func smallerStep(try func(func(*schedule)), of func(*schedule) *stepPlan) {
 	try(func(c *schedule) { of(c).Refuse = 0 })
 	try(func(c *schedule) { of(c).Split = 0 })
 	try(func(c *schedule) { of(c).Errors, of(c).Panic = nil, false })
-	try(func(c *schedule) { of(c).Window = 0 })
+	try(func(c *schedule) { of(c).Poison = 0 })
+	try(func(c *schedule) { of(c).Window, of(c).Real = 0, "" })
 	try(func(c *schedule) { of(c).Period = 0 })
+	try(func(c *schedule) { of(c).Real = "" })
 }
 
 func smallerBranch(try func(func(*schedule)), b *branchPlan, of func(*schedule) *branchPlan) {

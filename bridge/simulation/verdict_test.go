@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // owed returns what of a message of a source is not where it belongs yet; empty: nothing.
@@ -36,6 +36,10 @@ func (w *world) owedAt(p *spot, i int, id string) string {
 	if i < len(p.next) {
 		s := p.next[i]
 		switch {
+		case w.refusedAsPoison(s, id):
+			return w.owedLetterAny(p, s.name, id)
+		case w.mayBlame(s, id) && w.owedLetterAny(p, s.name, id) == "":
+			return ""
 		case chance(w.Seed, s.name, "drop", id, s.step.Drop):
 			return ""
 		case chance(w.Seed, s.name, "refuse", id, s.step.Refuse):
@@ -143,6 +147,8 @@ func (w *world) refusedAt(p *spot, i int, id string, surely bool) bool {
 	if i < len(p.next) {
 		s := p.next[i]
 		switch {
+		case w.refusedAsPoison(s, id):
+			return true
 		case chance(w.Seed, s.name, "drop", id, s.step.Drop):
 			return false
 		case chance(w.Seed, s.name, "refuse", id, s.step.Refuse):
@@ -198,6 +204,14 @@ func (w *world) refusedAt(p *spot, i int, id string, surely bool) bool {
 
 func (w *world) stepSplits(s *spot, id string) bool { return (&step{world: w, spot: s}).splits(id) }
 
+// refusedAsPoison reports whether a message is surely refused, and it alone, since a step fails at
+// it as often as it may.
+func (w *world) refusedAsPoison(s *spot, id string) bool { return w.Tries > 0 && w.poisons(s, id) }
+
+// mayBlame reports whether a step has failed often enough at a message, and nothing beside it, for
+// that to be refused.
+func (w *world) mayBlame(s *spot, id string) bool { return w.Tries > 0 && s.failed[id] >= w.Tries }
+
 // mayGiveUp reports whether a message may be given up after so many tries: if it ends the
 // connection of a sink in the branch, or if that fails by itself now and then.
 func (w *world) mayGiveUp(p *spot, id string) bool {
@@ -208,7 +222,8 @@ func (w *world) mayGiveUp(p *spot, id string) bool {
 		chance(w.Seed, p.name, "poison", id, p.plan.Poison)) {
 		return true
 	}
-	return slices.ContainsFunc(p.inner, func(c *spot) bool { return w.mayGiveUp(c, id) })
+	return slices.ContainsFunc(p.next, func(s *spot) bool { return w.mayBlame(s, id) }) ||
+		slices.ContainsFunc(p.inner, func(c *spot) bool { return w.mayGiveUp(c, id) })
 }
 
 func (w *world) enters(p *spot, id string) (enters, broken bool) {
@@ -277,7 +292,12 @@ func allow(legal map[string]map[string]bool, place, id string) {
 func (w *world) allowAt(legal map[string]map[string]bool, p *spot, i int, id string) {
 	if i < len(p.next) {
 		s := p.next[i]
+		if w.mayBlame(s, id) {
+			allow(legal, s.name, id)
+		}
 		switch {
+		case w.refusedAsPoison(s, id):
+			allow(legal, s.name, id)
 		case chance(w.Seed, s.name, "drop", id, s.step.Drop):
 		case chance(w.Seed, s.name, "refuse", id, s.step.Refuse):
 			allow(legal, s.name, id)
@@ -329,10 +349,12 @@ const (
 
 // count adds what became of a message to the ledger of a run in which nothing was given back, and
 // returns its own outcome. exact is false if it depends on what only the engine knows.
-func (w *world) count(l *bridge.Ledger, p *spot, i int, id string) (out int, exact bool) {
+func (w *world) count(l *engine.Ledger, p *spot, i int, id string) (out int, exact bool) {
 	if i < len(p.next) {
 		s := p.next[i]
 		switch {
+		case w.refusedAsPoison(s, id):
+			return w.refusedOut(), true
 		case chance(w.Seed, s.name, "drop", id, s.step.Drop):
 			return filtered, true
 		case chance(w.Seed, s.name, "refuse", id, s.step.Refuse):
@@ -387,12 +409,12 @@ func (w *world) refusedOut() int {
 	return droppedOut
 }
 
-func add(l *bridge.Ledger, out int) {
+func add(l *engine.Ledger, out int) {
 	*[]*uint64{&l.Filtered, &l.Merged, &l.Delivered, &l.DeadLettered, &l.Dropped}[out]++
 }
 
 // ledger judges the ledger of a run that has come to its end with nothing given back.
-func (w *world) ledger(got bridge.Ledger, process int, ids []string) {
+func (w *world) ledger(got engine.Ledger, process int, ids []string) {
 	if !got.Balanced() {
 		w.wrong("the ledger of process %d does not balance: %+v", process, got)
 		return
@@ -400,7 +422,7 @@ func (w *world) ledger(got bridge.Ledger, process int, ids []string) {
 	if w.nacked || w.Buffer {
 		return
 	}
-	want := bridge.Ledger{Received: uint64(w.returned)}
+	want := engine.Ledger{Received: uint64(w.returned)}
 	exact := true
 	for _, id := range ids {
 		var source int
