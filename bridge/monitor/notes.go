@@ -1,0 +1,136 @@
+package monitor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How long something takes before it is noted, and how many messages a step that has let some pass
+// leaves out one after the other.
+const (
+	patience = 10 * time.Second
+	mostDry  = 1000
+)
+
+// explain notes what keeps a pipeline that runs from delivering, as far as its state does not say
+// so. The lock must be held.
+func (p *pipeline) explain(said *Pipeline, now time.Time) {
+	if said.State != Running && said.State != Degraded && said.State != Starting {
+		return
+	}
+	note := func(format string, args ...any) { said.Notes = append(said.Notes, fmt.Sprintf(format, args...)) }
+	for i, e := range p.ends {
+		at := &said.Ends[i]
+		who := at.Type + " " + at.Instance
+		warned := p.warned(at)
+		if at.State != EndUp {
+			if at.Kind == "dead_letter" && at.State == EndDown {
+				note("dead letters cannot be written, and what was refused waits for that: %s: %s", who, at.Reason)
+			}
+			for _, w := range warned {
+				if !strings.Contains(at.Reason, w) {
+					note("%s: %s", who, w)
+				}
+			}
+			continue
+		}
+		busy := e.working.since()
+		long := !busy.IsZero() && now.Sub(busy) >= patience
+		switch at.Kind {
+		case "source":
+			if at.Messages == 0 && e.asked.Load() > 0 && (now.Sub(at.Since) >= patience || len(warned) > 0) {
+				why := "see whether anything is sent to what it reads"
+				if len(warned) > 0 {
+					why = warned[0]
+				}
+				note("%s is open, and nothing has come since %s: %s", who, clock(at.Since), why)
+			}
+		case "buffer":
+			if long {
+				note("%s is full since %s, and the sources wait: it is emptied as fast as %s takes what is in it; "+
+					"max_bytes gives it more room, when_full: drop_oldest keeps the newest", who, clock(busy), said.list("sink"))
+			}
+		case "step":
+			if long {
+				note("%s works at the same messages since %s, and nothing passes it meanwhile", who, clock(busy))
+			}
+			if dry, since := e.dried(); dry > 0 && !e.holds && (at.Passed == 0 || dry >= mostDry) {
+				note("%s has got %d messages since %s and let none of them pass: see what they are like, and what it asks for",
+					who, dry, clock(since))
+			}
+		case "sink", "dead_letter":
+			if long {
+				note("%s has not answered for what it got at %s, and more waits for that: it is slow, or hangs", who, clock(busy))
+			}
+		}
+	}
+	p.astray(said, note)
+}
+
+// astray notes places where messages come, and none is for any of what follows.
+func (p *pipeline) astray(said *Pipeline, note func(string, ...any)) {
+	if said.Ledger.Filtered == 0 {
+		return
+	}
+	var told []string
+	for i := range said.Ends {
+		after := said.Ends[i].After
+		key := strings.Join(after, " ")
+		if len(after) == 0 || slices.Contains(told, key) {
+			continue
+		}
+		told = append(told, key)
+		var came, got uint64
+		var next []string
+		for k, e := range p.ends {
+			at := &said.Ends[k]
+			switch {
+			case slices.Contains(after, at.Instance) && at.Kind == "source":
+				came += at.Messages - min(at.Messages, at.Refused)
+			case slices.Contains(after, at.Instance):
+				came += at.Passed
+			case slices.Equal(at.After, after):
+				got += at.Messages + at.Refused + e.given.Load()
+				next = append(next, at.Type+" "+at.Instance)
+			}
+		}
+		if came > 0 && got == 0 {
+			note("%d messages have come out of %s, and none was for %s: see the when of each, and what the messages are like",
+				came, strings.Join(after, ", "), strings.Join(next, ", "))
+		}
+	}
+}
+
+// warned returns what went wrong at an end since it last worked, newest first. The lock must be
+// held.
+func (p *pipeline) warned(at *End) (all []string) {
+	for _, e := range p.errors {
+		if e.Instance == at.Instance && (at.Last == nil || e.At.After(*at.Last)) && !slices.Contains(all, e.Text) && len(all) < 3 {
+			all = append(all, e.Text)
+		}
+	}
+	return all
+}
+
+// dried returns how many messages a step got since it has passed one, and when the first of them
+// came.
+func (e *end) dried() (uint64, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dry, e.drySince
+}
+
+// list names the ends of a kind.
+func (p *Pipeline) list(kind string) string {
+	var all []string
+	for _, e := range p.Ends {
+		if e.Kind == kind {
+			all = append(all, e.Type+" "+e.Instance)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func clock(t time.Time) string { return t.Format(time.DateTime) }

@@ -1,0 +1,159 @@
+package monitor
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+)
+
+func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
+	c := p.counts(s.Pipeline)
+	l := Ledger(c.Ledger)
+	in, out := p.bytes()
+	said := Pipeline{
+		Name: p.name, State: State(s.Phase), Since: s.Since, Optional: s.Pipeline.Optional, Restarts: c.Restarts,
+		Ledger: l, Owed: l.InFlight + l.Buffered, Reasons: reasons(c.Drops, l), Returned: Returned(c.Returned),
+		BytesIn: in, BytesOut: out,
+		In: p.in.rates(total{now, l.Received, in}), Out: p.out.rates(total{now, l.Delivered, out}),
+	}
+	if s.Err != nil {
+		said.Reason = s.Err.Error()
+	}
+	if done, size := s.Pipeline.Progress(); size > 0 {
+		said.Progress = &Progress{Done: done, Total: size}
+		if r := said.In.Bytes; r > 0 {
+			left := float64(size-done) / r
+			said.Progress.Left = &left
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	said.Errors = slices.Clone(p.errors)
+	for _, e := range p.ends {
+		said.Ends = append(said.Ends, e.say(now))
+		oldest := e.debts.since()
+		switch last := e.lastTime(); {
+		case e.shape.Kind == "source" && later(last, said.LastIn):
+			said.LastIn = last
+		case e.shape.Kind == "sink" && later(last, said.LastOut):
+			said.LastOut = last
+		}
+		if e.shape.Kind == "buffer" {
+			oldest = s.Pipeline.Oldest()
+		}
+		if !oldest.IsZero() && (said.Oldest == nil || oldest.Before(*said.Oldest)) {
+			said.Oldest = &oldest
+		}
+	}
+	said.judge(s.Pipeline.StaleAfter, p.awaited(said.Since), now)
+	p.explain(&said, now)
+	return said
+}
+
+// awaited returns since when every source that is open waits for messages; zero: they do not, or
+// none is open. The lock must be held.
+func (p *pipeline) awaited(since time.Time) time.Time {
+	open := false
+	for _, e := range p.ends {
+		if e.shape.Kind != "source" {
+			continue
+		}
+		e.mu.Lock()
+		state, at := e.state, e.since
+		e.mu.Unlock()
+		if state != EndUp {
+			continue
+		}
+		if e.asked.Load() == 0 {
+			return time.Time{} // what it has is not wanted now
+		}
+		open = true
+		for _, t := range []*time.Time{&at, e.lastTime()} {
+			if t != nil && t.After(since) {
+				since = *t
+			}
+		}
+	}
+	if !open {
+		return time.Time{}
+	}
+	return since
+}
+
+func later(a, b *time.Time) bool { return a != nil && (b == nil || a.After(*b)) }
+
+func reasons(d engine.Drops, l Ledger) (all []Count) {
+	for _, c := range []Count{
+		{"dropped", "on_error", d.OnError},
+		{"dropped", "sink", d.Sink},
+		{"dropped", "source", d.Source},
+		{"dropped", "buffer", d.Buffer},
+		{"dropped", "stop", d.Stop},
+		{"dead_lettered", "on_error", l.DeadLettered},
+	} {
+		if c.N > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// judge says more of a pipeline that runs: what an end lacks, and that nothing comes.
+func (p *Pipeline) judge(stale time.Duration, awaited, now time.Time) {
+	if p.State == Paused && p.Reason == "" {
+		p.Reason = "it was paused: xrtcbridge pipeline resume " + p.Name + " has it go on"
+	}
+	if p.State != Running && p.State != Starting {
+		return
+	}
+	fresh := true
+	for _, e := range p.Ends {
+		if e.State == EndUp || e.State == EndIdle || e.State == EndClosed || e.Kind == "dead_letter" {
+			continue
+		}
+		if p.State == Running {
+			p.State = Degraded
+		}
+		fresh = fresh && e.Opened == 0 && !e.Optional
+		if p.Reason == "" {
+			p.Since = e.Since
+			p.Reason = fmt.Sprintf("%s %s is %s", e.Type, e.Instance, e.State)
+			if e.Reason != "" {
+				p.Reason += ": " + e.Reason
+			}
+		}
+	}
+	if p.State == Degraded && fresh {
+		p.State = Starting
+	}
+	if p.State == Running && stale > 0 && !awaited.IsZero() && now.Sub(awaited) > stale {
+		p.State, p.Since = Degraded, awaited.Add(stale)
+		p.Reason = fmt.Sprintf("nothing has come for %v, and something should every %v (stale_after): see whether anything is sent to %s",
+			now.Sub(awaited).Round(time.Second), stale, p.list("source"))
+	}
+}
+
+func (e *end) lastTime() *time.Time {
+	n := e.last.Load()
+	if n == 0 {
+		return nil
+	}
+	t := time.Unix(0, int64(n))
+	return &t
+}
+
+func (e *end) say(now time.Time) End {
+	said := e.shape
+	said.Messages, said.Bytes, said.Refused = e.messages.Load(), e.bytes.Load(), e.refused.Load()
+	said.Passed, said.Opened, said.Last = e.passed.Load(), e.opened.Load(), e.lastTime()
+	said.Rates = e.past.rates(e.total(now))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	said.State, said.Since = e.state, e.since
+	if e.reason != nil && e.state != EndUp {
+		said.Reason = e.reason.Error()
+	}
+	return said
+}
