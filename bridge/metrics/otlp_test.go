@@ -1,0 +1,100 @@
+package metrics_test
+
+import (
+	"compress/gzip"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/metrics"
+)
+
+// TestPush has metrics pushed to a receiver that refuses the first time, and looks for all of them.
+func TestPush(t *testing.T) {
+	m := metrics.New(everything())
+	m.Settled("sensors", time.Millisecond)
+	requests, got := make(chan *http.Request, 100), make(chan *collector.ExportMetricsServiceRequest, 100)
+	refused := false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !refused {
+			refused = true
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		body := io.Reader(r.Body)
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			z, err := gzip.NewReader(body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			body = z
+		}
+		text, err := io.ReadAll(body)
+		var said collector.ExportMetricsServiceRequest
+		if err != nil || proto.Unmarshal(text, &said) != nil {
+			t.Errorf("%d bytes, %v", len(text), err)
+		}
+		requests <- r
+		got <- &said
+	}))
+	defer server.Close()
+	o := metrics.OTLP{
+		Endpoint: server.URL, Interval: time.Second,
+		Headers: map[string]bridge.Secret{"Authorization": bridge.NewSecret("Bearer x")},
+	}
+	if err := o.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); m.Push(ctx, o, slog.New(slog.DiscardHandler)) }()
+	bridgetest.Eventually(t, "something is pushed", func() bool { return len(got) > 0 })
+	cancel()
+	<-done
+	if r := <-requests; r.URL.Path != "/v1/metrics" || r.Header.Get("Authorization") != "Bearer x" {
+		t.Errorf("%s %v", r.URL, r.Header)
+	}
+	pushed := make(map[string]bool)
+	for _, all := range (<-got).GetResourceMetrics() {
+		for _, scope := range all.GetScopeMetrics() {
+			for _, one := range scope.GetMetrics() {
+				pushed[one.GetName()] = true
+			}
+		}
+	}
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if !pushed[f.GetName()] {
+			t.Errorf("%s is not pushed", f.GetName())
+		}
+	}
+}
+
+// TestOTLPSettings refuses what can be no receiver.
+func TestOTLPSettings(t *testing.T) {
+	for _, o := range []metrics.OTLP{
+		{},
+		{Endpoint: "localhost:4318"},
+		{Endpoint: "http://u:p@localhost"},
+		{Endpoint: "http://localhost", Interval: time.Millisecond},
+		{Endpoint: "http://localhost", Interval: -time.Second},
+	} {
+		if o.Validate() == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}
