@@ -1,0 +1,74 @@
+package admin_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
+)
+
+// A state folder whose path is longer than that of a socket may be is reached by its folder.
+func TestDeepFolder(t *testing.T) {
+	at := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), strings.Repeat("deep", 20), strings.Repeat("deeper", 20))})
+	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
+	defer s.Close()
+	if _, err := s.Listen(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	c, err := admin.Dial(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Root asks the bridge of another user, unless others can exchange its socket, and makes nothing in
+// its folder.
+func TestRootAsksABridgeOfAnother(t *testing.T) {
+	bridgetest.Root(t, "to give a folder away")
+	const stranger = 4711
+	dir := filepath.Join(t.TempDir(), "state")
+	at := admin.InState(owned.Place{Path: dir})
+	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
+	defer s.Close()
+	if _, err := s.Listen(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Lchown(at.String(), stranger, stranger), os.Lchown(dir, stranger, stranger)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := admin.Dial(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Place.Folder.Open(); !errors.As(err, new(*owned.OthersError)) {
+		t.Errorf("to write there: %v", err)
+	}
+	link := dir + "-link"
+	if err := errors.Join(os.Symlink(dir, link), os.Lchown(link, stranger, stranger)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Dial(t.Context(), admin.InState(owned.Place{Path: link})); !errors.As(err, new(*owned.OthersError)) {
+		t.Errorf("by a link of another: %v", err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Dial(t.Context(), at); !errors.As(err, new(*owned.OthersError)) {
+		t.Errorf("where all can write: %v", err)
+	}
+}
