@@ -139,16 +139,14 @@ func messages(texts ...string) bridge.Batch {
 // read reads n lines, and fails if they do not come.
 func read(t testing.TB, s bridge.Source, n int) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
-	defer cancel()
 	var lines []string
 	for len(lines) < n {
-		batch, ack, err := s.Read(ctx)
+		batch, ack, err := readWithin(t, s, bridgetest.Timeout)
 		for _, m := range batch {
 			lines = append(lines, string(m.Payload))
 		}
 		if len(batch) > 0 {
-			_ = ack(ctx, nil)
+			_ = ack(t.Context(), nil)
 		}
 		if err != nil {
 			t.Fatalf("after %d of %d lines: %v", len(lines), n, err)

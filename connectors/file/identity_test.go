@@ -21,10 +21,8 @@ import (
 // take reads n lines, and returns them with their ids and the last ack.
 func (r *restarts) take(n int) (got, ids []string, last bridge.Ack) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), bridgetest.Timeout)
-	defer cancel()
 	for len(got) < n {
-		b, ack, err := r.source.Read(ctx)
+		b, ack, err := readWithin(r.t, r.source, bridgetest.Timeout)
 		if err != nil {
 			r.t.Fatalf("read %d of %d lines: %v", len(got), n, err)
 		}
@@ -96,11 +94,13 @@ func TestLastLinesAreInTheCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var places []struct{ Offset, Size int64 }
-		if err := json.Unmarshal(data, &places); err != nil {
+		var saved struct {
+			Files []struct{ Offset, Size int64 }
+		}
+		if err := json.Unmarshal(data, &saved); err != nil {
 			t.Fatal(err)
 		}
-		return len(places) == 1 && places[0].Size > 0 && places[0].Offset == places[0].Size
+		return len(saved.Files) == 1 && saved.Files[0].Size > 0 && saved.Files[0].Offset == saved.Files[0].Size
 	})
 	r.close()
 }

@@ -30,7 +30,8 @@ func readOn(t *testing.T, s bridge.Source, n int) (got, reasons []string, acks [
 		for _, r := range refused {
 			reasons = append(reasons, r.Err.Error())
 			if len(batch[r.Index].Payload) != len(cut) || batch[r.Index].Topic == "" {
-				t.Errorf("message %d is refused, and has %d bytes, topic %q", r.Index, len(batch[r.Index].Payload), batch[r.Index].Topic)
+				t.Errorf("message %d is refused, and has %d bytes, topic %q", r.Index, len(batch[r.Index].Payload),
+					batch[r.Index].Topic)
 			}
 		}
 		for _, m := range batch {
@@ -170,7 +171,8 @@ func TestE3UnfinishedLongLineHoldsNobodyUp(t *testing.T) {
 	if d := cmp.Diff([]string{cut, "after"}, got); d != "" {
 		t.Error(d)
 	}
-	want := fmt.Sprintf("the line at byte 0 of %s has %d bytes, and max_line is 1MiB: raise max_line to let it pass", a, 5*len(long))
+	want := fmt.Sprintf("the line at byte 0 of %s has %d bytes, and max_line is 1MiB: raise max_line to let it pass",
+		a, 5*len(long))
 	if d := cmp.Diff([]string{want}, reasons); d != "" {
 		t.Error(d)
 	}

@@ -5,23 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/term"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// open opens a file for writing, mends it, and remembers it.
-func (s *sink) open(name string) (*target, error) {
-	if len(s.files) >= maxOpen {
+// open opens a file for writing, mends it, and remembers it. It is for m, unless that is nil.
+func (s *sink) open(name string, m *bridge.Message) (*target, error) {
+	if len(s.files) >= s.most {
 		// Which of so many will be needed next cannot be told.
 		if err := cmp.Or(s.finish(), s.closeFiles()); err != nil {
 			return nil, err
 		}
 	}
 	t := &target{name: name, path: filepath.Join(s.folder.dir, name)}
-	if err := s.attach(t); err != nil {
+	created, err := s.attach(t)
+	if err != nil {
 		return nil, err
 	}
 	s.files[name] = t
+	if created && m != nil && s.settings.Rotate.Keep > 0 {
+		old, err := s.dated(m, name)
+		if err != nil {
+			s.log.Warn("cannot look for older files", "path", t.path, "err", err)
+		}
+		s.prune(old)
+	}
 	return t, nil
 }
 
@@ -34,48 +47,44 @@ func (s *sink) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// attach opens the file of t.
-func (s *sink) attach(t *target) error {
+// attach opens the file of t, and reports whether it is new.
+func (s *sink) attach(t *target) (created bool, err error) {
 	f, created, err := s.folder.open(t.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return errors.Join(fmt.Errorf("open: %w", err), f.Close())
+		return false, errors.Join(fmt.Errorf("open: %w", err), f.Close())
 	}
-	if info.Mode()&fs.ModeNamedPipe != 0 {
-		// It would take what nobody reads, and drop that when it is closed.
-		return errors.Join(&nameError{fmt.Errorf("%s is a pipe, not a file", t.path)}, f.Close())
+	if kind := blocking(f, info); kind != "" {
+		// It would take what nobody reads, and drop that when it is closed, or take nothing for
+		// ever.
+		return false, errors.Join(&nameError{fmt.Errorf("%s is a %s, not a file; the connector stdio writes there: xrtcbridge run … > %s", t.path, kind, t.path)}, f.Close())
 	}
-	t.file, t.regular, t.size = f, info.Mode().IsRegular(), info.Size()
-	// File systems do not tell when a file was made.
-	t.born = info.ModTime()
-	if created {
-		t.born = time.Now()
+	t.file, t.regular, t.size, t.born = f, info.Mode().IsRegular(), info.Size(), time.Now()
+	if !created {
+		t.born = info.ModTime() // some file systems do not tell when a file was made
+		if made := born(f); made != 0 && time.Unix(0, made).Before(t.born) {
+			t.born = time.Unix(0, made)
+		}
 	}
 	if err := s.mend(t); err != nil {
-		return errors.Join(fmt.Errorf("open %s: %w", t.path, err), f.Close())
+		return false, errors.Join(fmt.Errorf("open %s: %w", t.path, err), f.Close())
 	}
 	t.safe = t.size
-	return nil
+	return created, nil
 }
 
-// mend sees to it that the file ends with a whole message.
-func (s *sink) mend(t *target) error {
-	if !t.regular || t.size == 0 {
-		return nil
+// blocking returns what a file is if writing to it may take for ever.
+func blocking(f *os.File, info fs.FileInfo) string {
+	switch {
+	case info.Mode()&fs.ModeNamedPipe != 0:
+		return "pipe"
+	case info.Mode()&fs.ModeCharDevice != 0 && term.IsTerminal(int(f.Fd())):
+		return "terminal"
 	}
-	whole, err := lastWhole(t.file, t.size)
-	if err != nil || whole == t.size {
-		return err
-	}
-	if err := s.folder.mend(t.file, t.name, whole, t.size); err != nil {
-		return err
-	}
-	s.log.Warn("moved a torn line aside", "path", t.path, "to", t.path+".torn", "bytes", t.size-whole)
-	t.size = whole
-	return nil
+	return ""
 }
 
 // rotate sets the file aside and goes on with a new one.
@@ -83,6 +92,7 @@ func (s *sink) rotate(t *target, now time.Time) error {
 	if err := s.finishOne(t); err != nil {
 		return err
 	}
+	info, infoErr := t.file.Stat()
 	// The old file is whole and safe whatever closing says. Some systems do not rename an open one.
 	_ = t.file.Close()
 	t.failed = true // until there is a new one
@@ -91,17 +101,30 @@ func (s *sink) rotate(t *target, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for keep := s.settings.Rotate.Keep; keep > 0 && len(old) > keep; old = old[1:] {
-		if err := s.folder.root.Remove(old[0]); err != nil {
-			s.log.Warn("a rotated file stays that should go", "path", t.path, "err", err)
-		}
-	}
-	if err := s.attach(t); err != nil {
+	s.prune(old)
+	if _, err := s.attach(t); err != nil {
 		return err
+	}
+	if infoErr == nil {
+		s.resemble(t, info)
 	}
 	t.failed = false
 	s.files[t.name] = t
 	return nil
+}
+
+// resemble gives a new file mode and owner of the one that stood there before.
+func (s *sink) resemble(t *target, before fs.FileInfo) {
+	err := t.file.Chmod(before.Mode().Perm())
+	now, statErr := t.file.Stat()
+	if uid, gid, known := owner(before); known && statErr == nil {
+		if u, g, _ := owner(now); u != uid || g != gid {
+			err = cmp.Or(err, t.file.Chown(uid, gid))
+		}
+	}
+	if err != nil {
+		s.log.Warn("a new file has not the mode and owner that the old one had", "path", t.path, "err", err)
+	}
 }
 
 // finishOne writes and makes certain what the current Write has for t.

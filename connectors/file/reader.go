@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -17,7 +16,7 @@ import (
 
 // reader reads files to their end, one after the other.
 type reader struct {
-	limit    int
+	charset  charset
 	most     int
 	progress func(done, total int64)
 
@@ -25,8 +24,10 @@ type reader struct {
 
 	mu     sync.Mutex // guards what follows
 	paths  []string   // still to read, the first one perhaps begun
-	file   *os.File   // nil between two files
+	file   *opened    // nil between two files
+	at     int64      // in it, unpacked
 	ended  bool       // file is read to its end
+	broken error      // why it cannot be read any further
 	lines  *framing.Splitter
 	closed bool
 }
@@ -35,38 +36,36 @@ var _ bridge.Source = (*reader)(nil)
 
 // openReader opens a source of the files that are there now. Its errors are
 // permanent: it would begin again with the first file and deliver that twice.
-func openReader(s *SourceSettings, env bridge.Env) (bridge.Source, error) {
-	paths, err := matches(s.Path)
-	if err != nil {
-		return nil, bridge.Permanent(err)
-	}
-	r := &reader{limit: int(s.MaxLine), most: env.MaxBatch, progress: env.Progress, lines: framing.NewSplitter()}
-	folder := ""
-	for _, p := range paths {
+func openReader(s *SourceSettings, env bridge.Env, c charset) (bridge.Source, error) {
+	r := &reader{charset: c, most: env.MaxBatch, progress: env.Progress, lines: newSplitter(s, c)}
+	for _, p := range s.matches() {
 		info, err := os.Stat(p)
 		if err != nil {
 			return nil, bridge.Permanent(fmt.Errorf("open: %w%s", err, mend(err)))
 		}
-		if info.IsDir() {
-			folder = p
+		switch err := regular(p, info); {
+		case info.IsDir() || s.old(info):
 			continue
-		}
-		if info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0 {
-			// Reading it may block for ever, whatever the context says.
-			return nil, bridge.Permanent(fmt.Errorf("%s is a pipe, not a file; the connector stdio reads pipes", p))
+		case err != nil:
+			return nil, bridge.Permanent(err)
 		}
 		r.paths = append(r.paths, p)
 		r.total += info.Size()
 	}
-	switch {
-	case len(r.paths) > 0:
-	case folder != "":
-		return nil, bridge.Permanent(fmt.Errorf("%s is a folder: write a pattern for the files in it, such as %s", folder, filepath.Join(folder, "*")))
-	default:
-		return nil, bridge.Permanent(fmt.Errorf("no file matches %s: with follow: true the source waits for one", strings.Join(s.Path, ", ")))
+	if len(r.paths) == 0 {
+		return nil, bridge.Permanent(fmt.Errorf("no file matches %s: with follow: true the source waits for one",
+			strings.Join(s.Path, ", ")))
 	}
 	r.progress(0, r.total)
 	return r, nil
+}
+
+// newSplitter returns what cuts files into lines.
+func newSplitter(s *SourceSettings, c charset) *framing.Splitter {
+	lines := framing.NewSplitter(int(s.MaxLine))
+	lines.Truncate, lines.Newline, lines.Text = s.LongLines == "truncate", c.newline, c.decode
+	lines.Use(s.Codec)
+	return lines
 }
 
 // mend says, behind an error, what to do about it, if that is clear.
@@ -92,14 +91,21 @@ func (r *reader) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 				return nil, nil, err
 			}
 		}
-		batch, ack, long := r.lines.Lines(r.paths[0], r.most, r.limit, r.ended)
+		_, before := r.lines.Taken()
+		batch, ack, long := r.lines.Lines(r.paths[0], r.most, r.ended)
 		if len(batch) > 0 {
-			return batch, ack, refuse(long, r.limit, r.paths[0], 0)
+			return batch, ack, finish(r.lines, r.charset, batch, long, before == 0, r.paths[0], 0)
 		}
-		if r.ended {
+		if err := r.lines.Err(); err != nil {
+			return nil, nil, bridge.Permanent(fmt.Errorf("%s: %w", r.paths[0], err))
+		}
+		switch {
+		case r.broken != nil:
+			return nil, nil, r.broken
+		case r.ended:
 			r.leave()
-		} else if err := r.fill(); err != nil {
-			return nil, nil, err
+		default:
+			r.broken = r.fill()
 		}
 	}
 }
@@ -109,34 +115,38 @@ func (r *reader) next() error {
 	if len(r.paths) == 0 {
 		return io.EOF
 	}
-	f, err := os.Open(r.paths[0])
+	f, err := open(r.paths[0])
 	if err != nil {
 		return bridge.Permanent(fmt.Errorf("open: %w%s", err, mend(err)))
 	}
-	r.file, r.ended = f, false
+	r.file, r.at, r.ended = f, 0, false
 	r.lines.Reset()
+	r.lines.Table = nil
 	return nil
 }
 
 func (r *reader) fill() error {
-	n, err := r.file.Read(r.lines.Room())
+	n, err := r.file.ReadAt(r.lines.Room(), r.at)
 	r.lines.Filled(n)
-	if n > 0 {
-		r.done += int64(n)
+	r.at += int64(n)
+	if r.ended = errors.Is(err, io.EOF); r.ended || !r.file.packed {
+		// How long a packed file will be, nobody knows.
+		if r.done += int64(n); r.file.packed {
+			r.done += r.file.info.Size() - int64(n)
+		}
 		r.progress(r.done, max(r.done, r.total)) // it may have grown
 	}
-	if err == io.EOF {
-		r.ended = true
+	switch {
+	case err == nil || r.ended:
 		return nil
+	case r.file.packed:
+		return bridge.Permanent(fmt.Errorf("unpack %s, behind byte %d of what is in it: %w: the file is damaged or not whole", r.paths[0], r.at, err))
 	}
-	if err != nil {
-		return bridge.Permanent(err)
-	}
-	return nil
+	return bridge.Permanent(err)
 }
 
 func (r *reader) leave() {
-	_ = r.file.Close()
+	r.file.close()
 	r.file, r.paths = nil, r.paths[1:]
 }
 

@@ -81,7 +81,7 @@ func TestSeveralFilesInOrderOfNames(t *testing.T) {
 	if err != io.EOF {
 		t.Errorf("Read ended with %v", err)
 	}
-	if d := cmp.Diff([]string{"a.log: 1", "a.log: 2 without end", "b.log: 3\r", "b.log: "}, got); d != "" {
+	if d := cmp.Diff([]string{"a.log: 1", "a.log: 2 without end", "b.log: 3", "b.log: "}, got); d != "" {
 		t.Error(d)
 	}
 }
@@ -94,7 +94,23 @@ func TestNoMatch(t *testing.T) {
 	}
 	dir := filepath.Dir(pattern)
 	_, err = openSource(t, func(s *file.SourceSettings) { s.Path = []string{dir} })
-	if want := dir + " is a folder: write a pattern for the files in it, such as " + dir + "/*"; !bridge.IsPermanent(err) || err.Error() != want {
+	if want := dir + " is a folder: write a pattern for the files in it, such as " + dir +
+		"/*"; !bridge.IsPermanent(err) || err.Error() != want {
 		t.Errorf("Open = %v, want the permanent error %q", err, want)
+	}
+}
+
+// TestDamagedFileIsReadUpToThere: what could be unpacked comes before the error.
+func TestDamagedFileIsReadUpToThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "in.gz")
+	all := pack(t, "gz", text(numbered("line", 0, 1000)...))
+	put(t, path, all[:len(all)-4])
+	s, err := openSource(t, func(s *file.SourceSettings) { s.Path = []string{path} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s, numbered("line", 0, 1000)...)
+	if _, _, err := s.Read(t.Context()); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "damaged or not whole") {
+		t.Errorf("Read = %v", err)
 	}
 }

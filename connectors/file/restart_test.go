@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,8 @@ type restarts struct {
 	change     func(*file.SourceSettings)
 	checkpoint bridge.MemoryCheckpoint
 	source     bridge.Source
+	dropped    dropCounter
+	log        warnings
 }
 
 func (r *restarts) open() {
@@ -36,8 +40,8 @@ func (r *restarts) open() {
 	if r.change != nil {
 		r.change(s)
 	}
-	env := bridgetest.Env(r.t, "restarts-from")
-	env.Checkpoint = &r.checkpoint
+	env := r.dropped.env(r.t, "restarts-from")
+	env.Checkpoint, env.Logger = &r.checkpoint, slog.New(slog.NewTextHandler(io.MultiWriter(&r.log, r.t.Output()), nil))
 	source, err := file.Connector().Source.Open(r.t.Context(), s, env)
 	if err != nil {
 		r.t.Fatal(err)
@@ -161,7 +165,7 @@ func (r *restarts) openWith(maxBatch int) {
 	r.t.Helper()
 	s := file.Connector().Source.Settings().(*file.SourceSettings)
 	s.Path, s.Follow = []string{r.pattern}, true
-	env := bridgetest.Env(r.t, "restarts-from")
+	env := r.dropped.env(r.t, "restarts-from")
 	env.Checkpoint, env.MaxBatch = &r.checkpoint, maxBatch
 	source, err := file.Connector().Source.Open(r.t.Context(), s, env)
 	if err != nil {
@@ -171,7 +175,75 @@ func (r *restarts) openWith(maxBatch int) {
 	r.t.Cleanup(func() { _ = source.Close() })
 }
 
-// order gives the files times of change a second apart, since the clock of the file system is coarse.
+// What is settled at the front of a batch that is given back does not come again, whatever the
+// lines look like.
+func TestFrontOfABatchIsSettled(t *testing.T) {
+	utf16 := func(text string) string {
+		var b strings.Builder
+		for _, c := range text {
+			b.WriteByte(byte(c))
+			b.WriteByte(byte(c >> 8))
+		}
+		return b.String()
+	}
+	for name, c := range map[string]struct {
+		text, encoding string
+		again          []string
+	}{
+		"plain":            {text: "a\nb\nc\nd\ne\n", again: []string{"c", "d", "e"}},
+		"carriage returns": {text: "a\r\n\r\nc\r\nd\n\n", again: []string{"c", "d", ""}},
+		"utf-16": {
+			text: utf16("a\n\u0a0a\u0a61\nc\nd\ne\n"), encoding: "utf-16le", again: []string{"c", "d", "e"},
+		},
+		"longer than what is compared": {
+			text: "a\n" + strings.Repeat("b", 3000) + "\nc\nd\ne\n", again: []string{"c", "d", "e"},
+		},
+		"one too long": { // it all comes again: twice beats never
+			text: "a\n" + strings.Repeat("b", 9000) + "\nc\nd\n", again: []string{"a", strings.Repeat("b", 1024), "c", "d"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.log")
+			put(t, path, c.text)
+			r := &restarts{t: t, pattern: path, change: func(s *file.SourceSettings) {
+				s.MaxLine = 5000
+				if c.encoding != "" {
+					s.Encoding = c.encoding
+				}
+			}}
+			r.open()
+			_, ack, err := r.source.Read(t.Context())
+			if _, refused := err.(bridge.Refusals); err != nil && !refused {
+				t.Fatal(err)
+			}
+			if err := ack(t.Context(), bridge.GiveBack(2, errors.New("refused by the test"))); err != nil {
+				t.Fatal(err)
+			}
+			r.close()
+			r.open()
+			batch, ack, err := r.source.Read(t.Context())
+			if _, refused := err.(bridge.Refusals); err != nil && !refused {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, m := range batch {
+				got = append(got, string(m.Payload))
+			}
+			if !slices.Equal(got, c.again) {
+				t.Errorf("%q came again, want %q", got, c.again)
+			}
+			if err := ack(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			r.close()
+			r.open()
+			expectNothing(t, r.source)
+		})
+	}
+}
+
+// order gives the files times of change a second apart, since the clock of the file system is
+// coarse.
 func order(t *testing.T, paths ...string) {
 	t.Helper()
 	for i, path := range paths {
@@ -213,8 +285,9 @@ func TestF16CheckpointOfAFollowerIsDamaged(t *testing.T) {
 	}
 }
 
-// TestF17RestartsUnderRotation has a writer that rotates at random while the follower is closed, cut off without
-// a word, and opened again: no line is lost, and only what was not acknowledged comes again.
+// TestF17RestartsUnderRotation has a writer that rotates at random while the follower is closed,
+// cut off without a word, and opened again: no line is lost, and only what was not acknowledged
+// comes again.
 func TestF17RestartsUnderRotation(t *testing.T) {
 	rng := faulttest.Rand(t)
 	path := filepath.Join(t.TempDir(), "app.log")

@@ -16,14 +16,12 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
 )
 
-// maxOpen is how many files a sink with a templated path keeps open.
-const maxOpen = 128
-
 type sink struct {
 	settings SinkSettings
 	dir      string // what every path begins with
 	name     string // of the one file, or empty if the path is a template
 	folder   *folder
+	most     int // files that are open at once
 	log      *slog.Logger
 
 	mu       sync.Mutex // guards what follows
@@ -31,7 +29,9 @@ type sink struct {
 	last     *target // of the last message of the current Write
 	lastPath string
 	touched  []*target // by the current Write
+	scratch  []byte    // of a message that is encoded
 	err      error     // why the sink can no more be used
+	timer    *time.Timer
 }
 
 var _ bridge.Sink = (*sink)(nil)
@@ -41,15 +41,23 @@ func openSink(_ context.Context, settings *SinkSettings, env bridge.Env) (bridge
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{settings: *settings, dir: dir, name: name, log: env.Logger, files: make(map[string]*target)}
-	if s.folder, err = openFolder(cmp.Or(dir, "."), settings.Sync); err != nil {
+	mode, err := settings.mode()
+	if err != nil {
+		return nil, bridge.Permanent(err)
+	}
+	s := &sink{
+		settings: *settings, dir: dir, name: name, most: min(128, max(4, mayOpen()/8)), log: env.Logger,
+		files: make(map[string]*target),
+	}
+	if s.folder, err = openFolder(cmp.Or(dir, "."), settings.Sync, mode); err != nil {
 		return nil, s.hopeless(err)
 	}
 	if name != "" {
-		if _, err := s.open(name); err != nil {
+		if _, err := s.open(name, nil); err != nil {
 			return nil, errors.Join(s.hopeless(err), s.Close())
 		}
 	}
+	s.rotateLater()
 	return s, nil
 }
 
@@ -82,19 +90,28 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, 
 // refused.
 func (s *sink) fill(ctx context.Context, batch bridge.Batch, refused *bridge.Refusals) (int, error) {
 	now := time.Now()
+	since := s.settings.Rotate.since(now)
 	for i := range batch {
+		text, err := s.settings.Text(s.scratch[:0], &batch[i])
+		if err != nil {
+			*refused = append(*refused, bridge.Refusal{Index: i, Err: err})
+			continue
+		}
+		if e := s.settings.Encode; e == "json" || e == "base64" {
+			s.scratch = text
+		}
 		t, err := s.target(&batch[i])
 		if isNameError(err) && s.name == "" {
 			*refused = append(*refused, bridge.Refusal{Index: i, Err: err})
 			continue
 		}
-		if err == nil && s.settings.Rotate.due(t, len(batch[i].Payload)+1, now) {
+		if err == nil && s.settings.Rotate.due(t, len(text)+1, since) {
 			err = s.rotate(t, now)
 		}
 		if err != nil {
 			return i, s.hopeless(err)
 		}
-		t.add(i, batch[i].Payload)
+		t.add(i, text)
 		if len(t.buf) >= framing.Chunk {
 			if err := cmp.Or(t.flush(), ctx.Err()); err != nil {
 				return i + 1, err
@@ -141,8 +158,11 @@ func (s *sink) target(m *bridge.Message) (*target, error) {
 		if name, err = s.folder.name(path, s.dir); err != nil {
 			return nil, err
 		}
+		if s.settings.Rotate.Keep > 0 && isRotated(name) {
+			return nil, &nameError{fmt.Errorf("path %q ends as those of rotated files do, of which rotate.keep removes some", path)}
+		}
 	}
-	t, err := s.touch(name)
+	t, err := s.touch(name, m)
 	if err == nil {
 		s.last, s.lastPath = t, path
 	}
@@ -150,7 +170,7 @@ func (s *sink) target(m *bridge.Message) (*target, error) {
 }
 
 // touch makes the file one that the current Write uses.
-func (s *sink) touch(name string) (*target, error) {
+func (s *sink) touch(name string, m *bridge.Message) (*target, error) {
 	t := s.files[name]
 	if t != nil && !t.touched && !t.current(s.folder) {
 		s.log.Warn("output file was moved or removed, making it anew", "path", t.path)
@@ -160,7 +180,7 @@ func (s *sink) touch(name string) (*target, error) {
 	}
 	if t == nil {
 		var err error
-		if t, err = s.open(name); err != nil {
+		if t, err = s.open(name, m); err != nil {
 			return nil, err
 		}
 	}
@@ -178,6 +198,9 @@ func (s *sink) Close() error {
 		return nil
 	}
 	s.err = os.ErrClosed
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	err := errors.Join(s.closeFiles(), s.folder.root.Close())
 	s.folder = nil
 	return err

@@ -20,15 +20,15 @@ type target struct {
 
 	// The messages of the current Write.
 	buf     []byte
-	marks   []mark
-	written int // so many of marks are in the file
+	pieces  []piece
+	written int // so many of pieces are in the file
 	sure    int // so many are delivered
 	failed  bool
 	touched bool
 }
 
-// mark is a message of the batch that goes to a target.
-type mark struct {
+// piece is a message of the batch that goes to a target.
+type piece struct {
 	index int // in the batch
 	size  int // with its newline
 }
@@ -36,7 +36,7 @@ type mark struct {
 // add takes up a message.
 func (t *target) add(index int, payload []byte) {
 	t.buf = append(append(t.buf, payload...), '\n')
-	t.marks = append(t.marks, mark{index, len(payload) + 1})
+	t.pieces = append(t.pieces, piece{index, len(payload) + 1})
 }
 
 // flush writes what add took up. After an error the file ends with a whole message.
@@ -46,9 +46,9 @@ func (t *target) flush() error {
 	}
 	n, err := t.file.Write(t.buf)
 	t.buf = t.buf[:0]
-	for t.written < len(t.marks) && n >= t.marks[t.written].size {
-		n -= t.marks[t.written].size
-		t.size += int64(t.marks[t.written].size)
+	for t.written < len(t.pieces) && n >= t.pieces[t.written].size {
+		n -= t.pieces[t.written].size
+		t.size += int64(t.pieces[t.written].size)
 		t.written++
 	}
 	if err == nil {
@@ -86,15 +86,15 @@ func (t *target) cut(size int64) error {
 // undelivered returns the index of the first message of the current Write that is not
 // delivered, or else.
 func (t *target) undelivered(otherwise int) int {
-	if t.sure < len(t.marks) {
-		return min(otherwise, t.marks[t.sure].index)
+	if t.sure < len(t.pieces) {
+		return min(otherwise, t.pieces[t.sure].index)
 	}
 	return otherwise
 }
 
 // reset forgets the current Write.
 func (t *target) reset() {
-	t.marks, t.written, t.sure, t.touched = t.marks[:0], 0, 0, false
+	t.pieces, t.written, t.sure, t.touched = t.pieces[:0], 0, 0, false
 	if t.buf = t.buf[:0]; cap(t.buf) > 2*framing.Chunk {
 		t.buf = nil
 	}

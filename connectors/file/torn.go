@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // lastWhole returns how long the file is up to and with its last newline.
@@ -23,28 +24,39 @@ func lastWhole(f *os.File, size int64) (int64, error) {
 	return 0, nil
 }
 
-// mend moves what stands after the last newline to another file. The fragment
-// is safe there before it is cut off here.
-func (d *folder) mend(f *os.File, name string, whole, size int64) error {
-	aside, _, err := d.open(name + ".torn")
+// mend sees to it that the file ends with a whole message. What stands behind its last newline is
+// moved to another file, where it is safe before it is cut off here.
+func (s *sink) mend(t *target) error {
+	if !t.regular || t.size == 0 {
+		return nil
+	}
+	whole, err := lastWhole(t.file, t.size)
+	if err != nil || whole == t.size {
+		return err
+	}
+	aside, _, err := s.folder.open(t.name + ".torn")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = aside.Close() }()
 	before, err := aside.Seek(0, io.SeekEnd)
+	if err == nil {
+		torn := io.NewSectionReader(t.file, whole, t.size-whole)
+		_, err = io.Copy(aside, io.MultiReader(torn, strings.NewReader("\n")))
+		if err == nil && s.settings.Sync {
+			err = aside.Sync()
+		}
+		if err != nil {
+			_ = aside.Truncate(before) // it is tried again, and must not pile up on a full disk
+		}
+	}
+	if err == nil {
+		err = t.file.Truncate(whole)
+	}
 	if err != nil {
 		return fmt.Errorf("move torn line aside: %w", err)
 	}
-	_, err = io.Copy(aside, io.MultiReader(io.NewSectionReader(f, whole, size-whole), bytes.NewReader([]byte{'\n'})))
-	if err == nil && d.sync {
-		err = aside.Sync()
-	}
-	if err != nil {
-		_ = aside.Truncate(before) // it is tried again, and must not pile up on a full disk
-		return fmt.Errorf("move torn line aside: %w", err)
-	}
-	if err := f.Truncate(whole); err != nil {
-		return fmt.Errorf("cut torn line off: %w", err)
-	}
+	s.log.Warn("moved a torn line aside", "path", t.path, "to", t.path+".torn", "bytes", t.size-whole)
+	t.size = whole
 	return nil
 }
