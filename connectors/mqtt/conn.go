@@ -7,39 +7,52 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/socket"
 )
 
 const (
 	slabSize = 64 << 10
 	minRead  = 4 << 10 // less room than this is not worth a system call
+
+	// closeTimeout is how long closing waits for a broker that sends nothing. One that is busy
+	// sending gets so many rounds of it to read what was sent last.
+	closeTimeout = time.Second
+	closeRounds  = 5
 )
 
-// conn is the connection that lies under paho. paho speaks the session
-// protocol through it (CONNECT, SUBSCRIBE, PINGREQ); the PUBLISH family never
-// reaches paho but goes to the peer, many packets at a time and without a copy. Bytes
-// that paho would choke on never get there either: it allocates what a length field
-// asks for, and panics over a SUBACK that is too long.
-//
-// Every write has a deadline, since paho's own ping would block for ever on
-// a socket whose other end stopped reading.
+// errLeft ends a connection that the broker does not.
+var errLeft = errors.New("the instance is closed")
+
+// conn is one connection to a broker, from CONNECT to DISCONNECT. What paho's packets would cost
+// in the PUBLISH family, it spares: those packets go to the peer, many at a time and without a
+// copy. It is mended never, since the engine opens another instance.
 type conn struct {
-	net.Conn
-	peer    peer
-	who     identity
-	limit   int           // of a packet
-	timeout time.Duration // of a write
+	net    io.ReadWriteCloser
+	socket *socket.Conn // under net
+	peer   peer
+	at     bridge.URL
+	who    identity
+	limit  int // of a packet
 
-	filters atomic.Int32  // that the SUBSCRIBE under way asks for
-	ping    chan struct{} // holds one while paho waits for an answer to its ping
+	resumed  bool // the broker had a session of this client
+	question atomic.Pointer[question]
+	began    time.Time
+	leaving  atomic.Int64 // nanoseconds since began, see stalled
+	held     atomic.Bool  // nobody reads, since the pipeline has no room
 
-	wmu  sync.Mutex // held while writing, so that packets stay whole
-	left bool       // DISCONNECT has been sent; guarded by wmu
+	wmu  sync.Mutex            // held while writing, so that packets stay whole
+	left atomic.Pointer[error] // why DISCONNECT has been sent; stored while wmu is held
 
-	once  sync.Once
-	dead  chan struct{} // closed by fail
-	cause error         // why; to be read when dead is closed
+	pings   atomic.Int32  // that are sent and not answered
+	pong    chan struct{} // holds one after the broker has answered all pings
+	users   atomic.Int32  // the last one that closes does it
+	once    sync.Once
+	dead    chan struct{} // closed by fail
+	cause   error         // why; to be read when dead is closed
+	running sync.WaitGroup
 
 	// The rest belongs to the one goroutine that reads.
 	slab    []byte
@@ -47,7 +60,6 @@ type conn struct {
 	need    int  // size of the packet that begins at r, if known
 	skip    int  // bytes to come of a packet that is too large
 	kept    bool // messages point into slab
-	out     []byte
 	pending bool // the peer has frames to flush
 	greeted bool // CONNACK has been seen
 }
@@ -57,20 +69,45 @@ type conn struct {
 type peer interface {
 	// frame takes a packet of the PUBLISH family. Only a PUBLISH may be kept.
 	frame(f frame) error
-	// flush is called after a run of frames, with the connection that they came by. It may
-	// block. If c.ping becomes readable meanwhile it takes from it, returns false and
-	// is called again.
-	flush(c *conn) bool
+	// flush is called after a run of frames, with the connection that they came by. It may block
+	// until the connection is lost, and notes that in c.held.
+	flush(c *conn)
+	// waits reports whether confirmations are to come, for which the peer has a limit of its own.
+	waits() bool
 	// lost is called once, when the connection is of no use any more.
 	lost(err error)
 }
 
-func newConn(c net.Conn, p peer, who identity, s *ClientSettings) *conn {
-	return &conn{
-		Conn: c, peer: p, who: who,
-		limit: int(s.MaxPacket), timeout: s.WriteTimeout,
-		ping: make(chan struct{}, 1), dead: make(chan struct{}),
+// identity is how a client presents itself to the broker.
+type identity struct {
+	clientID string
+	unique   bool // nobody else can be using clientID
+	clean    bool // the broker keeps nothing for it
+	bridge   bool // the broker sends it nothing that it has published itself
+}
+
+func newConn(c io.ReadWriteCloser, under *socket.Conn, p peer, who identity, limit int) *conn {
+	made := &conn{
+		net: c, socket: under, peer: p, who: who, limit: limit, began: time.Now(),
+		pong: make(chan struct{}, 1), dead: make(chan struct{}),
 	}
+	made.users.Store(1)
+	return made
+}
+
+// share adds a user. It fails when there is none any more, or the connection is lost.
+func (c *conn) share() bool {
+	select {
+	case <-c.dead:
+		return false
+	default:
+	}
+	for n := c.users.Load(); n > 0; n = c.users.Load() {
+		if c.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
 }
 
 // fail closes the connection because of err, unless that has happened already. It returns
@@ -79,27 +116,12 @@ func (c *conn) fail(err error) error {
 	c.once.Do(func() {
 		c.cause = err
 		close(c.dead)
-		_ = c.Close()
-		c.peer.lost(err)
+		_ = c.net.Close()
 	})
 	return c.cause
 }
 
-// Write is paho's.
-func (c *conn) Write(p []byte) (int, error) {
-	if p[0]>>4 == pingreq {
-		select {
-		case c.ping <- struct{}{}:
-		default:
-		}
-	}
-	if err := c.send(p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// send writes whole packets.
+// send writes whole packets. It takes as long as bytes leave.
 func (c *conn) send(p []byte) error {
 	if len(p) == 0 {
 		return nil
@@ -111,186 +133,74 @@ func (c *conn) send(p []byte) error {
 		return c.cause
 	default:
 	}
-	if c.left {
+	if c.left.Load() != nil {
 		return net.ErrClosed // and no reason to reset the connection, see leave
 	}
-	err := c.SetWriteDeadline(time.Now().Add(c.timeout))
-	if err == nil {
-		_, err = c.Conn.Write(p)
-	}
-	if err != nil {
+	if _, err := c.net.Write(p); err != nil {
 		return c.fail(fmt.Errorf("write: %w", err))
 	}
 	return nil
 }
 
-// leave sends DISCONNECT, after which nothing is sent any more: not even the reply to
-// what the broker sends meanwhile, which would fail, and by that reset the connection. It reports
-// whether the broker can be expected to hang up.
-func (c *conn) leave() bool {
-	if c.send([]byte{disconnect << 4, 0}) != nil {
+// ping sends p, which may be written over, with a ping behind it. That is answered when pong has
+// one.
+func (c *conn) ping(p []byte) error {
+	c.pings.Add(1)
+	select {
+	case <-c.pong:
+	default:
+	}
+	return c.send(append(p, pingreq<<4, 0))
+}
+
+// leave sends DISCONNECT because of why, after which nothing is sent any more: not even the reply
+// to what the broker sends meanwhile, which would fail, and by that reset the connection. It
+// reports whether the broker can be expected to hang up.
+func (c *conn) leave(last []byte, why error) bool {
+	if c.send(append(last, disconnect<<4, 0)) != nil {
 		return false
 	}
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	c.left = true
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	c.left.Store(&why)
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 	return true
 }
 
-// Read is paho's: it sees CONNACK, SUBACK and PINGRESP.
-func (c *conn) Read(p []byte) (int, error) {
-	for {
-		switch {
-		case len(c.out) > 0:
-			n := copy(p, c.out)
-			c.out = c.out[n:]
-			return n, nil
-		case c.pending:
-			c.pending = !c.peer.flush(c)
-			if c.pending {
-				// We have stopped reading, so the answer cannot come, and the broker
-				// is not to blame.
-				c.out = append(c.out, pingresp<<4, 0)
-			}
-		default:
-			if err := c.fill(); err != nil {
-				return 0, err
-			}
-			if err := c.walk(); err != nil {
-				return 0, c.fail(err)
-			}
-		}
+// part leaves because of why, and ends the connection if the broker does not within closeTimeout.
+func (c *conn) part(last []byte, why error) {
+	if c.leave(last, why) {
+		time.AfterFunc(closeTimeout, func() { _ = c.fail(why) })
 	}
 }
 
-// fill reads from the socket once.
-func (c *conn) fill() error {
-	c.makeRoom()
-	n, err := c.Conn.Read(c.slab[c.w:])
-	c.w += n
-	if n > 0 {
-		// Whatever arrives proves the broker alive. The true PINGRESP may be far
-		// behind, in a backlog that takes longer than paho waits.
-		select {
-		case <-c.ping:
-			c.out = append(c.out, pingresp<<4, 0)
-		default:
-		}
-		return nil
-	}
-	select {
-	case <-c.dead:
-		return c.cause
-	default:
-	}
-	if errors.Is(err, net.ErrClosed) {
-		return err // closed by paho, which tells the reason to its handler
-	}
-	return c.fail(c.describe(err))
-}
-
-// describe makes sure that no io.EOF gets out: to the engine it means success.
-func (c *conn) describe(err error) error {
-	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
-	switch {
-	case closed && !c.greeted:
-		return errors.New("connection closed by the broker, which did not answer CONNECT")
-	case closed && c.who.unique:
-		return errors.New("connection closed by the broker")
-	case closed:
-		return fmt.Errorf("connection closed by the broker (if this repeats, another client may be using client_id %q)", c.who.clientID)
-	}
-	return fmt.Errorf("read: %w", err)
-}
-
-// makeRoom sees to it that slab has room to read into. A big packet gets room
-// in steps, as its bytes arrive: its length field alone is not to be trusted.
-func (c *conn) makeRoom() {
-	rest := c.w - c.r
-	if rest == 0 && !c.kept {
-		c.r, c.w = 0, 0
-	}
-	fits := c.need > 0 && c.r+c.need <= len(c.slab)
-	if fits || len(c.slab)-c.w >= minRead {
+// hangUp sends last and DISCONNECT, and waits for the broker to hang up. It does not just close the
+// socket: with unread bytes in it that is a reset, which can cost the broker what we sent last,
+// acknowledgements among it. If DISCONNECT has been sent before, it only waits.
+func (c *conn) hangUp(last []byte, why error) {
+	if !c.leave(last, why) && c.left.Load() == nil {
 		return
 	}
-	slab := make([]byte, max(slabSize, min(c.need, 4*rest)))
-	copy(slab, c.slab[c.r:c.w])
-	c.slab, c.r, c.w, c.kept = slab, 0, rest, false
+	late := time.NewTicker(closeTimeout)
+	defer late.Stop()
+	for came, rounds := int64(-1), 0; c.socket.Received() != came && rounds < closeRounds; rounds++ {
+		came = c.socket.Received()
+		select {
+		case <-c.dead:
+			return
+		case <-late.C:
+		}
+	}
 }
 
-// walk hands on every whole packet in slab.
-func (c *conn) walk() error {
-	c.need = 0
-	for c.r < c.w {
-		if n := min(c.skip, c.w-c.r); n > 0 {
-			c.r, c.skip = c.r+n, c.skip-n
-			continue
-		}
-		f, whole, err := nextFrame(c.slab[c.r:c.w], c.limit)
-		if errors.Is(err, errTooLarge) && f.kind() == publish {
-			if whole, err = c.cut(&f); err == nil && whole {
-				continue
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if !whole {
-			c.need = f.size
-			return nil
-		}
-		if err := c.dispatch(f, c.slab[c.r:c.r+f.size]); err != nil {
-			return err
-		}
-		c.r += f.size
+// close hangs up for the last user.
+func (c *conn) close(last []byte) {
+	if c.users.Add(-1) > 0 {
+		return
 	}
-	return nil
+	c.hangUp(last, errLeft)
+	_ = c.fail(errLeft)
+	c.running.Wait()
 }
-
-func (c *conn) dispatch(f frame, raw []byte) error {
-	kind := f.kind()
-	if c.greeted == (kind == connack) {
-		return fmt.Errorf("unexpected packet of type %d: CONNACK comes first, and once", kind)
-	}
-	switch kind {
-	case connack:
-		if len(f.body) != 2 || f.body[1] > 5 {
-			return fmt.Errorf("%w: CONNACK", errMalformed)
-		}
-		c.greeted = true
-	case suback:
-		if err := c.checkSuback(f.body); err != nil {
-			return err
-		}
-	case pingresp:
-		if len(f.body) != 0 {
-			return fmt.Errorf("%w: PINGRESP", errMalformed)
-		}
-		return nil // fill has answered the ping
-	default:
-		c.pending = true
-		c.kept = c.kept || kind == publish
-		return c.peer.frame(f)
-	}
-	c.out = append(c.out, raw...)
-	return nil
-}
-
-func (c *conn) checkSuback(body []byte) error {
-	asked := int(c.filters.Swap(0))
-	if asked == 0 || len(body) != 2+asked {
-		return fmt.Errorf("%w: SUBACK of %d bytes for %d filters", errMalformed, len(body), asked)
-	}
-	for _, code := range body[2:] {
-		if code > 2 && code != 0x80 {
-			return fmt.Errorf("%w: SUBACK with return code %#x", errMalformed, code)
-		}
-	}
-	return nil
-}
-
-func errUnexpected(f frame) error { return fmt.Errorf("unexpected packet of type %d", f.kind()) }

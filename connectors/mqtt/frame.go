@@ -15,6 +15,7 @@ const (
 	pubrel     = 6
 	pubcomp    = 7
 	suback     = 9
+	unsuback   = 11
 	pingreq    = 12
 	pingresp   = 13
 	disconnect = 14
@@ -92,6 +93,19 @@ func parsePublish(f frame) (topic, payload []byte, id uint16, err error) {
 	return topic, payload[2:], id, nil
 }
 
+// beginning returns how many bytes of the body of a PUBLISH come before its payload, or, while it
+// is too short to tell, what it must have.
+func (f frame) beginning() int {
+	if len(f.body) < 2 {
+		return 2
+	}
+	n := 2 + int(binary.BigEndian.Uint16(f.body))
+	if f.qos() > 0 {
+		n += 2
+	}
+	return n
+}
+
 // parseAck returns the packet id of a PUBACK, PUBREC, PUBREL or PUBCOMP.
 func parseAck(f frame) (uint16, error) {
 	if len(f.body) != 2 {
@@ -137,6 +151,9 @@ func appendPublish(b []byte, topic string, payload []byte, qos byte, retain bool
 	}
 	return append(b, payload...)
 }
+
+// ackSize is the size of a PUBACK, PUBREC, PUBREL or PUBCOMP packet.
+const ackSize = 4
 
 // appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP packet.
 func appendAck(b []byte, kind byte, id uint16) []byte {

@@ -7,9 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
@@ -52,7 +53,7 @@ func (r *recorder) frame(f frame) error {
 		}
 	} else {
 		if f.kind() < puback || f.kind() > pubcomp {
-			return errUnexpected(f)
+			return unexpectedError(f.head)
 		}
 		if _, err := parseAck(f); err != nil {
 			return err
@@ -63,9 +64,11 @@ func (r *recorder) frame(f frame) error {
 	return nil
 }
 
-func (*recorder) flush(*conn) bool { return true }
+func (*recorder) flush(*conn) {}
 
-func (r *recorder) lost(err error) { r.cause = err }
+func (*recorder) waits() bool { return false }
+
+func (*recorder) lost(error) {}
 
 func (r *recorder) text() []string {
 	out := make([]string, 0, len(r.frames))
@@ -77,13 +80,13 @@ func (r *recorder) text() []string {
 
 const testLimit = 300_000
 
-// screen runs stream through a conn, as paho would.
+// screen runs stream through a conn.
 func screen(stream []byte, random *rand.Rand) *recorder {
 	r := &recorder{}
-	greeting := []byte{connack << 4, 2, 0, 0}
-	c := newConn(&pieces{text: append(greeting, stream...), random: random}, r, identity{},
-		&ClientSettings{MaxPacket: testLimit, WriteTimeout: time.Second})
-	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c})
+	c := newConn(&pieces{text: stream, random: random}, nil, r, identity{}, testLimit)
+	c.greeted = true
+	c.readAll()
+	r.cause = c.cause
 	return r
 }
 
@@ -94,7 +97,7 @@ func stricter(cp packets.ControlPacket, cause error) bool {
 		return p.Qos == 3 || p.Qos > 0 && p.MessageID == 0
 	case *packets.PubackPacket, *packets.PubrecPacket, *packets.PubrelPacket, *packets.PubcompPacket:
 		return errors.Is(cause, errMalformed)
-	case *packets.PingrespPacket, *packets.SubackPacket:
+	case *packets.PingrespPacket:
 		return errors.Is(cause, errMalformed)
 	}
 	return true // not for clients, or not twice
@@ -213,7 +216,7 @@ func TestAppendPublishIsWhatPahoReads(t *testing.T) {
 
 // A packet that says it is big gets memory as it comes, not at once.
 func TestP9MemoryIsNotGivenOnTrust(t *testing.T) {
-	c := newConn(&pieces{}, &recorder{}, identity{}, &ClientSettings{MaxPacket: 256 << 20})
+	c := newConn(&pieces{}, nil, &recorder{}, identity{}, 256<<20)
 	c.greeted = true
 	c.slab = make([]byte, slabSize)
 	c.w = copy(c.slab, []byte{publish << 4, 0xff, 0xff, 0xff, 0x7e, 0, 1, 'a'})
@@ -226,6 +229,108 @@ func TestP9MemoryIsNotGivenOnTrust(t *testing.T) {
 			t.Fatalf("%d bytes have come, and there is a buffer of %d", have, len(c.slab))
 		}
 		c.w = len(c.slab)
+	}
+}
+
+// What is skipped of a message that is too large is not held.
+func TestTooLargeMessageTakesNoMemory(t *testing.T) {
+	const limit = 1000
+	head := []byte{publish << 4, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a'}
+	r := &recorder{}
+	c := newConn(&pieces{}, nil, r, identity{}, limit)
+	c.greeted = true
+	c.makeRoom()
+	c.w = copy(c.slab, head)
+	for came := len(head); came < maxRemaining+5; {
+		if err := c.walk(); err != nil {
+			t.Fatal(err)
+		}
+		c.makeRoom()
+		n := min(len(c.slab)-c.w, maxRemaining+5-came)
+		c.w += n
+		came += n
+		if len(c.slab) > slabSize {
+			t.Fatalf("%d bytes have come, and there is a buffer of %d", came, len(c.slab))
+		}
+	}
+	if err := c.walk(); err != nil || len(r.frames) != 1 || len(r.frames[0].body) > limit || !r.frames[0].cut {
+		t.Errorf("got %v, and frames %v, want one that is cut", err, r.frames)
+	}
+}
+
+// The filters are judged as their definition says, level by level, over all short ones.
+func TestFilters(t *testing.T) {
+	var filters, topics []string
+	for _, parts := range [][]string{{"a", "b", "+", "#", "$x"}, {"", "/a", "/b", "/+", "/#"}, {"", "/a", "/+", "/#"}} {
+		var longer []string
+		for _, p := range parts {
+			if len(filters) == 0 {
+				longer = append(longer, p)
+			}
+			for _, f := range filters {
+				longer = append(longer, f+p)
+			}
+		}
+		filters = longer
+	}
+	filters = slices.DeleteFunc(filters, func(f string) bool { return checkFilter(f) != nil })
+	for _, f := range filters {
+		if checkTopic(f) == nil {
+			topics = append(topics, f, f+"/z")
+		}
+	}
+	matching := make(map[string]map[string]bool)
+	for _, f := range filters {
+		matching[f] = make(map[string]bool)
+		pattern := strings.NewReplacer("/#", "(/.*)?", "#", ".*", "+", "[^/]*", "$", `\$`).Replace(f)
+		if f[0] == '+' || f[0] == '#' {
+			pattern = "[^$]" + strings.TrimPrefix(pattern, "[^/]*")
+			if f[0] == '+' {
+				pattern = strings.Replace(pattern, "[^$]", "[^$/][^/]*", 1)
+			}
+		}
+		for _, topic := range topics {
+			want := regexp.MustCompile("^" + pattern + "$").MatchString(topic)
+			matching[f][topic] = want
+			if got := names([]string{"$share/g/" + f})(topic); got != want && !strings.HasPrefix(f, "$") {
+				t.Errorf("%s names %s: got %t, want %t", f, topic, got, want)
+			}
+		}
+	}
+	for _, a := range filters {
+		for _, b := range filters {
+			all, some := true, false
+			for topic, is := range matching[b] {
+				all = all && (!is || matching[a][topic])
+				some = some || is && matching[a][topic]
+			}
+			if covers(a, b) && !all {
+				t.Errorf("%s covers %s", a, b)
+			}
+			if overlap(a, b) != some {
+				t.Errorf("%s and %s overlap: got %t, want %t", a, b, !some, some)
+			}
+		}
+	}
+}
+
+func TestUncovered(t *testing.T) {
+	for text, want := range map[string]string{
+		"a/# a/b":                        "a/#",
+		"a/b a/+ c":                      "a/+ c",
+		"a/+/c a/b/+":                    "a/+/c a/b/+",
+		"# $SYS/#":                       "# $SYS/#",
+		"# +/# a":                        "#",
+		"$share/g/# a":                   "$share/g/# a",
+		"$share/g/# $share/g/a":          "$share/g/#",
+		"$share/g/# $share/h/a":          "$share/g/# $share/h/a",
+		"a a/#":                          "a/#",
+		"$SYS/broker/load $SYS/broker/+": "$SYS/broker/+",
+	} {
+		kept, dropped := uncovered(strings.Fields(text))
+		if strings.Join(kept, " ") != want || len(kept)+len(dropped) != len(strings.Fields(text)) {
+			t.Errorf("of %s: got %v, want %s", text, kept, want)
+		}
 	}
 }
 
@@ -265,7 +370,7 @@ func TestWindow(t *testing.T) {
 			if got := w.confirmed(first, 100); got != want {
 				t.Fatalf("%d confirmed, want %d: the one that is missing and all behind it are not", got, want)
 			}
-			reached, _ := w.wait(first + 100)
+			reached := w.wait(first + 100)
 			_, _ = w.settle(acks[99:], nil)
 			<-reached
 		}

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -13,11 +14,31 @@ import (
 // well-known ones.
 const maxUnacked = 20
 
+// linkBy is the setting that ends circles.
+const linkBy = "bridge: NAME"
+
 // Describe says what the QoS and the session promise.
 func (s *SourceSettings) Describe() bridge.Description {
-	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic(), Exclusive: s.exclusive()}
+	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic(), Exclusive: s.exclusive("source")}
 	if s.QoS > 0 {
 		d.MaxUnacked = maxUnacked
+	}
+	filters, covered := uncovered(s.Topics)
+	if len(covered) > 0 {
+		d.Notes = append(d.Notes, fmt.Sprintf("left out, since another topic covers it: %q", covered))
+	}
+	for i, a := range filters {
+		for _, b := range filters[:i] {
+			if overlap(inner(a), inner(b)) {
+				d.Notes = append(d.Notes, fmt.Sprintf("%q and %q overlap: brokers may send twice what matches both", b, a))
+			}
+		}
+	}
+	if slices.ContainsFunc(filters, isShared) {
+		d.Notes = append(d.Notes, "$share is no part of MQTT 3.1.1: nats-server, which is the embedded broker too, grants it and delivers nothing")
+		if !s.clean() {
+			d.Notes = append(d.Notes, "session: persistent makes messages for $share wait for a member that is away; session: clean leaves them to the others")
+		}
 	}
 	return d
 }
@@ -25,8 +46,8 @@ func (s *SourceSettings) Describe() bridge.Description {
 // Describe says what the QoS promises.
 func (s *SinkSettings) Describe() bridge.Description {
 	return bridge.Description{
-		Guarantee: s.guarantee(), Exclusive: s.exclusive(),
-		Traffic: bridge.Traffic{System: s.system(), Topic: s.Topic},
+		Guarantee: s.guarantee(), Exclusive: s.exclusive("sink"),
+		Traffic: bridge.Traffic{System: s.system(), Topic: s.Topic, Link: s.link(), LinkBy: linkBy},
 	}
 }
 
@@ -34,7 +55,7 @@ func (s *SourceSettings) guarantee() bridge.Guarantee {
 	switch {
 	case s.QoS == 0:
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "qos 0: the broker sends each message once; qos: 1 lets it send again what was not acknowledged"}
-	case s.Session == "clean":
+	case s.clean():
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "session: clean: what comes while the bridge is away is not kept; session: persistent keeps it"}
 	}
 	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session", s.QoS)}
@@ -48,20 +69,17 @@ func (s *SinkSettings) guarantee() bridge.Guarantee {
 }
 
 func (s *ClientSettings) system() string {
-	if s.URL.IsZero() {
+	if s.host() == "" {
 		return ""
 	}
-	return "mqtt " + s.URL.Host
+	return "mqtt " + s.host()
 }
 
 // traffic returns what the filters begin with.
 func (s *SourceSettings) traffic() bridge.Traffic {
-	t := bridge.Traffic{System: s.system()}
+	t := bridge.Traffic{System: s.system(), Link: s.link(), LinkBy: linkBy}
 	for _, filter := range s.Topics {
-		if group, is := strings.CutPrefix(filter, "$share/"); is {
-			_, filter, _ = strings.Cut(group, "/")
-		}
-		begin, _, _ := strings.Cut(filter, "#")
+		begin, _, _ := strings.Cut(inner(filter), "#")
 		begin, _, _ = strings.Cut(begin, "+")
 		t.Topics = append(t.Topics, begin)
 	}

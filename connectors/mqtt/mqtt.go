@@ -2,30 +2,52 @@
 //
 // # Settings
 //
-// Both take url (mqtt, mqtts, ws, wss; tcp and ssl are other names of the first two), client_id,
-// username, password, tls, keepalive, connect_timeout, write_timeout and max_packet. The source
-// takes topics, qos, session and buffer; the sink takes topic, qos, retain, max_inflight and
-// ack_timeout. See [ClientSettings], [SourceSettings] and [SinkSettings].
+// Both take url (mqtt, mqtts, ws, wss; tcp and ssl are other names of the first two; of a list the
+// first broker that answers), client_id, username, password, tls, keepalive, connect_timeout,
+// write_timeout, max_packet, birth, will and bridge. The source takes topics, qos, session and
+// buffer; the sink takes topic, qos, retain, max_inflight and ack_timeout. See [ClientSettings],
+// [SourceSettings] and [SinkSettings].
 //
 // The source's client_id names its session at the broker, so it must stay the same for the session
 // to be found again. The default is xrtcbridge-PIPELINE-from, the same in every process that runs
 // this pipeline: give each its own client_id, or let them share the work with topics like
 // $share/group/sensors/#.
 //
-// A shared subscription, and any other filter, is passed to the broker as it is. Message.Topic is
-// the topic that was published to. A message that the broker had retained comes with the header
-// mqtt_retained = "true", and with many brokers comes again each time the source connects.
+// The checkpoint has the filters of a persistent session. Those that topics has no longer are named
+// in the log and then ended at the broker, with what it has kept for them. One that has topics in
+// common with a filter of now is ended in the first pause of a second, since some brokers drop what
+// they have kept for it: until then messages may come twice. After a minute a quarter of a second
+// suffices, if the broker answers in half of that. A message that no filter names is acknowledged,
+// dropped, counted and logged. xrtcbridge state reset ends the session.
+//
+// A filter is passed to the broker as it is, unless another one covers it: brokers may send a copy
+// for each. Message.Topic is the topic that was published to. A message that the broker had
+// retained comes with the header mqtt_retained = "true", and with many brokers comes again each
+// time the source connects. The retain of a sink may be a template that gives true or false.
+//
+// A source and a sink, in one process and at one broker, that have the same name as bridge share a
+// connection, with that name as its client id and a persistent session. What both have in common
+// must be the same. It tells the broker (by protocol level 0x84, which mosquitto and others know)
+// that it is a bridge: what the sink has published, with QoS 0 or 1, does not come back to the
+// source, and live messages keep their retain flag. Another broker is connected to as usual, with a
+// warning. Since the two share what holds up a broker, a slow pipeline does not: messages of QoS 0
+// are dropped and counted when the buffer is full, and the others are as many as the broker sends
+// unacknowledged.
+//
+// The birth is published when a connection is there, the will by the broker when it breaks, and by
+// the bridge before it ends a connection in order. The bridge does that with QoS 1 at most.
 //
 // # Delivery
 //
-// Source, QoS 1 and 2 in a persistent session (the default with these): at least once. A message is
-// acknowledged to the broker when its pipeline is done with it, and not before; what was not
-// acknowledged comes again in the next connection, also after a crash. MQTT has no way to refuse a
-// message, so one that was refused brings about a new connection. QoS 2 adds that a message does
-// not come twice in one connection; over a crash it may.
+// Source, QoS 1 and 2 in a persistent session (the default with these, unless all topics are
+// shared): at least once. A message is acknowledged to the broker when its pipeline is done with
+// it, and not before; what was not acknowledged comes again in the next connection, also after a
+// crash. MQTT has no way to refuse a message, so one that was refused brings about a new
+// connection. QoS 2 adds that a message does not come twice in one connection; over a crash it may.
 //
-// Source, QoS 1 and 2 in a clean session: what arrives is acknowledged as above, but what the
-// broker had not delivered when the connection ended is lost.
+// Source, QoS 1 and 2 in a clean session: what arrives is acknowledged as above, and delivered
+// though the connection has ended, or counted as dropped; what the broker had not delivered then is
+// lost.
 //
 // Source, QoS 0: at most once. While the pipeline is slow the broker is held up; when the buffer
 // has been full for 5 s, messages are dropped and counted. Messages of QoS 1 and 2 are never
@@ -40,19 +62,25 @@
 //
 // A refused subscription is an error that names the topic, and so is one granted with a lower QoS
 // than asked for; neither leaves a source that looks well and receives nothing. A broker that goes
-// silent is noticed by the ping after keepalive, or by a write that takes longer than
-// write_timeout, or, for a sink, when nothing is confirmed for ack_timeout. Malformed packets end
-// the connection. A message larger than max_packet is refused by source and sink; what a source
-// hands to on_error holds as much of the payload. MQTT 3.1.1 does not say why a broker hangs up;
-// another client with the same client_id is a frequent reason.
+// silent is noticed by the ping after keepalive, or by a write of which nothing leaves for
+// write_timeout, or, for a sink, when nothing is confirmed for ack_timeout. All limits count from
+// when a byte last moved, and those of answers allow for a line that holds 1 MiB and is as slow as
+// 20 kB/s. Malformed packets end the connection. A message larger than max_packet is refused by
+// source and sink; what a source hands to on_error holds as much of the payload. MQTT 3.1.1 does
+// not say why a broker hangs up; another client with the same client_id is a frequent reason, and a
+// packet above the broker's limit. So a sink sends one that is larger than all before by itself,
+// waits for the broker, and refuses a message at which that has hung up twice.
 //
 // Permanent are: a CONNECT refused for its protocol version, client_id, username or password, a
 // subscription that is refused, and files of tls that cannot be used. The sink refuses a message
-// whose topic or size cannot be published.
+// whose topic or size cannot be published, or that chooses one of the broker's own topics ($SYS/…,
+// or _INBOX, _R_/ and _GR_/, which are nats-server's) where the text of the template does not begin
+// with it.
 package mqtt
 
 import (
 	_ "embed"
+	"hash/maphash"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -69,16 +97,18 @@ func Connector() bridge.Connector {
 		WriteTimeout:   5 * time.Second,
 		MaxPacket:      16 << 20,
 	}
+	shared := &links{named: make(map[string]*link), seed: maphash.MakeSeed()}
 	return bridge.Connector{
 		Name:     "mqtt",
 		Summary:  "subscribes and publishes at an MQTT broker",
 		Delivery: "at least once with QoS 1 and 2, at most once with QoS 0",
+		Headers:  []string{"mqtt_retained: true for a message that the broker had kept, else there is none"},
 		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			ClientSettings: client, QoS: 1, Buffer: 16 << 20,
-		}, openSource),
+		}, shared.openSource),
 		Sink: bridge.NewOpener(SinkSettings{
 			ClientSettings: client, QoS: 1, MaxInflight: 1000, AckTimeout: 20 * time.Second,
-		}, openSink),
+		}, shared.openSink),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
@@ -37,7 +36,7 @@ func (topicOf) String() string { return "{{ topic }}" }
 func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mqtt.SourceSettings {
 	t.Helper()
 	s := mqtt.Connector().Source.Settings().(*mqtt.SourceSettings)
-	s.URL, s.QoS, s.Topics = parse(t, address), qos, topics
+	s.URL, s.QoS, s.Topics = []bridge.URL{parse(t, address)}, qos, topics
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,7 @@ func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mq
 func sinkSettings(t testing.TB, address string, qos int) *mqtt.SinkSettings {
 	t.Helper()
 	s := mqtt.Connector().Sink.Settings().(*mqtt.SinkSettings)
-	s.URL, s.QoS, s.Topic = parse(t, address), qos, topicOf{}
+	s.URL, s.QoS, s.Topic = []bridge.URL{parse(t, address)}, qos, topicOf{}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -101,31 +100,35 @@ func closed(t testing.TB, err error) {
 // read reads and acknowledges n messages.
 func read(t testing.TB, s bridge.Source, n int) []bridge.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
-	defer cancel()
 	var got []bridge.Message
 	for len(got) < n {
-		b, ack, err := s.Read(ctx)
+		b, ack, err := next(t, s)
 		if err != nil {
 			t.Fatalf("read after %d of %d messages: %v", len(got), n, err)
 		}
 		got = append(got, b...)
-		if err := ack(ctx, nil); err != nil {
+		if err := ack(t.Context(), nil); err != nil {
 			t.Fatalf("ack: %v", err)
 		}
 	}
 	return got
 }
 
-// expectError reads and acknowledges until an error, and checks that it holds the text.
-func expectError(t testing.TB, s bridge.Source, text string) {
+// next reads one batch, waiting no longer than a test should.
+func next(t testing.TB, s bridge.Source) (bridge.Batch, bridge.Ack, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
 	defer cancel()
+	return s.Read(ctx)
+}
+
+// expectError reads and acknowledges until an error, and checks that it holds the text.
+func expectError(t testing.TB, s bridge.Source, text string) {
+	t.Helper()
 	for {
-		_, ack, err := s.Read(ctx)
+		_, ack, err := next(t, s)
 		if err == nil {
-			_ = ack(ctx, nil) // it may come too late
+			_ = ack(t.Context(), nil) // it may come too late
 			continue
 		}
 		if !strings.Contains(err.Error(), text) {
@@ -211,15 +214,6 @@ func (in *inbox) messages() []bridge.Message {
 
 func (in *inbox) wait(t testing.TB, n int) []bridge.Message {
 	t.Helper()
-	bridgetest.Eventually(t, fmt.Sprintf("%d messages have arrived", n), func() bool { return len(in.messages()) >= n })
+	bridgetest.Reach(t, "messages have arrived", n, func() int { return len(in.messages()) })
 	return in.messages()
-}
-
-func within(t testing.TB, limit time.Duration, what string, f func()) {
-	t.Helper()
-	start := time.Now()
-	f()
-	if took := time.Since(start); took > limit {
-		t.Errorf("%s took %v, want at most %v", what, took.Round(time.Millisecond), limit)
-	}
 }

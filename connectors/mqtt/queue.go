@@ -6,13 +6,6 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// ref is what acknowledging a message takes.
-type ref struct {
-	id  uint16
-	qos byte
-	cut int32 // bytes of the packet, if the message is its beginning only
-}
-
 // run is a number of messages in order of arrival. refs[i] belongs to msgs[i].
 type run struct {
 	msgs bridge.Batch
@@ -43,43 +36,54 @@ func (r *run) only(qos0 bool) int {
 	return before - len(kept.msgs)
 }
 
-// queue holds what has arrived and has not been read, up to a number of bytes.
+// queue holds what has arrived and has not been read, up to a number of bytes. When it has ended,
+// messages that the broker delivers again go, and the others stay.
 type queue struct {
 	limit int
+	clean bool          // the broker delivers none again
+	must  bool          // it takes what exceeds the limit: nobody may be held up, see link
 	ready chan struct{} // holds one after something came to be taken
 	room  chan struct{} // holds one after something was taken
 	ended chan struct{} // closed by end
 
-	mu  sync.Mutex // guards the rest
-	run run
-	err error
+	mu     sync.Mutex // guards the rest
+	run    run
+	err    error
+	closed bool
 }
 
-func newQueue(limit int) *queue {
+func newQueue(limit int, clean, must bool) *queue {
 	return &queue{
-		limit: limit,
+		limit: limit, clean: clean, must: must,
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }
 
-// offer adds r if there is room. An empty queue takes any r.
-func (q *queue) offer(r run) bool {
+// offer adds r if there is room. An empty queue takes any r, and so does one that has ended. It
+// returns how many messages are lost by that.
+func (q *queue) offer(r run) (taken bool, lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.err != nil && !q.clean {
+		r.only(true)
+	}
 	switch {
-	case q.err != nil:
-		return false
+	case q.closed:
+		return true, len(r.msgs)
 	case len(q.run.msgs) == 0:
 		q.run = r
-	case q.run.size+r.size > q.limit:
-		return false
+	case q.err == nil && q.run.size+r.size > q.limit && !q.must:
+		return false, 0
 	default:
+		if q.must && q.run.size+r.size > q.limit {
+			lost = r.only(false)
+		}
 		q.run.msgs = append(q.run.msgs, r.msgs...)
 		q.run.refs = append(q.run.refs, r.refs...)
 		q.run.size += r.size
 	}
 	signal(q.ready)
-	return true
+	return true, lost
 }
 
 // take removes up to most messages. With none left, it returns what end was told.
@@ -99,22 +103,24 @@ func (q *queue) take(most int) (bridge.Batch, []ref, error) {
 	return batch, refs, nil
 }
 
-// end refuses further messages. Those of QoS 0 that are there stay, if keep says so; the rest
-// goes, since it comes again where it can. It returns how many of QoS 0 went.
-func (q *queue) end(err error, keep bool) (dropped int) {
+// end says what take returns after the last message. If nobody reads any more, it returns how many
+// messages are lost.
+func (q *queue) end(err error, closed bool) (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
 		q.err = err
 		close(q.ended)
 	}
-	q.run.only(true)
-	if !keep {
-		dropped = len(q.run.msgs)
-		q.run = run{}
+	if !q.clean {
+		q.run.only(true)
+	}
+	if closed {
+		lost = len(q.run.msgs)
+		q.run, q.closed = run{}, true
 	}
 	signal(q.ready)
-	return dropped
+	return lost
 }
 
 func signal(c chan struct{}) {

@@ -2,60 +2,55 @@ package mqtt
 
 import "sync"
 
-// receipts are the packet ids of QoS 2 that have arrived on a connection and have
-// not been released: a packet with such an id is the same message again.
-type receipts struct {
-	mu sync.Mutex      // guards the rest
-	id map[uint16]bool // whether it has been acknowledged with PUBREC
+// ref is what acknowledging a message takes.
+type ref struct {
+	id  uint16
+	qos byte
+	cut int32 // bytes of the packet, if the message is its beginning only
 }
 
-func (r *receipts) add(id uint16) (known, confirmed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	confirmed, known = r.id[id]
-	if !known {
-		if r.id == nil {
-			r.id = make(map[uint16]bool)
-		}
-		r.id[id] = false
+// ack returns the packet type that acknowledges it.
+func (r ref) ack() byte {
+	if r.qos == 2 {
+		return pubrec
 	}
-	return known, confirmed
+	return puback
 }
 
-func (r *receipts) confirm(id uint16) {
+// States of a packet id.
+const (
+	free     = iota
+	arrived  // and not acknowledged
+	received // QoS 2 only: acknowledged with PUBREC, and the broker has yet to release it
+)
+
+// receipts are the packet ids that have arrived on a connection and are not free again: a packet
+// with such an id is the same message. A broker may lose patience and send one again, as
+// nats-server does every 30 seconds.
+type receipts struct {
+	mu    sync.Mutex // guards state
+	state [1 << 16]byte
+}
+
+// add notes an id and returns what it was before.
+func (r *receipts) add(id uint16) (before byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.id[id] = true
+	if before = r.state[id]; before == free {
+		r.state[id] = arrived
+	}
+	return before
 }
 
-func (r *receipts) release(id uint16) {
+// confirm must be called before the acknowledgements leave, because the broker may then use the ids
+// for other messages.
+func (r *receipts) confirm(refs ...ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.id, id)
-}
-
-// unacked are the packet ids of QoS 1 that have arrived on a connection and have not been
-// acknowledged. A broker may lose patience and send such a packet again, marked as a duplicate: nats-server
-// does so every 30 seconds.
-type unacked struct {
-	mu  sync.Mutex // guards the rest
-	ids [1 << 16 / 64]uint64
-}
-
-// add notes an id and reports whether it was there already.
-func (u *unacked) add(id uint16) (known bool) {
-	bit := uint64(1) << (id % 64)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	known = u.ids[id/64]&bit != 0
-	u.ids[id/64] |= bit
-	return known
-}
-
-// remove forgets an id. It must be done before the acknowledgement leaves, because
-// the broker may then use the id for another message.
-func (u *unacked) remove(id uint16) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.ids[id/64] &^= 1 << (id % 64)
+	for _, f := range refs {
+		r.state[f.id] = free
+		if f.qos == 2 {
+			r.state[f.id] = received
+		}
+	}
 }

@@ -107,7 +107,8 @@ func TestF05UserAndPassword(t *testing.T) {
 		t.Errorf("URL: %v", err)
 	}
 	for _, err := range []error{open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"), open(withUser, "", "wrong-one")} {
-		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") || strings.Contains(err.Error(), "wrong-one") {
+		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") ||
+			strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("got %v, want a permanent refusal that keeps the secret", err)
 		}
 	}

@@ -1,8 +1,11 @@
 package mqtt
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -10,160 +13,202 @@ import (
 
 // ClientSettings are what source and sink have in common.
 type ClientSettings struct {
-	URL            bridge.URL    `yaml:"url,required"`    // mqtt://host:1883, mqtts://host:8883, ws://host:80/path, wss://host:443/path
-	ClientID       string        `yaml:"client_id,own"`   // default: xrtcbridge-PIPELINE-from, and for a sink -to and a random end
-	Username       string        `yaml:"username"`        // may stand in the URL
-	Password       bridge.Secret `yaml:"password"`        // may stand in the URL
-	TLS            bridge.TLS    `yaml:"tls"`             // for mqtts and wss
-	Keepalive      time.Duration `yaml:"keepalive"`       // silence after which the broker is pinged
-	ConnectTimeout time.Duration `yaml:"connect_timeout"` // for connecting, and again for subscribing
-	WriteTimeout   time.Duration `yaml:"write_timeout"`   // for a write to get through, and for the answer to a ping
-	MaxPacket      bridge.Size   `yaml:"max_packet"`      // the largest packet to receive or send; larger messages are refused
+	URL            []bridge.URL  `yaml:"url,required" doc:"mqtt://host:1883, mqtts://host:8883, ws://host:80/path, wss://host:443/path; of several the first that answers"`
+	ClientID       string        `yaml:"client_id,own" doc:"default: xrtcbridge-PIPELINE-from, and for a sink -to and a random end"`
+	Username       string        `yaml:"username" doc:"may stand in the URL"`
+	Password       bridge.Secret `yaml:"password" doc:"may stand in the URL"`
+	TLS            bridge.TLS    `yaml:"tls" doc:"certificates, for mqtts and wss"`
+	Keepalive      time.Duration `yaml:"keepalive" doc:"silence after which the broker is pinged"`
+	ConnectTimeout time.Duration `yaml:"connect_timeout" doc:"for connecting, and for each answer until the instance is open"`
+	WriteTimeout   time.Duration `yaml:"write_timeout" doc:"for which a write, or the answer to a ping, may not get on"`
+	MaxPacket      bridge.Size   `yaml:"max_packet" doc:"the largest packet to receive or send; larger messages are refused"`
+	Bridge         string        `yaml:"bridge" doc:"the source and the sink of this name share a connection that has it as its client id, and on which nothing comes back"`
+	Birth          *Notice       `yaml:"birth" doc:"published when the connection is there"`
+	Will           *Notice       `yaml:"will" doc:"published by the broker when the connection breaks, and by the bridge when it ends in order"`
+}
+
+// Notice is a message about a client.
+type Notice struct {
+	Topic   string `yaml:"topic,required" doc:"where it is published"`
+	Payload string `yaml:"payload" doc:"what it says"`
+	QoS     int    `yaml:"qos" min:"0" max:"2" doc:"0, 1 or 2"`
+	Retain  bool   `yaml:"retain" doc:"the broker keeps it"`
 }
 
 // SourceSettings are the settings of the source.
 type SourceSettings struct {
 	ClientSettings `yaml:",inline"`
 
-	Topics  []string    `yaml:"topics,required"`                 // filters: sensors/+/temp, sensors/#, $share/group/sensors/#
-	QoS     int         `yaml:"qos"`                             // the most to ask for: 0, 1 or 2
-	Session string      `yaml:"session" enum:"persistent|clean"` // default: persistent with qos 1 and 2, clean with 0
-	Buffer  bridge.Size `yaml:"buffer"`                          // room for messages that have arrived and wait for the pipeline
+	Topics  []string    `yaml:"topics,required" doc:"filters: sensors/+/temp, sensors/#, $share/group/sensors/#"`
+	QoS     int         `yaml:"qos" min:"0" max:"2" doc:"the most to ask for: 0, 1 or 2"`
+	Session string      `yaml:"session" enum:"persistent|clean" doc:"default: clean with qos 0 and for shared subscriptions, else persistent"`
+	Buffer  bridge.Size `yaml:"buffer" doc:"room for messages that have arrived and wait for the pipeline"`
 }
 
 // SinkSettings are the settings of the sink.
 type SinkSettings struct {
 	ClientSettings `yaml:",inline"`
 
-	Topic       bridge.Template `yaml:"topic,required"` // where to publish; may be a template
-	QoS         int             `yaml:"qos"`            // 0, 1 or 2
-	Retain      bool            `yaml:"retain"`         // have the broker keep the last message of each topic
-	MaxInflight int             `yaml:"max_inflight"`   // messages sent and not confirmed, 1 to 65535
-	AckTimeout  time.Duration   `yaml:"ack_timeout"`    // for which the broker may confirm nothing
+	Topic       bridge.Template `yaml:"topic,required" doc:"where to publish; may be a template"`
+	QoS         int             `yaml:"qos" min:"0" max:"2" doc:"0, 1 or 2"`
+	Retain      bridge.Template `yaml:"retain" doc:"have the broker keep the last message of each topic: true, false, or a template that gives one of them"`
+	MaxInflight int             `yaml:"max_inflight" min:"1" max:"65534" doc:"messages sent and not confirmed, 1 to 65534"`
+	AckTimeout  time.Duration   `yaml:"ack_timeout" doc:"for which the broker may confirm nothing and take nothing"`
 }
 
 // Validate checks what the types do not.
 func (s *SourceSettings) Validate() error {
-	errs := append(s.check(), checkQoS(s.QoS))
+	errs := s.check()
 	seen := make(map[string]bool)
 	for _, filter := range s.Topics {
 		if err := checkFilter(filter); err != nil {
-			errs = append(errs, keyError("topics", "%q: %w", filter, err))
+			errs = append(errs, bridge.KeyErrorf("topics", "%q: %w", filter, err))
 		}
 		if seen[filter] {
-			errs = append(errs, keyError("topics", "%q is there twice", filter))
+			errs = append(errs, bridge.KeyErrorf("topics", "%q is there twice", filter))
 		}
 		seen[filter] = true
 	}
 	if s.Topics != nil && len(s.Topics) == 0 {
-		errs = append(errs, keyError("topics", "there is none"))
+		errs = append(errs, bridge.KeyErrorf("topics", "there is none"))
 	}
-	switch s.Session {
-	case "", "persistent", "clean":
-	default:
-		errs = append(errs, keyError("session", "%q is not persistent or clean", s.Session))
+	if s.Bridge != "" && s.Session == "clean" {
+		errs = append(errs, bridge.KeyErrorf("session", "that of a bridge is persistent"))
 	}
 	if s.Buffer < 1 {
-		errs = append(errs, keyError("buffer", "must be above 0"))
+		errs = append(errs, bridge.KeyErrorf("buffer", "must be above 0"))
 	}
 	return errors.Join(errs...)
 }
 
-// clean tells whether the broker is to forget the session at the end of the connection.
+// clean tells whether the broker is to forget the session at the end of the connection. In a shared
+// subscription a session that waits would keep messages from those who are there.
 func (s *SourceSettings) clean() bool {
-	return s.Session == "clean" || s.Session == "" && s.QoS == 0
+	return s.Session == "clean" || s.Session == "" && s.Bridge == "" &&
+		(s.QoS == 0 || len(s.Topics) > 0 && !slices.ContainsFunc(s.Topics, func(f string) bool { return !isShared(f) }))
 }
 
 // Validate checks what the types do not.
 func (s *SinkSettings) Validate() error {
-	errs := append(s.check(), checkQoS(s.QoS))
+	errs := s.check()
 	if s.Topic != nil {
 		if topic, constant := s.Topic.Constant(); constant {
 			if err := checkTopic(topic); err != nil {
-				errs = append(errs, keyError("topic", "%q: %w", topic, err))
+				errs = append(errs, bridge.KeyErrorf("topic", "%q: %w", topic, err))
 			}
 		}
 	}
-	if s.MaxInflight < 1 || s.MaxInflight > maxInflight {
-		errs = append(errs, keyError("max_inflight", "must be 1 to %d", maxInflight))
+	if s.Retain != nil {
+		if text, constant := s.Retain.Constant(); constant && text != "true" && text != "false" {
+			errs = append(errs, bridge.KeyErrorf("retain",
+				"%q is not true, false or a template like {{ header.mqtt_retained == 'true' }}", text))
+		}
+	}
+	if s.Bridge != "" && s.QoS == 2 {
+		errs = append(errs, bridge.KeyErrorf("qos",
+			"must be 0 or 1 in a bridge: its session is kept, in which a broker may take a message for one from before a break"))
 	}
 	if s.AckTimeout <= 0 {
-		errs = append(errs, keyError("ack_timeout", "must be above 0"))
+		errs = append(errs, bridge.KeyErrorf("ack_timeout", "must be above 0"))
 	}
 	return errors.Join(errs...)
 }
 
 // exclusive names the client at its broker, where a second one of the same name
 // would take over the connection of the first.
-func (s *ClientSettings) exclusive() string {
-	if s.ClientID == "" || s.URL.IsZero() {
+func (s *ClientSettings) exclusive(end string) string {
+	if link := s.link(); link != "" {
+		return "the " + end + " of " + link
+	}
+	if s.ClientID == "" || s.host() == "" {
 		return ""
 	}
-	return fmt.Sprintf("client_id %s at %s", s.ClientID, s.URL.Host)
+	return fmt.Sprintf("client_id %s at %s", s.ClientID, s.host())
+}
+
+// host returns that of the first broker, empty if it is not known.
+func (s *ClientSettings) host() string {
+	if len(s.URL) == 0 || s.URL[0].IsZero() {
+		return ""
+	}
+	return s.URL[0].Host
 }
 
 func (s *ClientSettings) clientID(env bridge.Env) string {
-	if s.ClientID != "" {
-		return s.ClientID
-	}
-	return "xrtcbridge-" + env.Instance
+	return cmp.Or(s.Bridge, s.ClientID, "xrtcbridge-"+env.Instance)
 }
 
-func (s *ClientSettings) credentials() (user, password string) {
-	if u := s.URL.User; u != nil {
-		user = u.Username()
-		password, _ = u.Password()
+// link names the connection that source and sink share; empty: they share none.
+func (s *ClientSettings) link() string {
+	if s.Bridge == "" || s.host() == "" {
+		return ""
 	}
-	if s.Username != "" {
-		user = s.Username
-	}
-	if !s.Password.IsZero() {
-		password = s.Password.Reveal()
-	}
-	return user, password
+	return fmt.Sprintf("bridge %s at %s", s.Bridge, s.host())
+}
+
+// credentials returns those for the broker at u.
+func (s *ClientSettings) credentials(u bridge.URL) (user, password string) {
+	password, _ = u.User.Password()
+	return cmp.Or(s.Username, u.User.Username()), cmp.Or(s.Password.Reveal(), password)
 }
 
 func (s *ClientSettings) check() []error {
-	var errs []error
-	if !s.URL.IsZero() {
-		scheme, known := schemes(s.URL.Scheme)
-		switch {
-		case !known:
-			errs = append(errs, keyError("url", "the scheme is not mqtt, mqtts, ws or wss"))
-		case s.URL.Hostname() == "":
-			errs = append(errs, keyError("url", "there is no host, as in mqtt://host:1883"))
-		case !scheme.web && s.URL.Path != "" && s.URL.Path != "/":
-			errs = append(errs, keyError("url", "there is a path: topics have a key of their own"))
+	errs := []error{s.Birth.check("birth"), s.Will.check("will")}
+	for _, u := range s.URL {
+		if u.IsZero() {
+			continue
 		}
-		if user, password := s.credentials(); user == "" && password != "" {
-			errs = append(errs, keyError("username", "a password needs a username"))
+		port, _, web := scheme(u.Scheme)
+		switch {
+		case port == "":
+			errs = append(errs, bridge.KeyErrorf("url", "the scheme of %q is not mqtt, mqtts, ws or wss", u))
+		case u.Hostname() == "":
+			errs = append(errs, bridge.KeyErrorf("url", "there is no host in %q, as in mqtt://host:1883", u))
+		case !web && u.Path != "" && u.Path != "/":
+			errs = append(errs, bridge.KeyErrorf("url", "there is a path in %q: topics have a key of their own", u))
+		}
+		if user, password := s.credentials(u); user == "" && password != "" {
+			errs = append(errs, bridge.KeyErrorf("username", "a password needs a username"))
 		}
 	}
 	if s.Keepalive < time.Second || s.Keepalive > 65535*time.Second {
-		errs = append(errs, keyError("keepalive", "must be 1s to 18h"))
+		errs = append(errs, bridge.KeyErrorf("keepalive", "must be 1s to 18h"))
 	}
-	if s.ConnectTimeout <= 0 {
-		errs = append(errs, keyError("connect_timeout", "must be above 0"))
-	}
-	if s.WriteTimeout <= 0 {
-		errs = append(errs, keyError("write_timeout", "must be above 0"))
+	for key, d := range map[string]time.Duration{"connect_timeout": s.ConnectTimeout, "write_timeout": s.WriteTimeout} {
+		if d <= 0 {
+			errs = append(errs, bridge.KeyErrorf(key, "must be above 0"))
+		}
 	}
 	if s.MaxPacket < 128 || s.MaxPacket > maxRemaining {
-		errs = append(errs, keyError("max_packet", "must be 128 bytes to 255 MiB"))
+		errs = append(errs, bridge.KeyErrorf("max_packet", "must be 128 bytes to 255 MiB"))
 	}
-	if len(s.ClientID) > maxTopic {
-		errs = append(errs, keyError("client_id", "is longer than 65535 bytes"))
+	for key, id := range map[string]string{"client_id": s.ClientID, "bridge": s.Bridge} {
+		if len(id) > maxTopic {
+			errs = append(errs, bridge.KeyErrorf(key, "is longer than 65535 bytes"))
+		}
 	}
 	return errs
 }
 
-func checkQoS(qos int) error {
-	if qos < 0 || qos > 2 {
-		return keyError("qos", "must be 0, 1 or 2")
+func (n *Notice) check(key string) error {
+	if n == nil {
+		return nil
 	}
-	return nil
+	var errs []error
+	if err := checkTopic(n.Topic); err != nil {
+		errs = append(errs, bridge.KeyErrorf(key+".topic", "%q: %w", n.Topic, err))
+	}
+	if len(n.Payload) > maxTopic {
+		errs = append(errs, bridge.KeyErrorf(key+".payload", "is longer than 65535 bytes"))
+	}
+	return errors.Join(errs...)
 }
 
-func keyError(key, format string, args ...any) error {
-	return &bridge.KeyError{Key: key, Err: fmt.Errorf(format, args...)}
+// packet returns the notice as one with QoS 1 at most, nil for none. With QoS 2 a broker that keeps
+// the session may take it for the one before, which has the same packet id.
+func (n *Notice) packet() []byte {
+	if n == nil {
+		return nil
+	}
+	return appendPublish(nil, n.Topic, []byte(n.Payload), byte(min(1, n.QoS)), n.Retain, binary.BigEndian.Uint16(noticeID))
 }

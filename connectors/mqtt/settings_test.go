@@ -18,10 +18,10 @@ func TestSourceSettings(t *testing.T) {
 		{"", func(s *mqtt.SourceSettings) {
 			s.Topics = []string{"#", "+", "/", "a/+/b/#", "$share/g/+/x", "$SYS/#", "a//b"}
 		}},
-		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "http://h") }},
-		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "mqtt://h/topic") }},
-		{"url: ", func(s *mqtt.SourceSettings) { s.URL = parse(t, "mqtt:///x") }},
-		{"", func(s *mqtt.SourceSettings) { s.URL = parse(t, "wss://h/mqtt?x=y") }},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = []bridge.URL{parse(t, "http://h")} }},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = []bridge.URL{parse(t, "mqtt://h/topic")} }},
+		{"url: ", func(s *mqtt.SourceSettings) { s.URL = []bridge.URL{parse(t, "mqtt:///x")} }},
+		{"", func(s *mqtt.SourceSettings) { s.URL = []bridge.URL{parse(t, "wss://h/mqtt?x=y")} }},
 		{"username: ", func(s *mqtt.SourceSettings) { s.Password = bridge.NewSecret("x") }},
 		{`topics: "a/#/b"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a/#/b"} }},
 		{`topics: "a#"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a#"} }},
@@ -31,8 +31,6 @@ func TestSourceSettings(t *testing.T) {
 		{`topics: "$share/+/a"`, func(s *mqtt.SourceSettings) { s.Topics = []string{"$share/+/a"} }},
 		{`topics: "a" is there twice`, func(s *mqtt.SourceSettings) { s.Topics = []string{"a", "b", "a"} }},
 		{"topics: there is none", func(s *mqtt.SourceSettings) { s.Topics = []string{} }},
-		{"qos: ", func(s *mqtt.SourceSettings) { s.QoS = 3 }},
-		{"session: ", func(s *mqtt.SourceSettings) { s.Session = "dirty" }},
 		{"buffer: ", func(s *mqtt.SourceSettings) { s.Buffer = 0 }},
 		{"keepalive: ", func(s *mqtt.SourceSettings) { s.Keepalive = time.Millisecond }},
 		{"connect_timeout: ", func(s *mqtt.SourceSettings) { s.ConnectTimeout = 0 }},
@@ -55,11 +53,16 @@ func TestSinkSettings(t *testing.T) {
 		{"", func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("a/b") }},
 		{`topic: "a/#"`, func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("a/#") }},
 		{`topic: ""`, func(s *mqtt.SinkSettings) { s.Topic = bridge.Text("") }},
-		{"qos: ", func(s *mqtt.SinkSettings) { s.QoS = -1 }},
-		{"max_inflight: ", func(s *mqtt.SinkSettings) { s.MaxInflight = 65536 }},
-		{"max_inflight: ", func(s *mqtt.SinkSettings) { s.MaxInflight = 0 }},
+		{"", func(s *mqtt.SinkSettings) { s.QoS = 2 }},
+		{"qos: must be 0 or 1 in a bridge", func(s *mqtt.SinkSettings) { s.QoS, s.Bridge = 2, "site" }},
 		{"ack_timeout: ", func(s *mqtt.SinkSettings) { s.AckTimeout = 0 }},
-		{"url: ", func(s *mqtt.SinkSettings) { s.URL = parse(t, "ftp://h") }},
+		{"url: ", func(s *mqtt.SinkSettings) { s.URL = []bridge.URL{parse(t, "ftp://h")} }},
+		{"url: ", func(s *mqtt.SinkSettings) { s.URL = []bridge.URL{parse(t, "mqtt://h"), parse(t, "ftp://h")} }},
+		{"", func(s *mqtt.SinkSettings) { s.Retain = bridge.Text("false") }},
+		{`retain: "header.x"`, func(s *mqtt.SinkSettings) { s.Retain = bridge.Text("header.x") }},
+		{"", func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "$things/x"} }},
+		{`birth.topic: "a/#"`, func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "a/#"} }},
+		{"will.payload: ", func(s *mqtt.SinkSettings) { s.Will = &mqtt.Notice{Topic: "a", Payload: strings.Repeat("x", 1<<16)} }},
 	} {
 		s := sinkSettings(t, "mqtt://127.0.0.1", 1)
 		c.set(s)
@@ -91,6 +94,13 @@ func TestExclusive(t *testing.T) {
 		t.Errorf("without a client_id: %q", got)
 	}
 	s.ClientID = "x"
+	source := sourceSettings(t, "mqtt://127.0.0.1:1", 1, "t")
+	source.Bridge, source.ClientID = "site", "x"
+	bridged := *s
+	bridged.Bridge = "site"
+	if a, b := source.Describe().Exclusive, bridged.Describe().Exclusive; a == b || a == "" || b == "" {
+		t.Errorf("the ends of a bridge: %q and %q, want both, and different", a, b)
+	}
 	if got := s.Describe().Exclusive; !strings.Contains(got, "x") || !strings.Contains(got, "127.0.0.1:1") {
 		t.Errorf("got %q", got)
 	}

@@ -3,11 +3,14 @@ package mqtt
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/socket"
 )
 
 // chunk is about how many bytes are encoded before they are written.
@@ -20,17 +23,22 @@ type ack struct {
 }
 
 type sink struct {
-	session    *session
-	window     *window
-	topic      bridge.Template
-	qos        byte
-	retain     bool
-	limit      int
-	ackTimeout time.Duration
+	set    *SinkSettings
+	conn   *conn
+	window *window
+	qos    byte
+	own    bool // the template says which of the reserved topics
+
+	links    *links
+	instance string
+
+	closing sync.Once
 
 	turn chan struct{} // held by the Write that is sending
 	buf  []byte        // of the holder of turn
 	last string        // of the holder of turn: a topic known to be valid
+
+	taken, payload int // of the holder of turn: the largest packet and payload that the broker has taken for sure
 
 	// The rest belongs to the goroutine that reads the socket.
 	acks    []ack
@@ -42,25 +50,29 @@ var (
 	_ peer        = (*sink)(nil)
 )
 
-func openSink(ctx context.Context, set *SinkSettings, env bridge.Env) (bridge.Sink, error) {
+func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env) (bridge.Sink, error) {
 	s := &sink{
-		window:     newWindow(set.MaxInflight, byte(set.QoS)),
-		topic:      set.Topic,
-		qos:        byte(set.QoS),
-		retain:     set.Retain,
-		limit:      int(set.MaxPacket),
-		ackTimeout: set.AckTimeout,
-		turn:       make(chan struct{}, 1),
+		set:   set,
+		links: l, instance: env.Instance, taken: surelyTaken, payload: surelyTaken,
+		window: newWindow(set.MaxInflight, byte(set.QoS)),
+		qos:    byte(set.QoS),
+		turn:   make(chan struct{}, 1),
 	}
-	who := identity{clientID: set.clientID(env), unique: set.ClientID == "", clean: true}
-	if who.unique {
-		who.clientID += "-" + strings.ToLower(rand.Text()[:8])
+	text, constant := set.Topic.Constant()
+	s.own = constant || strings.Contains(text, "/")
+	var err error
+	if set.Bridge != "" {
+		s.conn, err = l.join(ctx, &set.ClientSettings, nil, s)
+	} else {
+		who := identity{clientID: set.clientID(env), unique: set.ClientID == "", clean: true}
+		if who.unique {
+			who.clientID += "-" + strings.ToLower(rand.Text()[:8])
+		}
+		s.conn, err = connect(ctx, &set.ClientSettings, who, s)
 	}
-	ses, err := connect(ctx, &set.ClientSettings, who, s)
 	if err != nil {
 		return nil, err
 	}
-	s.session = ses
 	return s, nil
 }
 
@@ -69,59 +81,34 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, er
 	if err := ctx.Err(); err != nil {
 		return bridge.Result{}, err
 	}
-	conn := s.session.conn
-	defer context.AfterFunc(ctx, func() { _ = conn.fail(ctx.Err()) })()
-	select {
-	case s.turn <- struct{}{}:
-	case <-conn.dead:
-		return bridge.Result{}, fmt.Errorf("publish: %w", conn.cause)
-	}
-	if s.qos == 0 {
-		defer s.endTurn()
-		return s.stream(batch)
-	}
-	return s.confirm(batch)
-}
-
-// Close disconnects.
-func (s *sink) Close() error {
-	s.session.close()
-	return nil
-}
-
-func (s *sink) endTurn() { <-s.turn }
-
-// stream sends the batch and trusts.
-func (s *sink) stream(batch bridge.Batch) (bridge.Result, error) {
+	defer context.AfterFunc(ctx, func() { _ = s.conn.fail(ctx.Err()) })()
 	w := writing{batch: batch}
-	for w.next < len(batch) {
-		before := w.sent
-		s.encode(&w, len(batch), 0)
-		if err := s.session.conn.send(s.buf); err != nil {
-			return w.refused.Result(before), fmt.Errorf("publish: %w", err)
-		}
-	}
-	return w.refused.Result(w.sent), nil
-}
-
-// confirm sends the batch and waits for the acknowledgements, which it does
-// without the turn, so that the next batch can leave meanwhile.
-func (s *sink) confirm(batch bridge.Batch) (bridge.Result, error) {
-	first, _ := s.window.room()
-	w := writing{batch: batch}
-	err := s.sendAll(&w)
-	s.endTurn()
-	if err == nil {
-		err = s.await(first + uint64(w.sent))
+	first, err := s.sendAll(&w)
+	if s.qos > 0 && err == nil { // without the turn, so that the next batch can leave meanwhile
+		err = s.await(first+uint64(w.sent), w.bytes)
 	}
 	if err == nil {
 		return w.refused.Result(w.sent), nil
 	}
-	n := s.window.confirmed(first, w.sent)
-	if unconfirmed := w.sent - n; unconfirmed > 0 {
+	settled := w.sent
+	if s.qos > 0 {
+		settled = s.window.confirmed(first, w.sent)
+	}
+	if unconfirmed := w.sent - settled; unconfirmed > 0 {
 		err = fmt.Errorf("%w, with %d messages sent and not confirmed", err, unconfirmed)
 	}
-	return w.refused.Result(n), fmt.Errorf("publish: %w", err)
+	return w.refused.Result(settled), fmt.Errorf("publish: %w", err)
+}
+
+// Close disconnects.
+func (s *sink) Close() error {
+	s.closing.Do(func() {
+		if s.waits() { // a connection that is shared would not end
+			_ = s.conn.fail(errLeft)
+		}
+		s.conn.close(s.set.Will.packet())
+	})
+	return nil
 }
 
 // writing is how far a batch has come.
@@ -129,34 +116,58 @@ type writing struct {
 	batch   bridge.Batch
 	next    int // message to encode
 	sent    int // messages, or about to be
+	bytes   int // of them
 	refused bridge.Refusals
 }
 
-// sendAll sends the batch as the window allows.
-func (s *sink) sendAll(w *writing) error {
-	for w.next < len(w.batch) {
-		number, room := s.window.room()
-		if room == 0 {
-			// Half a window at a time, rather than a message for each acknowledgement.
-			size := uint64(s.window.size())
-			if err := s.await(number - size/2); err != nil {
-				return err
-			}
-			continue
-		}
-		before := w.sent
-		s.encode(w, room, number)
-		s.window.add(w.sent - before)
-		if err := s.session.conn.send(s.buf); err != nil {
-			return err
+// sendAll sends the batch as the window allows, while no other Write is sending. It returns the
+// number of its first message.
+func (s *sink) sendAll(w *writing) (first uint64, err error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-s.conn.dead:
+		return 0, s.conn.cause
+	}
+	defer func() { <-s.turn }()
+	first, _ = s.window.room()
+	for err == nil && w.next < len(w.batch) {
+		if number, room := s.window.room(); room > 0 {
+			err = s.send(w, room, number)
+		} else { // half a window at a time, rather than a message for each acknowledgement
+			err = s.await(number-uint64(s.set.MaxInflight)/2, w.bytes)
 		}
 	}
-	return nil
+	return first, err
 }
 
-// encode fills buf with packets of the next messages, most of them at most, which it numbers from
-// seq. It passes over those that cannot be published.
-func (s *sink) encode(w *writing, most int, seq uint64) {
+// send sends packets of the next messages, most of them at most, which it numbers from seq.
+func (s *sink) send(w *writing, most int, seq uint64) error {
+	before := w.sent
+	large := s.encode(w, most, seq)
+	if s.qos > 0 {
+		if large != nil { // those before it do not come again when the broker hangs up
+			if err := s.await(seq, w.bytes); err != nil {
+				w.sent = before
+				return err
+			}
+		}
+		s.window.add(w.sent - before)
+	}
+	var err error
+	if large == nil {
+		err = s.conn.send(s.buf)
+	} else {
+		err = s.try(large)
+	}
+	if err != nil && (large != nil || s.qos == 0) {
+		w.sent = before // even if it is confirmed: mosquitto does that when it drops a packet for its size
+	}
+	return err
+}
+
+// encode fills buf with packets of the next messages, or with one that is larger than all before.
+// It passes over those that cannot be published.
+func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) {
 	if cap(s.buf) > 8*chunk {
 		s.buf = nil // it was for a message that was far bigger than usual
 	}
@@ -164,55 +175,102 @@ func (s *sink) encode(w *writing, most int, seq uint64) {
 	for ; w.next < len(w.batch) && most > 0 && len(s.buf) < chunk; w.next++ {
 		m := &w.batch[w.next]
 		topic, err := s.topicOf(m)
+		retain := false
+		if err == nil {
+			retain, err = s.retained(m)
+		}
+		size := publishSize(topic, m.Payload, s.qos)
+		larger := size > s.taken || len(m.Payload) > s.payload
+		switch limit := int(s.set.MaxPacket); {
+		case err != nil || !larger && size <= limit:
+		case size > limit:
+			err = fmt.Errorf("publish to %.100q: packet of %d bytes, max_packet is %d", topic, size, limit)
+		case len(s.buf) > 0:
+			w.bytes += len(s.buf)
+			return nil
+		default:
+			err = s.trial(topic, m, size)
+		}
 		if err != nil {
 			w.refused = append(w.refused, bridge.Refusal{Index: w.next, Err: err})
 			continue
 		}
-		s.buf = appendPublish(s.buf, topic, m.Payload, s.qos, s.retain, packetID(seq))
+		s.buf = appendPublish(s.buf, topic, m.Payload, s.qos, retain, packetID(seq))
 		w.sent++
 		seq++
 		most--
+		if larger {
+			large, most = m, 0
+		}
 	}
+	w.bytes += len(s.buf)
+	return large
 }
 
 func (s *sink) topicOf(m *bridge.Message) (string, error) {
-	topic, err := s.topic.Render(m)
+	topic, err := s.set.Topic.Render(m)
 	if err != nil {
 		return "", fmt.Errorf("render topic: %w", err)
 	}
 	if topic != s.last || topic == "" {
-		if err := checkTopic(topic); err != nil {
+		err := checkTopic(topic)
+		if err == nil && !s.own && reserved(topic) {
+			err = errors.New("a message must not choose one of the broker's own topics; the text of the setting topic may begin with one")
+		}
+		if err != nil {
 			return "", fmt.Errorf("publish to %.100q: %w", topic, err)
 		}
 		s.last = topic
 	}
-	if size := publishSize(topic, m.Payload, s.qos); size > s.limit {
-		return "", fmt.Errorf("publish to %.100q: packet of %d bytes, max_packet is %d", topic, size, s.limit)
-	}
 	return topic, nil
 }
 
+// retained tells whether the broker is to keep the message.
+func (s *sink) retained(m *bridge.Message) (bool, error) {
+	if s.set.Retain == nil {
+		return false, nil
+	}
+	text, err := s.set.Retain.Render(m)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("render retain: %w", err)
+	case text != "true" && text != "false":
+		return false, fmt.Errorf("retain gives %.100q, not true or false", text)
+	}
+	return text == "true", nil
+}
+
 // await returns when all messages before number target are acknowledged.
-func (s *sink) await(target uint64) error {
-	reached, before := s.window.wait(target)
+func (s *sink) await(target uint64, bytes int) error {
+	reached := s.window.wait(target)
 	if reached == nil {
 		return nil
 	}
-	late := time.NewTimer(s.ackTimeout)
+	return s.within(reached, bytes)
+}
+
+// within waits for what tells that the broker has answered. That may take as long as bytes leave,
+// then what they need to get there, and then the timeout.
+func (s *sink) within(answered <-chan struct{}, bytes int) error {
+	before := s.window.acknowledged()
+	timeout := s.set.AckTimeout + socket.Crossing(int64(bytes))
+	late := time.NewTimer(timeout)
 	defer late.Stop()
 	for {
 		select {
-		case <-reached:
+		case <-answered:
 			return nil
-		case <-s.session.conn.dead:
-			return s.session.conn.cause
+		case <-s.conn.dead:
+			return s.conn.cause
 		case <-late.C:
-			now := s.window.acknowledged()
-			if now == before {
-				return s.session.conn.fail(fmt.Errorf("no acknowledgement within %v", s.ackTimeout))
+			now, left := s.window.acknowledged(), timeout-s.conn.stalled()
+			switch {
+			case now > before:
+				before, left = now, timeout
+			case left <= 0:
+				return s.conn.fail(fmt.Errorf("no acknowledgement within %v", s.set.AckTimeout))
 			}
-			before = now
-			late.Reset(s.ackTimeout)
+			late.Reset(left)
 		}
 	}
 }
@@ -225,19 +283,19 @@ func (s *sink) frame(f frame) error {
 		s.acks = append(s.acks, ack{f.kind(), id})
 		return err
 	}
-	return errUnexpected(f)
+	return unexpectedError(f.head)
 }
 
-func (s *sink) flush(c *conn) bool {
+func (s *sink) flush(c *conn) {
 	replies, err := s.window.settle(s.acks, s.replies[:0])
 	s.acks, s.replies = s.acks[:0], replies
-	switch {
-	case err != nil:
+	if err != nil {
 		_ = c.fail(err)
-	case len(replies) > 0:
-		_ = c.send(replies) // an error ends the connection by itself
+		return
 	}
-	return true
+	_ = c.send(replies) // an error ends the connection by itself
 }
+
+func (s *sink) waits() bool { return s.window.waits() }
 
 func (s *sink) lost(error) {}

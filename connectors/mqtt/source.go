@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -14,12 +16,25 @@ import (
 const patience = 5 * time.Second
 
 type source struct {
-	env     bridge.Env
-	clean   bool
-	session *session
-	queue   *queue
-	receipt receipts
-	unacked unacked
+	env      bridge.Env
+	set      *SourceSettings
+	filters  []string
+	clean    bool
+	conn     *conn
+	before   record    // what is known of the session from before
+	told     sync.Once // that it has subscriptions that topics does not name
+	queue    *queue
+	receipts receipts
+	stalled  chan struct{} // closed when the queue was full once
+	stallOne sync.Once
+	closing  sync.Once
+	owed     atomic.Int32 // batches that are not acknowledged
+
+	// What follows belongs to the goroutine that reads messages.
+	answer <-chan struct{} // closed when the broker has answered to a change of the subscriptions; nil: there is none
+	ending []string        // subscriptions that are still to be ended
+	began  time.Time
+	trip   time.Duration // that the broker took to grant the subscriptions
 
 	// The rest belongs to the goroutine that reads the socket.
 	topics   interner
@@ -36,27 +51,34 @@ var (
 	_ peer          = (*source)(nil)
 )
 
-func openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
+func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	s := &source{
-		env:      env,
-		clean:    set.clean(),
-		queue:    newQueue(int(set.Buffer)),
+		env: env, set: set, clean: set.clean(),
+		queue:    newQueue(int(set.Buffer), set.clean(), set.Bridge != ""),
+		stalled:  make(chan struct{}),
 		retained: map[string]string{"mqtt_retained": "true"},
 	}
-	ses, err := connect(ctx, &set.ClientSettings, identity{clientID: set.clientID(env), clean: s.clean}, s)
+	s.filters, _ = uncovered(set.Topics)
+	if !s.clean {
+		s.topics.named = names(s.filters)
+	}
+	s.recall(ctx)
+	var err error
+	if set.Bridge != "" {
+		s.conn, err = l.join(ctx, &set.ClientSettings, s, nil)
+	} else {
+		s.conn, err = connect(ctx, &set.ClientSettings, identity{clientID: set.clientID(env), clean: s.clean}, s)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.session = ses
-	stop := context.AfterFunc(ctx, func() { _ = ses.conn.fail(ctx.Err()) })
-	defer stop()
-	if err := ses.subscribe(set.Topics, byte(set.QoS), set.ConnectTimeout); err != nil {
+	if set.Bridge != "" && !s.conn.who.bridge {
+		env.Logger.WarnContext(ctx, "the broker knows no bridges: what the sink publishes comes back, unless topics keep it apart")
+	}
+	defer context.AfterFunc(ctx, func() { _ = s.conn.fail(ctx.Err()) })()
+	if err := s.resume(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
-	}
-	if !s.clean && !ses.resumed {
-		env.Logger.InfoContext(ctx, "a new session: either the first, or the broker has lost the last one and what it kept for us",
-			"client_id", set.clientID(env))
 	}
 	return s, nil
 }
@@ -67,15 +89,23 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		return nil, nil, err // even if there are messages, which may never end
 	}
 	for {
+		s.settle(ctx)
 		batch, refs, err := s.queue.take(s.env.MaxBatch)
 		if len(batch) > 0 {
+			s.owed.Add(1)
 			return batch, s.ackOf(refs), s.refusals(refs)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
+		calm := s.owed.Load() == 0 // else the broker may wait for us
 		select {
 		case <-s.queue.ready:
+		case <-s.answer:
+		case <-s.pause():
+			if calm {
+				s.end(s.ending)
+			}
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		}
@@ -84,40 +114,45 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 
 // Close disconnects. What the broker could deliver again, it will.
 func (s *source) Close() error {
-	if n := s.queue.end(net.ErrClosed, false); n > 0 {
-		s.env.Dropped(n)
-	}
-	s.session.close()
+	s.closing.Do(func() {
+		s.lose(s.queue.end(net.ErrClosed, true))
+		s.conn.close(s.set.Will.packet())
+	})
 	return nil
 }
 
 func (s *source) ackOf(refs []ref) bridge.Ack {
 	return func(_ context.Context, refused error) error {
+		defer s.owed.Add(-1)
+		refs, rest := refs, []ref(nil)
+		if refused != nil && s.set.guarantee().Level == bridge.LevelAtLeastOnce {
+			n := bridge.Settled(len(refs), refused)
+			refs, rest = refs[:n], refs[n:]
+		}
 		packets := s.acknowledgements(refs)
-		switch {
-		case len(packets) == 0:
-			return nil // nothing but QoS 0
-		case refused != nil && !s.clean:
-			// MQTT cannot refuse a message: only a new connection to the session
-			// brings it again. The reason is not wrapped, since it says nothing about this source.
-			_ = s.session.conn.fail(errors.New("connect anew for the broker to deliver again: " + refused.Error()))
-			return nil
-		}
-		for i := range refs {
-			switch refs[i].qos {
-			case 1:
-				s.unacked.remove(refs[i].id)
-			case 2:
-				s.receipt.confirm(refs[i].id)
-			}
-		}
-		if err := s.session.conn.send(packets); err != nil {
+		s.receipts.confirm(refs...)
+		if err := s.conn.send(packets); err != nil && !s.clean {
 			return fmt.Errorf("acknowledge: %w", err)
 		}
-		if refused != nil {
+		switch {
+		case rest != nil:
+			s.giveBack(rest, refused)
+		case refused != nil && len(packets) > 0:
 			return errors.New("refuse: the session is clean, so the broker cannot deliver again")
 		}
 		return nil
+	}
+}
+
+// giveBack has the broker deliver messages again. MQTT cannot refuse one: only a new connection to
+// the session brings it again. What was acknowledged before, of other batches too, must not be lost
+// by that.
+func (s *source) giveBack(refs []ref, why error) {
+	again := len(s.acknowledgements(refs)) / ackSize
+	s.lose(len(refs) - again) // those of QoS 0
+	if again > 0 {
+		// The reason is not wrapped, since it says nothing about this source.
+		s.conn.part(s.set.Will.packet(), errors.New("connect anew for the broker to deliver again: "+why.Error()))
 	}
 }
 
@@ -128,13 +163,9 @@ func (s *source) acknowledgements(refs []ref) []byte {
 			continue
 		}
 		if b == nil {
-			b = make([]byte, 0, 4*len(refs))
+			b = make([]byte, 0, ackSize*len(refs))
 		}
-		kind := byte(puback)
-		if r.qos == 2 {
-			kind = pubrec
-		}
-		b = appendAck(b, kind, r.id)
+		b = appendAck(b, r.ack(), r.id)
 	}
 	return b
 }
@@ -149,11 +180,11 @@ func (s *source) frame(f frame) error {
 		if err != nil {
 			return err
 		}
-		s.receipt.release(id)
+		s.receipts.confirm(ref{id: id})
 		s.replies = appendAck(s.replies, pubcomp, id)
 		return nil
 	}
-	return errUnexpected(f)
+	return unexpectedError(f.head)
 }
 
 func (s *source) publish(f frame) error {
@@ -161,28 +192,28 @@ func (s *source) publish(f frame) error {
 	if err != nil {
 		return err
 	}
-	switch f.qos() {
-	case 1:
-		if known := s.unacked.add(id); known && f.dup() {
-			return nil
-		}
-	case 2:
-		known, confirmed := s.receipt.add(id)
-		if confirmed {
+	to := ref{id: id, qos: f.qos()}
+	if to.qos > 0 {
+		switch before := s.receipts.add(id); {
+		case before == received:
 			s.replies = appendAck(s.replies, pubrec, id)
-		}
-		if known {
+			return nil
+		case before == arrived && (f.dup() || to.qos == 2):
 			return nil
 		}
+	}
+	t := s.topics.topic(topic)
+	if t.unnamed {
+		s.drop(t.text, to)
+		return nil
 	}
 	if len(s.arrived.msgs) == 0 {
 		s.now = time.Now()
 	}
-	m := bridge.Message{Topic: s.topics.text(topic), Payload: payload, Time: s.now}
+	m := bridge.Message{Topic: t.text, Payload: payload, Time: s.now}
 	if f.retained() {
 		m.Header = s.retained
 	}
-	to := ref{id: id, qos: f.qos()}
 	if f.cut {
 		to.cut = int32(f.size)
 	}
@@ -190,64 +221,86 @@ func (s *source) publish(f frame) error {
 	return nil
 }
 
-// flush moves what has arrived into the queue. While that is full it does not
-// return, which holds up the broker; only messages of QoS 0 do not wait long.
-func (s *source) flush(c *conn) bool {
-	if len(s.replies) > 0 {
-		_ = c.send(s.replies) // an error ends the connection by itself
-		s.replies = s.replies[:0]
+// drop acknowledges a message that no filter names: the session has subscriptions from before,
+// perhaps of others that had the client id.
+func (s *source) drop(topic string, to ref) {
+	s.foreign(topic)
+	s.lose(1)
+	if to.qos > 0 {
+		s.receipts.confirm(to)
+		s.replies = appendAck(s.replies, to.ack(), to.id)
 	}
-	for len(s.arrived.msgs) > 0 {
-		n := len(s.arrived.msgs)
-		if s.queue.offer(s.arrived) {
-			s.arrived = run{msgs: make(bridge.Batch, 0, n), refs: make([]ref, 0, n)}
-			s.full, s.dropping = time.Time{}, false
-			return true
-		}
-		if s.hold(c.ping) {
-			return false
-		}
-	}
-	return true
 }
 
-// hold waits until there may be room, and returns true if a ping came first.
-func (s *source) hold(ping <-chan struct{}) (pinged bool) {
+// flush moves what has arrived into the queue. While that is full it does not
+// return, which holds up the broker; only messages of QoS 0 do not wait long.
+func (s *source) flush(c *conn) {
+	_ = c.send(s.replies) // an error ends the connection by itself
+	s.replies = s.replies[:0]
+	for n := len(s.arrived.msgs); len(s.arrived.msgs) > 0; {
+		if taken, lost := s.queue.offer(s.arrived); taken {
+			s.lose(lost)
+			s.arrived = run{msgs: make(bridge.Batch, 0, n), refs: make([]ref, 0, n)}
+			s.full, s.dropping = time.Time{}, false
+			return
+		}
+		s.hold(c)
+	}
+}
+
+// hold waits until there may be room.
+func (s *source) hold(c *conn) {
 	if s.full.IsZero() {
 		s.full = time.Now()
+		s.stallOne.Do(func() { close(s.stalled) })
 	}
+	c.held.Store(true)
+	defer c.held.Store(false)
 	var late <-chan time.Time
 	if left := time.Until(s.full.Add(patience)); left > 0 {
 		t := time.NewTimer(left)
 		defer t.Stop()
 		late = t.C
-	} else if s.drop(); len(s.arrived.msgs) == 0 {
-		return false
+	} else if n := s.arrived.only(false); n > 0 {
+		s.lose(n)
+		if !s.dropping {
+			s.dropping = true
+			s.env.Logger.Warn("dropping messages of QoS 0: the pipeline is too slow and the buffer full", "n", n)
+		}
+		if len(s.arrived.msgs) == 0 {
+			return
+		}
 	}
 	select {
 	case <-s.queue.ended:
-		s.drop()
-		s.arrived = run{} // the broker delivers the rest again
 	case <-s.queue.room:
 	case <-late:
-	case <-ping:
-		return true
 	}
-	return false
 }
 
-// drop gives up what has arrived with QoS 0.
-func (s *source) drop() {
-	n := s.arrived.only(false)
-	if n == 0 {
-		return
-	}
-	s.env.Dropped(n)
-	if !s.dropping {
-		s.dropping = true
-		s.env.Logger.Warn("dropping messages of QoS 0: the pipeline is too slow and the buffer full", "n", n)
+// lose counts messages that do not come again.
+func (s *source) lose(n int) {
+	if n > 0 {
+		s.env.Dropped(n)
 	}
 }
+
+func (s *source) waits() bool { return false }
 
 // lost keeps what cannot come again, and lets go of the rest.
-func (s *source) lost(err error) { _ = s.queue.end(err, true) }
+func (s *source) lost(err error) { s.queue.end(err, false) }
+
+// refusals returns Refusals of the messages that were too large, nil if none was.
+func (s *source) refusals(refs []ref) error {
+	var refused bridge.Refusals
+	for i := range refs {
+		if refs[i].cut > 0 {
+			refused = append(refused, bridge.Refusal{Index: i, Err: fmt.Errorf(
+				"packet of %d bytes, max_packet is %d: the payload is the beginning only", refs[i].cut, s.conn.limit)})
+		}
+	}
+	if refused == nil {
+		return nil
+	}
+	return refused
+}

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"math"
 	"sync"
 )
 
@@ -26,16 +27,19 @@ type window struct {
 
 func newWindow(size int, qos byte) *window { return &window{state: make([]byte, size), qos: qos} }
 
-// packetID numbers from 1 to 65535 round and round. The window is never
-// larger, so an id says which message of it is meant.
+// packetID numbers from 1 to 65534 round and round. The window is never
+// larger, so an id says which message of it is meant. 65535 is that of notices.
 func packetID(seq uint64) uint16 { return uint16(seq%maxInflight) + 1 }
 
-const maxInflight = 65535
+const maxInflight = 65534
 
-// room returns the number of the next message and how many may be sent.
+// room returns the number of the next message and how many may be sent: with QoS 0, any number.
 func (w *window) room() (next uint64, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.qos == 0 {
+		return 0, math.MaxInt
+	}
 	return w.next, len(w.state) - int(w.next-w.oldest)
 }
 
@@ -100,16 +104,16 @@ type waiter struct {
 }
 
 // wait returns a channel that is closed when all messages before target are
-// acknowledged, or nil if they are, and how many are now.
-func (w *window) wait(target uint64) (reached <-chan struct{}, now uint64) {
+// acknowledged, or nil if they are.
+func (w *window) wait(target uint64) (reached <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.oldest >= target {
-		return nil, w.oldest
+		return nil
 	}
 	x := waiter{target, make(chan struct{})}
 	w.waiting = append(w.waiting, x)
-	return x.reached, w.oldest
+	return x.reached
 }
 
 // acknowledged returns how many messages have been, since the beginning.
@@ -119,9 +123,14 @@ func (w *window) acknowledged() uint64 {
 	return w.oldest
 }
 
+// waits reports whether acknowledgements are to come.
+func (w *window) waits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.oldest < w.next
+}
+
 // confirmed returns how many of the n messages from first on are acknowledged.
 func (w *window) confirmed(first uint64, n int) int {
 	return int(min(max(w.acknowledged(), first)-first, uint64(n)))
 }
-
-func (w *window) size() int { return len(w.state) }

@@ -1,0 +1,157 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
+)
+
+// retained returns what a new subscriber finds.
+func retained(t *testing.T, address, filter string) []bridge.Message {
+	t.Helper()
+	found := make(chan bridge.Message, 100)
+	c := client(t, address, func(o *paho.ClientOptions) { o.SetClientID("finder") })
+	done(t, c.Subscribe(filter, 2, func(_ paho.Client, m paho.Message) {
+		if m.Retained() {
+			found <- text(m.Topic(), string(m.Payload()))
+		}
+	}))
+	done(t, c.Subscribe("end", 2, func(paho.Client, paho.Message) { close(found) }))
+	done(t, c.Publish("end", 2, false, ""))
+	var all []bridge.Message
+	for m := range found {
+		all = append(all, m)
+	}
+	c.Disconnect(250)
+	return all
+}
+
+func TestBirthAndWill(t *testing.T) {
+	for _, b := range brokers {
+		for qos := range 3 {
+			t.Run(fmt.Sprintf("%s/QoS%d", b.name, qos), func(t *testing.T) {
+				address := b.start(t)
+				proxy := faulttest.NewProxy(t, strings.TrimPrefix(address, "mqtt://"))
+				common := sinkSettings(t, "mqtt://"+proxy.Addr(), qos).ClientSettings
+				common.Birth = &mqtt.Notice{Topic: "status", Payload: "online", QoS: qos, Retain: true}
+				common.Will = &mqtt.Notice{Topic: "status", Payload: "offline", QoS: qos, Retain: true}
+				in, out := sourceSettings(t, address, 2, "data"), sinkSettings(t, address, 2)
+				in.ClientSettings, out.ClientSettings = common, common
+				states := subscribe(t, address, "status", 2)
+				want := ""
+				expect := func(state string) {
+					t.Helper()
+					want += state + "\n"
+					if got := payloads(states.wait(t, strings.Count(want, "\n"))); got != want {
+						t.Errorf("got %q, want %q", got, want)
+					}
+					if now := payloads(retained(t, address, "status")); now != state+"\n" {
+						t.Errorf("the state is %q, want %s", now, state)
+					}
+				}
+				source := openSource(t, in)
+				expect("online")
+				send(t, client(t, address, nil), 2, text("data", "x"))
+				read(t, source, 1)
+				closed(t, source.Close())
+				expect("offline")
+				sink := openSink(t, out)
+				expect("online")
+				write(t, sink, bridge.Batch{text("data", "x")})
+				proxy.Cut()
+				expect("offline")
+				closed(t, sink.Close())
+			})
+		}
+	}
+}
+
+// The packet id of a birth must not be taken for that of a message.
+func TestBirthBesideAFullWindow(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t, "max_inflight_messages 0", "max_queued_messages 0")
+	in := subscribe(t, broker.URL, bridgetest.Topic, 1)
+	set := sinkSettings(t, broker.URL, 2)
+	set.MaxInflight, set.AckTimeout = 65534, time.Hour // with so many the broker is slow
+	set.Birth = &mqtt.Notice{Topic: "status", QoS: 2}
+	write(t, openSink(t, set), bridgetest.Numbered(70_000))
+	if lost, again := account(t, in.wait(t, 70_000), 70_000); lost+again > 0 {
+		t.Errorf("%d were lost, %d came again", lost, again)
+	}
+}
+
+func TestFirstBrokerThatAnswers(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t)
+	refuses := standIn(t, func(p *peer) {
+		p.next()
+		_, _ = p.Write([]byte{0x20, 2, 0, 5})
+		p.drain()
+	})
+	nobody := "mqtt://" + bridgetest.FreeAddr(t)
+	in := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	out := sinkSettings(t, broker.URL, 1)
+	in.URL = []bridge.URL{parse(t, nobody), parse(t, refuses), parse(t, broker.URL)}
+	out.URL = in.URL
+	roundTrip(t, in, out)
+
+	for _, c := range []struct {
+		urls      []string
+		permanent bool
+	}{{[]string{nobody, refuses}, false}, {[]string{refuses, nobody}, false}, {
+		[]string{refuses, refuses},
+		true,
+	}, {[]string{refuses}, true}} {
+		in.URL = nil
+		for _, u := range c.urls {
+			in.URL = append(in.URL, parse(t, u))
+		}
+		_, err := mqtt.Connector().Source.Open(t.Context(), in, bridgetest.Env(t, "test-from"))
+		missing := func(u string) bool { return err == nil || !strings.Contains(err.Error(), u) }
+		if bridge.IsPermanent(err) != c.permanent || slices.ContainsFunc(c.urls, missing) {
+			t.Errorf("%v: got %v (permanent: %t), want permanent: %t, and each address", c.urls, err,
+				bridge.IsPermanent(err), c.permanent)
+		}
+	}
+}
+
+// when is a template that gives the header of that name.
+type when string
+
+func (w when) Render(m *bridge.Message) (string, error) { return m.Header[string(w)], nil }
+
+func (when) Constant() (string, bool) { return "", false }
+
+func (when) Prefix(string) string { return "" }
+
+func TestRetainIsSaidByTheMessage(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t)
+	set := sinkSettings(t, broker.URL, 1)
+	set.Retain = when("keep")
+	var batch bridge.Batch
+	for _, keep := range []string{"true", "false", "perhaps", ""} {
+		batch = append(batch, bridge.Message{
+			Topic: "kept/" + keep + "x", Payload: []byte("x"),
+			Header: map[string]string{"keep": keep},
+		})
+	}
+	r, err := openSink(t, set).Write(t.Context(), batch)
+	if r.Settled != 4 || len(r.Refused) != 2 || r.Refused[0].Index != 2 || r.Refused[1].Index != 3 || err != nil {
+		t.Errorf("got %+v, %v, want the last two refused", r, err)
+	}
+	if got := retained(t, broker.URL, "kept/#"); len(got) != 1 || got[0].Topic != "kept/truex" {
+		t.Errorf("the broker keeps %v, want kept/truex", got)
+	}
+	set.Retain = bridge.Text("true")
+	write(t, openSink(t, set), bridge.Batch{text("always", "x")})
+	if got := retained(t, broker.URL, "always"); len(got) != 1 {
+		t.Errorf("the broker keeps %v, want always", got)
+	}
+}
