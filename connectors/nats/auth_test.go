@@ -173,7 +173,8 @@ func TestFilesAreChecked(t *testing.T) {
 	} {
 		settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
 		set(settings)
-		if err := settings.Validate(); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+		err := settings.Settings.Validate()
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("err = %v, want %q…", err, want)
 		}
 	}
@@ -183,7 +184,8 @@ func TestUnknownHostAndNoServerMayPass(t *testing.T) {
 	for _, address := range []string{"nats://nowhere.invalid:4222", "nats://" + bridgetest.FreeAddr(t)} {
 		settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
 		settings.URL, settings.Subject = url(t, address), bridge.Text("a")
-		if _, err := nats.Connector().Sink.Open(t.Context(), settings, bridgetest.Env(t, "test-to")); err == nil || bridge.IsPermanent(err) {
+		if _, err := nats.Connector().Sink.Open(t.Context(), settings, bridgetest.Env(t, "test-to")); err == nil ||
+			bridge.IsPermanent(err) {
 			t.Errorf("%s: err = %v, want one that may pass", address, err)
 		}
 	}

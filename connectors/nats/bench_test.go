@@ -93,6 +93,18 @@ func BenchmarkStreamSink(b *testing.B) {
 			futures = futures[:0]
 		}
 	})
+	b.Run("fast", func(b *testing.B) {
+		s := serve(b, nil)
+		createFast(b, client(b, s), map[string]any{"max_msgs": 10_000})
+		sink := openSink(b, sinkSettings(b, s, func(s *nats.SinkSettings) { s.Subject, s.Stream = bridge.Text("a.b"), "S" }))
+		b.ReportAllocs()
+		b.ResetTimer()
+		for left := b.N; left > 0; left -= len(batch) {
+			if _, err := sink.Write(context.Background(), batch[:min(left, len(batch))]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("ours", func(b *testing.B) {
 		s := serve(b, nil)
 		createStream(b, client(b, s), config)

@@ -3,7 +3,6 @@ package nats
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -15,19 +14,26 @@ const (
 	tooLarge       = 10054 // a message larger than the stream's max_msg_size
 	otherStream    = 10060 // the subject belongs to a stream that is not the expected one
 	tooManyHeaders = 10097 // more than 64 KiB
+	invalidConfig  = 10052 // of a stream
+	noReplicas     = 10074 // a server that is no cluster has no replicas
+	tooManyPending = 10121 // max_ack_pending above a limit of the server or the stream
 	sealed         = 10109 // the stream takes nothing any more
 	noIncrement    = 10169 // the stream counts, and takes nothing else
 )
 
-// confirmation reads what JetStream says to a message. known means that it had
-// one of that id already, refused that it will never take this one.
-func confirmation(m *nats.Msg) (known bool, refused, err error) {
+// confirmation reads what JetStream says to a message for that stream, empty for any. known means
+// that it had one of that id already, refused that it will never take this one.
+func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 	// This is how the server begins when all is well, and JSON is slow.
-	if bytes.HasPrefix(m.Data, []byte(`{"stream":"`)) && !bytes.Contains(m.Data, []byte(`"error"`)) && !bytes.Contains(m.Data, []byte(`"duplicate"`)) {
+	if bytes.HasPrefix(m.Data, []byte(`{"stream":"`)) && !bytes.Contains(m.Data, []byte(`"error"`)) &&
+		!bytes.Contains(m.Data, []byte(`"duplicate"`)) {
 		return false, nil, nil
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return false, nil, errors.New("no stream takes that subject: create one, or declare it under streams")
+		if stream != "" {
+			stream = fmt.Sprintf(", %q does not either or does not exist", stream)
+		}
+		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams", stream)
 	}
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
@@ -42,7 +48,7 @@ func confirmation(m *nats.Msg) (known bool, refused, err error) {
 	}
 	switch answer.Error.ErrorCode {
 	case otherStream:
-		return false, errors.New("not the stream that the setting stream names takes that subject, but another: correct one of the two"), nil
+		return false, fmt.Errorf("not the stream that the setting stream names, %q, takes that subject, but another: correct one of the two", stream), nil
 	case tooLarge, tooManyHeaders, sealed, noIncrement:
 		return false, answer.Error, nil
 	default:

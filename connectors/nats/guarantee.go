@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -11,6 +12,11 @@ func (s *SourceSettings) Describe() bridge.Description {
 	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic()}
 	if s.Stream != "" {
 		d.MaxUnacked = s.maxUnacked(bridge.DefaultMaxBatch)
+	}
+	for _, subjects := range [][]string{s.subjects(), s.Filter} {
+		if _, covered := distinct(subjects); len(covered) > 0 {
+			d.Notes = append(d.Notes, fmt.Sprintf("left out, since another subject covers it: %q", covered))
+		}
 	}
 	return d
 }

@@ -1,10 +1,37 @@
 package nats
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
+
+// replyHeader has the subject on which the publisher of a message waits for an answer.
+const replyHeader = "reply"
+
+// form says what becomes of messages that are published.
+type form struct {
+	subject subject
+	headers map[string]bridge.Template
+}
+
+// fill makes out what is published of m, with headers in h. An error is a reason to refuse m.
+func (f *form) fill(out *nats.Msg, h *header, m *bridge.Message) error {
+	subject, err := f.subject.of(m)
+	if err != nil {
+		return err
+	}
+	h.reset()
+	h.add(m.Header)
+	if err := h.render(f.headers, m); err != nil {
+		return err
+	}
+	out.Subject, out.Data, out.Header = subject, m.Payload, h.header
+	return nil
+}
 
 // header makes headers to publish, in memory that it uses again for each message.
 type header struct {
@@ -36,6 +63,19 @@ func (h *header) add(headers map[string]string) {
 		}
 		h.set(escapeName(name), escapeValue(value))
 	}
+}
+
+// render adds the headers that settings say; one that comes out empty is left out.
+func (h *header) render(templates map[string]bridge.Template, m *bridge.Message) error {
+	for name, t := range templates {
+		switch value, err := t.Render(m); {
+		case err != nil:
+			return fmt.Errorf("render header %s: %w", name, err)
+		case value != "":
+			h.set(name, escapeValue(value))
+		}
+	}
+	return nil
 }
 
 // escapeName writes what the client library refuses in a name as %XX.

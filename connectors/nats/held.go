@@ -3,6 +3,7 @@ package nats
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 const (
@@ -25,13 +29,16 @@ type held struct {
 	conn     *conn
 	messages chan *nats.Msg
 	interval time.Duration
-	quit     chan struct{}
+	keep     func(context.Context) // saves the position
+	quit     context.CancelFunc
 	done     chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	reading bool       // Read waits for the channel, so that it must be left alone
 	early   []*nats.Msg
 	batches []*heldBatch // in order of reading
+	last    string       // reply of a message that was read; empty: none was
+	floor   floor
 }
 
 type heldBatch struct {
@@ -39,17 +46,16 @@ type heldBatch struct {
 	since   time.Time
 }
 
-// holdMessages starts to hold what comes through messages, until stop.
-func holdMessages(c *conn, messages chan *nats.Msg, ackWait time.Duration) *held {
-	h := &held{
+// newHeld returns what holds that which comes through messages. It wants run, until stop.
+func newHeld(c *conn, messages chan *nats.Msg, info *jetstream.ConsumerInfo, keep func(context.Context)) *held {
+	return &held{
 		conn:     c,
 		messages: messages,
-		interval: max(ackWait/3, time.Millisecond),
-		quit:     make(chan struct{}),
+		interval: max(info.Config.AckWait/3, time.Millisecond),
+		keep:     keep,
+		floor:    newFloor(info),
 		done:     make(chan struct{}),
 	}
-	go h.run()
-	return h
 }
 
 // take adds to taken what has come, up to limit. If that is nothing the caller may
@@ -91,17 +97,20 @@ func (h *held) batch(replies []string) func(context.Context, error) error {
 	b := &heldBatch{replies, time.Now()}
 	h.mu.Lock()
 	h.batches = append(h.batches, b)
+	h.last = replies[len(replies)-1]
+	h.floor.read(replies)
 	h.mu.Unlock()
 	return func(_ context.Context, reason error) error {
+		n := bridge.Settled(len(b.replies), reason)
+		settled, rest := b.replies[:n], b.replies[n:]
 		h.mu.Lock()
-		if i := slices.Index(h.batches, b); i >= 0 {
-			h.batches = slices.Delete(h.batches, i, i+1)
-		}
+		b.replies = rest // these stay held, so that the position does not move past them
+		h.batches = slices.DeleteFunc(h.batches, func(b *heldBatch) bool { return len(b.replies) == 0 })
 		h.mu.Unlock()
-		if reason != nil {
-			return h.answer(b.replies, fmt.Sprintf(`%s {"delay":%d}`, nak, nakDelay))
+		if err := h.answer(settled, ack); err != nil || reason == nil {
+			return err
 		}
-		return h.answer(b.replies, ack)
+		return h.answer(rest, fmt.Sprintf(`%s {"delay":%d}`, nak, nakDelay))
 	}
 }
 
@@ -109,23 +118,27 @@ func (h *held) answer(replies []string, text string) error {
 	body := []byte(text)
 	for _, reply := range replies {
 		if err := h.conn.Publish(reply, body); err != nil {
-			return h.conn.err()
+			return h.conn.Err()
 		}
 	}
 	return nil
 }
 
-func (h *held) run() {
+func (h *held) run(ctx context.Context) {
 	defer close(h.done)
-	t := time.NewTicker(h.interval)
+	t, k := time.NewTicker(h.interval), time.NewTicker(keepEvery)
 	defer t.Stop()
+	defer k.Stop()
+	h.keep(ctx)
 	for {
 		select {
-		case <-h.quit:
+		case <-ctx.Done():
 			return
 		case now := <-t.C:
 			// An error means that the connection has ended, which Read tells.
 			_ = h.answer(h.old(now), progress)
+		case <-k.C:
+			h.keep(ctx)
 		}
 	}
 }
@@ -148,52 +161,58 @@ func (h *held) old(now time.Time) []string {
 	return append(replies, repliesOf(h.early)...)
 }
 
-// add holds one message more.
-func (h *held) add(m *nats.Msg) {
+// acknowledged notes what the consumer says of that.
+func (h *held) acknowledged(upTo uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.early = append(drain(h.messages, h.early, math.MaxInt), m)
+	h.floor.acknowledged = upTo
 }
 
-// newest returns the highest sequence number of what is held.
-func (h *held) newest() uint64 {
+// position returns up to where all messages are acknowledged, and whether others read, too.
+func (h *held) position() (floor uint64, shared bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.early = drain(h.messages, h.early, math.MaxInt)
-	n := uint64(0)
-	for _, reply := range repliesOf(h.early) {
-		n = max(n, sequence(reply))
-	}
+	return h.floor.of(h.replies()), h.floor.shared
+}
+
+// replies returns those of all messages that are held and were seen. The lock must be held.
+func (h *held) replies() []string {
+	replies := repliesOf(h.early)
 	for _, b := range h.batches {
-		for _, reply := range b.replies {
-			n = max(n, sequence(reply))
-		}
+		replies = append(replies, b.replies...)
 	}
-	return n
+	return replies
 }
 
 // stop ends the telling.
 func (h *held) stop() {
-	close(h.quit)
+	h.quit()
 	<-h.done
 }
 
-// giveBack refuses all messages that are held, in the order of the stream.
-func (h *held) giveBack() {
+// giveBack refuses all messages that are held, in the order of the stream, and waits until the
+// consumer has taken account of that, and of all acknowledgements.
+func (h *held) giveBack(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.early = drain(h.messages, h.early, math.MaxInt)
-	var replies []string
-	for _, b := range h.batches {
-		replies = append(replies, b.replies...)
-	}
-	replies = append(replies, repliesOf(h.early)...)
-	h.batches, h.early = nil, nil
+	replies := h.replies()
 	slices.SortFunc(replies, func(a, b string) int { return cmp.Compare(sequence(a), sequence(b)) })
-	_ = h.answer(replies, nak)
+	if err := h.answer(replies, nak); err != nil || h.last == "" {
+		return err
+	}
+	// To a ping the server answers when it has all of them, which then wait for the consumer.
+	return h.conn.Await(ctx, closeTimeout, h.conn.Outgoing(), func(ctx context.Context) error {
+		_, err := h.conn.RequestWithContext(ctx, h.last, []byte(progress))
+		if errors.Is(err, nats.ErrNoResponders) {
+			return nil // the consumer is gone
+		}
+		return err
+	})
 }
 
-// repliesOf returns the reply subjects of messages, leaving out what the server says about requests.
+// repliesOf returns the reply subjects of messages, leaving out what the server says about
+// requests.
 func repliesOf(messages []*nats.Msg) []string {
 	var replies []string
 	for _, m := range messages {

@@ -3,23 +3,29 @@
 // # Settings
 //
 // Both directions have url (nats, tls, ws or wss; one or several servers of a cluster), name, one
-// of username and password, token, creds or nkey, tls, and connect_timeout. streams names streams
-// to create when they are missing; a stream that is there is never changed, and it is an error if
-// it does not take the subjects.
+// of username and password, token, creds or nkey, tls, connect_timeout, and domain or api_prefix
+// for a JetStream that has another name. streams names streams to create when they are missing. One
+// that is there is changed in what is named here, if no message is lost by that; that it cannot be,
+// or does not take the subjects, is an error.
 //
 // The source has subject or subjects, with wildcards, and queue for a queue group; buffer is how
-// many bytes wait for the pipeline at most. With stream it reads JetStream through the consumer
-// durable, which is created when missing: filter chooses subjects, deliver where a new consumer
-// starts (all, new or last), ack_wait and max_ack_pending are those of a new consumer. Topic is the
-// subject.
+// many bytes wait for the pipeline at most. What several subjects match comes once. With stream it
+// reads JetStream through the consumer durable, which is created when missing: filter chooses
+// subjects, deliver where a new consumer starts (all, new or last). A consumer that was created
+// here is kept as filter, ack_wait and max_ack_pending say; one that somebody else has made is
+// changed in what is named here. Topic is the subject. The subject on which a publisher of core
+// NATS waits for an answer is in the header reply.
 //
-// The sink has subject, which may hold {{ }}. With jetstream: true, or stream, it publishes to
-// JetStream; stream is then the one that must take the messages. ack_timeout is how long the stream
-// may take. Without JetStream, flush: false returns once the messages are on their way.
+// The sink has subject, which may hold {{ }}, and replies, which lets a message choose a subject on
+// which somebody waits, as with {{ header.reply }}. With jetstream: true, or stream, it publishes
+// to JetStream; stream is then the one that must take the messages. ack_timeout is how long the
+// stream may take. Without JetStream, flush: false returns once the messages are on their way.
 //
 // Headers become headers. In a message with several values of one name the first counts. The sink
 // leaves out what begins with Nats-, since such headers are orders to the server, and a header
-// without a name; characters that NATS has no room for are written %XX.
+// without a name; characters that NATS has no room for are written %XX. headers adds some, which
+// may be such orders: a file may do what a message may not. A key-value bucket B is the stream KV_B
+// with the subjects $KV.B.KEY; a message with the header KV-Operation: DEL deletes a key.
 //
 // # Delivery
 //
@@ -29,29 +35,41 @@
 // is not sure of it publishes again. There is no Message.ID: publishers choose Nats-Msg-Id, two of
 // them perhaps the same.
 //
-// JetStream is at least once. The source acknowledges each message after it was delivered, keeps
-// those that are being delivered from coming again meanwhile, and refuses those that were not,
-// which then come again after a second, behind later ones. MaxDeliver is not limited. At a stop
-// everything unfinished goes back at once; what had come again already may then come out of order.
+// JetStream is at least once, and in order. The source acknowledges each message after it was
+// delivered, and keeps those that are being delivered from coming again meanwhile. MaxDeliver is
+// not limited. At a stop everything unfinished goes back at once, and when the source is opened
+// again, after whatever end, the consumer begins anew behind what is acknowledged. That takes
+// nats-server 2.14, and a user who may publish to $JS.API.CONSUMER.RESET.>; without, what was read
+// and not acknowledged comes again after ack_wait and behind newer messages, which the log says.
 // Message.ID is made of the name of the stream, the sequence number, and the time when the stream
 // got the message; the id that the publisher gave stays in the header Nats-Msg-Id. The sink has
 // delivered when the stream has stored the message. It publishes with Nats-Msg-Id =
 // Message.ID/INSTANCE, where INSTANCE is the sink's place, such as relay-to, or relay-to-2 for the
 // second sink of a list. So the stream keeps what each of several sinks writes, and within its
 // duplicate window (2 minutes unless the stream says otherwise) stores nothing twice that one sink
-// writes again. That holds over a restart if the source's ids do, as those of JetStream.
+// writes again. That holds over a restart if the source's ids do, as those of JetStream. A stream
+// that allows fast ingest (allow_batched), and is named or has the one subject of the sink, gets
+// it; what such a batch does not take is published one by one.
 //
-// Bridges with the same durable on one stream share its messages.
+// Bridges with the same durable on one stream share its messages, in no order. One whose checkpoint
+// does not know yet that others read may get what they have and have not acknowledged; once it
+// knows, what it had at a crash comes again after ack_wait. The checkpoint has how far the durable
+// has come, so that one that somebody deletes is made anew behind what was acknowledged, wherever
+// new ones start; a stream that was made anew is read from its start, and the log says what was not
+// read of the old one. A reset of the state deletes the durable.
 //
 // # Errors
 //
 // A connection is never mended, but given up and made anew by the engine, so that no message hides
 // in a buffer: after a disconnect, a missed heartbeat or a refusal by the server, Read and Write
-// fail. A silent server is noticed after 10 to 30 seconds.
+// fail. A silent server is noticed after 10 to 30 seconds, in which nothing has come and nothing
+// has left: on a slow line a message may take as long as it needs. Limits for answers count from
+// when a byte last left, and allow for a line that holds 1 MiB and is as slow as 20 kB/s.
 //
 // The sink refuses a message larger than the server or the stream allows, and one whose subject
-// cannot be published to, belongs to another stream than the setting names, or comes from the
-// message and begins with $ or is longer than 4000 bytes. A full stream that refuses new messages
+// cannot be published to, belongs to another stream than the setting names, is longer than 4000
+// bytes, or begins with $, _INBOX, _R_ or _GR_ by what the message says and not by the text of the
+// template; with replies: true $ alone is left of these. A full stream that refuses new messages
 // makes the pipeline wait.
 //
 // Permanent are credentials that the server does not accept, a missing permission, files that
@@ -63,6 +81,7 @@ import (
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 )
 
 //go:embed example.yaml
@@ -70,17 +89,17 @@ var example string
 
 // Connector returns the connector.
 func Connector() bridge.Connector {
-	client := Client{ConnectTimeout: 10 * time.Second}
+	client := Client{Settings: natsclient.Settings{ConnectTimeout: 10 * time.Second}}
 	return bridge.Connector{
 		Name:     "nats",
 		Summary:  "NATS subjects and JetStream streams",
 		Delivery: "JetStream at least once, de-duplicated by message id; core NATS at most once",
+		Headers:  []string{"those of the message"},
 		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			Client:  client,
 			Buffer:  16 << 20,
 			Deliver: "all",
-			AckWait: 30 * time.Second,
 		}, openSource),
 		Sink: bridge.NewOpener(SinkSettings{
 			Client:     client,

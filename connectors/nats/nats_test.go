@@ -3,10 +3,9 @@ package nats_test
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
+	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
@@ -59,7 +58,7 @@ func client(t testing.TB, s *server.Server) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,17 +130,6 @@ func openSinkAt(t testing.TB, instance string, s *nats.SinkSettings) bridge.Sink
 	}
 	t.Cleanup(func() { _ = sink.Close() })
 	return sink
-}
-
-// eventually waits until done returns true.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(bridgetest.Timeout); !done(); {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-		<-time.After(2 * time.Millisecond)
-	}
 }
 
 // topic renders the topic of a message, as "{{ topic }}" does.
@@ -240,14 +228,14 @@ func testCoreSink(t *testing.T, c bridge.Connector) {
 				return c.Sink.Open(ctx, settings, env)
 			},
 			Receive: func(t *testing.T, n int) []bridge.Message {
-				var got []bridge.Message
-				eventually(t, fmt.Sprintf("%d messages arrive", n), func() bool {
+				bridgetest.Reach(t, "messages arrive", n, func() int {
 					mu.Lock()
 					defer mu.Unlock()
-					got = append([]bridge.Message(nil), arrived...)
-					return len(got) >= n
+					return len(arrived)
 				})
-				return got
+				mu.Lock()
+				defer mu.Unlock()
+				return slices.Clone(arrived)
 			},
 			Refused:  func() bridge.Message { return bridge.Message{ID: "refused", Topic: "a..b"} },
 			Features: bridgetest.Features{Headers: true, Topics: true, Binary: true},
@@ -260,7 +248,10 @@ func TestStreamSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testStr
 func testStreamSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		s := serve(t, nil)
-		stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{bridgetest.Topic}, MaxMsgSize: 550_000})
+		stream := createStream(t, client(t, s), jetstream.StreamConfig{
+			Name:     "S",
+			Subjects: []string{bridgetest.Topic}, MaxMsgSize: 550_000,
+		})
 		settings := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, true })
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
@@ -279,9 +270,12 @@ func testStreamSink(t *testing.T, c bridge.Connector) {
 // stored returns all messages of a stream when there are at least n.
 func stored(t testing.TB, stream jetstream.Stream, n int) []bridge.Message {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d messages are stored", n), func() bool {
+	bridgetest.Reach(t, "messages are stored", n, func() int {
 		info, err := stream.Info(t.Context())
-		return err == nil && info.State.Msgs >= uint64(n)
+		if err != nil {
+			return 0
+		}
+		return int(info.State.Msgs)
 	})
 	c, err := stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 )
 
 // publishWindow is how many messages may wait for their confirmation.
@@ -25,11 +26,12 @@ var _ bridge.Sink = (*streamSink)(nil)
 // entry, a future and two channels of each message, and its futures never end when the connection
 // does.
 type streamSink struct {
+	form
 	conn     *conn
-	subject  subject
 	place    string // of this sink, the end of each message's id
 	expected string // stream, or empty
 	timeout  time.Duration
+	fast     bool // the stream takes fast ingest
 	close    func()
 	known    func(n int) // tells about messages that the stream had already
 
@@ -37,16 +39,17 @@ type streamSink struct {
 	idle []*publisher
 }
 
-func newStreamSink(c *conn, s *SinkSettings, env bridge.Env) *streamSink {
+func newStreamSink(ctx context.Context, c *conn, s *SinkSettings, env bridge.Env) *streamSink {
 	env.NeedID() // so that the stream can tell what comes again
 	var once sync.Once
 	return &streamSink{
+		form:     form{newSubject(s), s.Headers},
 		conn:     c,
-		subject:  newSubject(s.Subject),
 		place:    "/" + env.Instance,
 		expected: s.Stream,
 		timeout:  s.AckTimeout,
-		close:    sync.OnceFunc(c.close),
+		fast:     allowsBatches(ctx, s, env),
+		close:    sync.OnceFunc(c.End),
 		known: func(n int) {
 			once.Do(func() {
 				env.Logger.Info("the stream has had messages with these ids already and keeps one of each", "n", n)
@@ -64,7 +67,7 @@ func (s *streamSink) Write(ctx context.Context, batch bridge.Batch) (bridge.Resu
 	if err := ctx.Err(); err != nil || len(batch) == 0 {
 		return bridge.Result{}, err
 	}
-	defer context.AfterFunc(ctx, s.conn.cut)() // a peer that does not read blocks us in the socket
+	defer context.AfterFunc(ctx, s.conn.Cut)() // a peer that does not read blocks us in the socket
 	p, err := s.take()
 	if err != nil {
 		return bridge.Result{}, err
@@ -98,11 +101,13 @@ type publisher struct {
 	confirm chan *nats.Msg
 	replies *nats.Subscription
 	inbox   string // with a dot at the end
+	id      string // its own part of that
 	header  header
 	text    []byte // reply subject and id of a message
 	before  uint64 // messages of earlier batches
 
 	batch   bridge.Batch // being written; what follows is about it
+	out     natsclient.Outgoing
 	settled []bool
 	prefix  int // settled messages at the front
 	count   int // settled messages
@@ -110,13 +115,19 @@ type publisher struct {
 	refused bridge.Refusals
 	failed  int // first message that a new instance may deliver, or len(batch)
 	reason  error
+
+	fast   string // what the reply subjects of a fast batch begin with; empty: none
+	order  []int  // messages of it
+	stored int    // of them
+	fallen bool   // the server has ended it
 }
 
 func newPublisher(s *streamSink) (*publisher, error) {
 	p := &publisher{sink: s, confirm: make(chan *nats.Msg, 2*publishWindow), inbox: s.conn.NewInbox() + "."}
+	p.id = p.inbox[strings.LastIndexByte(p.inbox[:len(p.inbox)-1], '.')+1 : len(p.inbox)-1]
 	var err error
-	if p.replies, err = s.conn.ChanSubscribe(p.inbox+"*", p.confirm); err != nil {
-		return nil, s.conn.err()
+	if p.replies, err = s.conn.ChanSubscribe(p.inbox+">", p.confirm); err != nil {
+		return nil, s.conn.Err()
 	}
 	return p, nil
 }
@@ -137,24 +148,43 @@ func (p *publisher) write(ctx context.Context, batch bridge.Batch) (bridge.Resul
 func (p *publisher) publishAll(ctx context.Context) error {
 	timer := time.NewTimer(p.sink.timeout)
 	defer timer.Stop()
+	if p.sink.fast && len(p.batch) >= leastFast {
+		p.fast = fmt.Sprintf("%s%s-%d.", p.inbox, p.id, p.before)
+		if err := p.publishFrom(ctx, timer, 0); err != nil || !p.fallen {
+			return err
+		}
+		p.fast = ""
+	}
+	return p.publishFrom(ctx, timer, p.prefix)
+}
+
+func (p *publisher) publishFrom(ctx context.Context, timer *time.Timer, first int) error {
 	var out nats.Msg
-	for i := range p.batch {
-		for i-p.count >= publishWindow && p.failed > i {
+	for i := first; i < len(p.batch); i++ {
+		for i-p.count >= publishWindow && p.failed > i && !p.ended() {
 			if err := p.await(ctx, timer); err != nil {
 				return err
 			}
 		}
-		if p.failed <= i {
+		if p.failed <= i || p.ended() {
 			break
 		}
-		switch refused, err := p.publish(&out, &p.batch[i], i); {
+		if p.settled[i] {
+			continue // before a fast batch was ended
+		}
+		refused, err := p.publish(&out, &p.batch[i], i)
+		if p.fast != "" && (refused != nil || err != nil) {
+			p.skipFast(i, err)
+		}
+		switch {
+		case p.ended():
 		case err != nil:
 			p.fail(i, err)
 		case refused != nil:
 			p.refuse(i, refused)
 		}
 	}
-	for p.prefix < p.failed {
+	for p.prefix < p.failed && !p.ended() {
 		if err := p.await(ctx, timer); err != nil {
 			return err
 		}
@@ -173,7 +203,7 @@ func (p *publisher) result() bridge.Result {
 }
 
 func (p *publisher) begin(batch bridge.Batch) {
-	p.batch = batch
+	p.batch, p.out = batch, p.sink.conn.Outgoing()
 	n := len(batch)
 	if cap(p.settled) < n {
 		p.settled = make([]bool, n)
@@ -181,18 +211,21 @@ func (p *publisher) begin(batch bridge.Batch) {
 	p.settled = p.settled[:n]
 	clear(p.settled)
 	p.prefix, p.count, p.known, p.refused, p.failed, p.reason = 0, 0, 0, nil, n, nil
+	p.fast, p.order, p.stored, p.fallen = "", p.order[:0], 0, false
 }
 
+// ended reports whether the messages are in a fast batch that the server has ended.
+func (p *publisher) ended() bool { return p.fallen && p.fast != "" }
+
 func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) (refused, err error) {
-	subject, err := p.sink.subject.of(m)
-	if err != nil {
+	if err := p.sink.fill(out, &p.header, m); err != nil {
 		return err, nil
 	}
-	p.header.reset()
-	if len(m.Header) > 0 {
-		p.header.add(m.Header)
+	if p.fast != "" {
+		p.appendFast(i)
+	} else {
+		p.text = strconv.AppendUint(append(p.text[:0], p.inbox...), p.before+uint64(i), 10)
 	}
-	p.text = strconv.AppendUint(append(p.text[:0], p.inbox...), p.before+uint64(i), 10)
 	reply := len(p.text)
 	if m.ID != "" {
 		// The place, because other sinks may write the same message to the same stream.
@@ -205,12 +238,12 @@ func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) (refused, e
 	if p.sink.expected != "" {
 		p.header.set(jetstream.ExpectedStreamHeader, p.sink.expected)
 	}
-	out.Subject, out.Data, out.Header = subject, m.Payload, p.header.header
 	out.Reply = text[:reply]
 	return p.sink.conn.publish(out)
 }
 
-// await waits for confirmations. It fails if none comes for the timeout.
+// await waits for confirmations. It fails if none comes for the timeout after the messages have
+// left.
 func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 	select {
 	case m := <-p.confirm:
@@ -218,28 +251,37 @@ func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 		return nil
 	default:
 	}
-	timer.Reset(p.sink.timeout)
-	select {
-	case m := <-p.confirm:
-		p.take(m)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-p.sink.conn.gone:
-		return p.sink.conn.err()
-	case <-timer.C:
-		return fmt.Errorf("no confirmation from JetStream for %s", p.sink.timeout)
+	out := p.out.Waiting()
+	for rest := p.sink.timeout; ; {
+		timer.Reset(rest)
+		select {
+		case m := <-p.confirm:
+			p.take(m)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.sink.conn.Gone:
+			return p.sink.conn.Err()
+		case <-timer.C:
+			if rest = p.sink.conn.Rest(&out, p.sink.timeout); rest <= 0 {
+				return fmt.Errorf("no confirmation from JetStream for %s", p.sink.timeout)
+			}
+		}
 	}
 }
 
 func (p *publisher) take(m *nats.Msg) {
+	if strings.HasSuffix(m.Subject, fastSuffix) {
+		p.takeFast(m)
+		return
+	}
 	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
 	offset := number - p.before
 	if err != nil || offset >= uint64(len(p.settled)) || p.settled[offset] {
 		return // of an earlier batch, or a second one, as when a stream beyond a leaf node takes the subject too
 	}
 	i := int(offset)
-	known, refused, err := confirmation(m)
+	known, refused, err := confirmation(m, p.sink.expected)
 	switch {
 	case err != nil:
 		p.fail(i, p.about(i, err))

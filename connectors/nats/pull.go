@@ -10,15 +10,17 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 const (
-	pullExpires   = 30 * time.Second // of a request for messages
+	pullExpires   = 20 * time.Second // of a request for messages
 	pullHeartbeat = 5 * time.Second  // of the server while a request waits
-	closeTimeout  = 5 * time.Second
-	answerTimeout = 250 * time.Millisecond // to a request that is made at the end
+	answerTimeout = 5 * time.Second  // of a server that is asked something at the start
+	closeTimeout  = 2 * time.Second  // how long closing waits for a server that sends nothing
+	closeLimit    = 5 * time.Second  // and for one that sends
 	nakDelay      = time.Second
 )
 
@@ -29,10 +31,9 @@ var _ bridge.Source = (*pull)(nil)
 type pull struct {
 	conn     *conn
 	env      bridge.Env
-	stream   string
-	consumer string
+	consumer jetstream.Consumer
+	name     string // of consumer and stream, for errors
 	prefix   string // of the ids of messages
-	window   int    // most messages that are asked for and not read
 	request  pullRequest
 	sub      *nats.Subscription
 	messages chan *nats.Msg // and what the server has to say about requests
@@ -42,52 +43,109 @@ type pull struct {
 
 	// Of Read alone.
 	asked  int // messages asked for and not read yet
+	bytes  int // that the request may still bring, if there is one at a time
 	taken  []*nats.Msg
 	silent *time.Timer
+
+	// Of the goroutine that saves.
+	position position
+	kept     bool // saved as it is
+	warned   bool
 }
 
-type pullRequest struct{ subject, inbox, limits string }
-
 func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
-	js, err := c.jetStream()
+	stream, err := c.js.Stream(ctx, s.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %q: %w", s.Stream, c.explain(err))
+	}
+	name := fmt.Sprintf("consumer %q of stream %q", s.durable(env), s.Stream)
+	last, err := lastPosition(ctx, s, env)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := js.Stream(ctx, s.Stream)
+	consumer, err := ensureConsumer(ctx, c, stream, last, s, env)
 	if err != nil {
-		return nil, fmt.Errorf("stream %q: %w", s.Stream, explain(err))
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	consumer, err := ensureConsumer(ctx, stream, s, env)
-	if err != nil {
-		return nil, fmt.Errorf("consumer %q of stream %q: %w", s.durable(env), s.Stream, err)
+	if err := rewind(ctx, consumer, last, s, env); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, c.explain(err))
 	}
+	info := consumer.CachedInfo()
 	p := &pull{
 		conn:     c,
 		env:      env,
-		stream:   s.Stream,
-		consumer: s.durable(env),
+		consumer: consumer,
+		name:     name,
 		prefix:   s.Stream + ":",
-		window:   2 * env.MaxBatch,
 		silent:   time.NewTimer(time.Hour),
 		closing:  make(chan struct{}),
-	}
-	if consumer.MaxAckPending > 0 {
-		p.window = min(p.window, consumer.MaxAckPending)
-	}
-	p.request = pullRequest{
-		subject: "$JS.API.CONSUMER.MSG.NEXT." + p.stream + "." + p.consumer,
-		inbox:   c.NewInbox(),
-		limits: fmt.Sprintf(`"expires":%d,"idle_heartbeat":%d,"max_bytes":%d}`,
-			pullExpires, pullHeartbeat, max(16<<20, 2*c.MaxPayload())),
+		request:  newPullRequest(c, info, env.MaxBatch),
+		position: position{Durable: info.Name, Stream: s.Stream, Made: stream.CachedInfo().Created},
 	}
 	// Besides messages there are a few words about each request.
-	p.messages = make(chan *nats.Msg, p.window+1024)
+	p.messages = make(chan *nats.Msg, p.request.window+1024)
 	if p.sub, err = c.ChanSubscribe(p.request.inbox, p.messages); err != nil {
-		return nil, fmt.Errorf("subscribe to consumer %q: %w", p.consumer, err)
+		return nil, fmt.Errorf("subscribe to %s: %w", name, err)
 	}
-	p.held = holdMessages(c, p.messages, consumer.AckWait)
+	p.held = newHeld(c, p.messages, info, p.keep)
+	p.held.floor.shared = last != nil && last.Shared // they may be slow, and show only later
+	var running context.Context
+	running, p.held.quit = context.WithCancel(context.Background())
+	go p.held.run(running)
 	p.close = sync.OnceValue(p.stop)
 	return p, nil
+}
+
+// pullRequest is how messages are asked for, within what the consumer allows.
+type pullRequest struct {
+	subject, inbox, limits string
+	window                 int // most messages that are asked for and not read
+	again                  int // when so few are left, more are asked for
+	batch                  int // most messages in one request
+	bytes                  int // most bytes in one request
+}
+
+func newPullRequest(c *conn, info *jetstream.ConsumerInfo, maxBatch int) pullRequest {
+	limit := func(n, limit int) int {
+		if limit > 0 {
+			return min(n, limit)
+		}
+		return n
+	}
+	allows := info.Config
+	r := pullRequest{
+		subject: c.api + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name,
+		inbox:   c.NewInbox(),
+		window:  limit(2*maxBatch, allows.MaxAckPending),
+		// A prime number: the server ends a request without a word whose bytes are used up to the
+		// last one, as by messages of equal size.
+		bytes: limit(max(16<<20, 2*int(c.MaxPayload()))-3, allows.MaxRequestMaxBytes),
+	}
+	r.batch = limit(r.window, allows.MaxRequestBatch)
+	// Requests wait at the server, where others may have some, too. One too many it drops without a
+	// word, as it has a heartbeat.
+	requests := 16
+	if allows.MaxWaiting > 0 {
+		requests = max(1, min(requests, allows.MaxWaiting/2))
+	}
+	if allows.MaxRequestMaxBytes > 0 {
+		requests = 1 // so that we know what is left of it
+	}
+	r.window = min(r.window, r.batch*requests)
+	if r.again = r.window / 2; requests == 1 {
+		r.again = 0
+	}
+	expires := requestExpires(info)
+	r.limits = fmt.Sprintf(`"expires":%d,"idle_heartbeat":%d,"max_bytes":%d}`, expires, min(pullHeartbeat, expires/2), r.bytes)
+	return r
+}
+
+// requestExpires returns how long a request waits at the server.
+func requestExpires(info *jetstream.ConsumerInfo) time.Duration {
+	if most := info.Config.MaxRequestExpires; most > 0 {
+		return min(pullExpires, most)
+	}
+	return pullExpires
 }
 
 func (p *pull) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
@@ -113,15 +171,17 @@ func (p *pull) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 
 // ask asks for messages when half of those asked for have been read.
 func (p *pull) ask() error {
-	if p.asked > p.window/2 {
+	if p.asked > p.request.again {
 		return nil
 	}
-	n := p.window - p.asked
-	request := fmt.Appendf(nil, `{"batch":%d,%s`, n, p.request.limits)
-	if err := p.conn.PublishRequest(p.request.subject, p.request.inbox, request); err != nil {
-		return p.conn.err()
+	for p.asked < p.request.window {
+		n := min(p.request.window-p.asked, p.request.batch)
+		request := fmt.Appendf(nil, `{"batch":%d,%s`, n, p.request.limits)
+		if err := p.conn.PublishRequest(p.request.subject, p.request.inbox, request); err != nil {
+			return p.conn.Err()
+		}
+		p.asked, p.bytes = p.asked+n, p.request.bytes
 	}
-	p.asked += n
 	return nil
 }
 
@@ -140,21 +200,27 @@ func (p *pull) take(ctx context.Context) error {
 	return err
 }
 
-// wait takes the next message.
+// wait takes the next message. A heartbeat may be behind one that takes long to come.
 func (p *pull) wait(ctx context.Context) error {
-	p.silent.Reset(2 * pullHeartbeat)
-	select {
-	case m := <-p.messages:
-		p.taken = append(p.taken, m)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-p.conn.gone:
-		return p.conn.err()
-	case <-p.closing:
-		return nats.ErrConnectionClosed
-	case <-p.silent.C:
-		return fmt.Errorf("consumer %q of stream %q: no heartbeat for %s", p.consumer, p.stream, 2*pullHeartbeat)
+	var mark int64
+	p.conn.Underway(&mark)
+	for {
+		p.silent.Reset(2 * pullHeartbeat)
+		select {
+		case m := <-p.messages:
+			p.taken = append(p.taken, m)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.conn.Gone:
+			return p.conn.Err()
+		case <-p.closing:
+			return nats.ErrConnectionClosed
+		case <-p.silent.C:
+			if !p.conn.Underway(&mark) {
+				return fmt.Errorf("%s: no heartbeat for %s", p.name, 2*pullHeartbeat)
+			}
+		}
 	}
 }
 
@@ -175,11 +241,14 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 			continue
 		}
 		p.asked--
+		if p.bytes -= m.Size(); p.bytes == 0 && p.request.again == 0 {
+			p.asked = 0 // the server says nothing of that
+		}
 		b := bridge.Message{Topic: m.Subject, Payload: m.Data}
 		if len(m.Header) > 0 {
 			b.Header = received(m.Header)
 		}
-		number, stamp := delivery(m.Reply)
+		number, stamp, _ := delivery(m.Reply)
 		nanoseconds, _ := strconv.ParseInt(stamp, 10, 64)
 		b.Time = time.Unix(0, nanoseconds)
 		ids = append(append(append(append(ids, p.prefix...), number...), '.'), stamp...)
@@ -197,6 +266,11 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 // status handles what the server says about a request.
 func (p *pull) status(m *nats.Msg) error {
 	code, text := m.Header.Get("Status"), m.Header.Get("Description")
+	if left, err := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes")); err == nil && left >= p.request.bytes &&
+		strings.Contains(text, "Exceeds MaxBytes") {
+		return fmt.Errorf("%s: the next message is larger than its max_bytes of %v: raise that", p.name,
+			bridge.Size(p.request.bytes))
+	}
 	over := code == "408" || code == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes"))
 	switch {
 	case code == "100": // heartbeat
@@ -209,7 +283,7 @@ func (p *pull) status(m *nats.Msg) error {
 	case code == "503":
 		text = "it is gone, or JetStream is"
 	}
-	return fmt.Errorf("consumer %q of stream %q: %s %s", p.consumer, p.stream, code, text)
+	return fmt.Errorf("%s: %s %s", p.name, code, text)
 }
 
 func (p *pull) Close() error { return p.close() }
@@ -219,63 +293,28 @@ func (p *pull) Close() error { return p.close() }
 func (p *pull) stop() error {
 	close(p.closing)
 	p.held.stop()
-	defer p.conn.close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	defer p.conn.End()
+	defer p.keep(ctx)
 	if p.conn.IsClosed() {
 		return nil
 	}
-	p.takeRedelivered()
-	// After this flush everything that was on its way to us has come.
-	if err := p.sub.Drain(); err != nil {
-		return p.conn.err()
-	}
-	if err := p.conn.flush(context.Background(), closeTimeout); err != nil {
-		return fmt.Errorf("finish acknowledging: %w", err)
-	}
-	// The server still has our requests. If it noticed only when it has the first message that we
-	// give back that nobody waits any more, it would put that one behind the others.
-	p.askOne(`{"batch":1,"expires":1000000}`)
-	// It has noticed now. What it was about to send has gone back to the front.
-	p.takeRedelivered()
-	p.held.giveBack()
-	if err := p.conn.flush(context.Background(), closeTimeout); err != nil {
+	if err := p.finish(ctx); err != nil {
+		p.conn.End() // it is of no use to ask for more
 		return fmt.Errorf("finish acknowledging: %w", err)
 	}
 	return nil
 }
 
-// takeRedelivered takes the messages that come again and have not come to us
-// yet, since the server puts what we give back behind them. A message that never left the
-// server counts as new when it comes again, but its number is lower than the newest.
-func (p *pull) takeRedelivered() {
-	newest := p.held.newest()
-	for end := time.Now().Add(closeTimeout); time.Now().Before(end); {
-		m := p.askOne(`{"batch":1,"no_wait":true}`)
-		switch {
-		case m == nil:
-			return
-		case m.Reply != "" && !again(m.Reply) && sequence(m.Reply) > newest:
-			return
-		case m.Reply == "" && m.Header.Get("Status") != "408": // which says that they are being sent
-			return
-		}
+// finish sees to it that the server has what was acknowledged, and has back what was not.
+func (p *pull) finish(ctx context.Context) error {
+	// After this flush everything that was on its way to us has come.
+	if err := p.sub.Drain(); err != nil {
+		return p.conn.Err()
 	}
-}
-
-// askOne makes a request and returns the answer, which is held; nil if there is none.
-func (p *pull) askOne(request string) *nats.Msg {
-	inbox := p.conn.NewInbox()
-	sub, err := p.conn.SubscribeSync(inbox)
-	if err != nil {
-		return nil
+	if err := p.conn.Sync(ctx, closeTimeout, p.conn.Outgoing()); err != nil {
+		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }()
-	if p.conn.PublishRequest(p.request.subject, inbox, []byte(request)) != nil {
-		return nil
-	}
-	m, err := sub.NextMsg(answerTimeout)
-	if err != nil {
-		return nil
-	}
-	p.held.add(m)
-	return m
+	return p.held.giveBack(ctx)
 }

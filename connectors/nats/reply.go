@@ -21,21 +21,22 @@ func fromDelivered(reply string) string {
 }
 
 // delivery returns the sequence number of a message, and when the stream got it in nanoseconds,
-// which both stay the same when it is delivered again.
-func delivery(reply string) (number, stamp string) {
+// which both stay the same when it is delivered again; nth counts the deliveries of the consumer.
+func delivery(reply string) (number, stamp, nth string) {
 	_, reply, _ = strings.Cut(fromDelivered(reply), ".")
 	number, reply, _ = strings.Cut(reply, ".")
-	_, reply, _ = strings.Cut(reply, ".")
+	nth, reply, _ = strings.Cut(reply, ".")
 	stamp, _, _ = strings.Cut(reply, ".")
-	return number, stamp
+	return number, stamp, nth
 }
-
-// again reports whether a message has been delivered before.
-func again(reply string) bool { return !strings.HasPrefix(fromDelivered(reply), "1.") }
 
 // sequence returns the sequence number of a message.
 func sequence(reply string) uint64 {
-	number, _ := delivery(reply)
+	number, _, _ := delivery(reply)
+	return parse(number)
+}
+
+func parse(number string) uint64 {
 	n, _ := strconv.ParseUint(number, 10, 64)
 	return n
 }

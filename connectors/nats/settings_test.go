@@ -31,6 +31,11 @@ func TestSourceSettings(t *testing.T) {
 		"bad queue":           {func(s *nats.SourceSettings) { s.Subject, s.Queue = "a", "q 1" }, "queue"},
 		"no room":             {func(s *nats.SourceSettings) { s.Subject, s.Buffer = "a", 0 }, "buffer"},
 		"short ack_wait":      {func(s *nats.SourceSettings) { s.Stream, s.AckWait = "S", 1 }, "ack_wait"},
+		"domain":              {func(s *nats.SourceSettings) { s.Stream, s.Domain = "S", "hub" }, ""},
+		"domain of two words": {func(s *nats.SourceSettings) { s.Stream, s.Domain = "S", ".hub" }, "domain"},
+		"api_prefix":          {func(s *nats.SourceSettings) { s.Stream, s.APIPrefix = "S", "$JS.hub.API." }, ""},
+		"api_prefix of a dot": {func(s *nats.SourceSettings) { s.Stream, s.APIPrefix = "S", "." }, "api_prefix"},
+		"api_prefix, no word": {func(s *nats.SourceSettings) { s.Stream, s.APIPrefix = "S", ".js" }, "api_prefix"},
 		"scheme":              {func(s *nats.SourceSettings) { s.Subject, s.URL = "a", url(t, "http://127.0.0.1") }, "url"},
 		"two credentials": {func(s *nats.SourceSettings) {
 			s.Subject, s.Creds, s.Token = "a", "file", bridge.NewSecret("t")
@@ -44,7 +49,7 @@ func TestSourceSettings(t *testing.T) {
 			s := nats.Connector().Source.Settings().(*nats.SourceSettings)
 			s.URL = url(t, "nats://127.0.0.1")
 			c.set(s)
-			checkKey(t, s.Validate(), c.key)
+			checkKey(t, errors.Join(s.Settings.Validate(), s.Client.Validate(), s.Validate()), c.key)
 		})
 	}
 }

@@ -77,7 +77,8 @@ func TestS5SubjectsFromMessages(t *testing.T) {
 			"$SYS.REQ.SERVER.PING", "$JS.API.STREAM.DELETE.S", "$KV.a",
 		}
 		for i, subject := range bad {
-			refuses(t, sink, bridge.Batch{{ID: "bad", Topic: subject}, {ID: strconv.Itoa(i), Topic: "a"}}, 0, strconv.Quote(subject))
+			refuses(t, sink, bridge.Batch{{ID: "bad", Topic: subject}, {ID: strconv.Itoa(i), Topic: "a"}}, 0,
+				strconv.Quote(subject))
 		}
 		if got := len(received(len(bad))); got != len(bad) {
 			t.Errorf("%d messages arrived, want %d", got, len(bad))
@@ -127,7 +128,8 @@ func TestRefusedPublishing(t *testing.T) {
 			s.JetStream, s.Username, s.Password = stream, "u", bridge.NewSecret("p")
 		}))
 		r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}})
-		if r.Settled != 0 || !bridge.IsPermanent(err) || !errors.Is(err, natsgo.ErrPermissionViolation) || !strings.Contains(err.Error(), `"a"`) {
+		if r.Settled != 0 || !bridge.IsPermanent(err) || !errors.Is(err, natsgo.ErrPermissionViolation) ||
+			!strings.Contains(err.Error(), `"a"`) {
 			t.Errorf("jetstream %t: wrote %d with %v, want a permanent error about the subject", stream, r.Settled, err)
 		}
 	}
@@ -135,10 +137,14 @@ func TestRefusedPublishing(t *testing.T) {
 
 func TestSubjectWithoutStream(t *testing.T) {
 	s := serve(t, nil)
-	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
-	r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
-	if n := r.Settled; n != 0 || err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), `"a": no stream takes that subject`) {
-		t.Errorf("wrote %d with %v, want the hint that there is no stream", r.Settled, err)
+	for stream, want := range map[string]string{
+		"": `"a": no stream takes that subject: create one`, "NOPE": `"a": no stream takes that subject, "NOPE" does not either or does not exist`,
+	} {
+		sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.Stream = true, stream }))
+		r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
+		if n := r.Settled; n != 0 || err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("wrote %d with %v, want the hint that there is no stream", r.Settled, err)
+		}
 	}
 }
 
@@ -146,7 +152,7 @@ func TestOtherStreamThanExpected(t *testing.T) {
 	s := serve(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Stream = "T" }))
-	refuses(t, sink, bridge.Batch{{ID: "1"}}, 0, "not the stream that the setting stream names")
+	refuses(t, sink, bridge.Batch{{ID: "1"}}, 0, `not the stream that the setting stream names, "T"`)
 }
 
 // A stream that refuses some for good and others for now: what is refused is told with its index,
@@ -180,7 +186,8 @@ func TestStreamSinkNeedsIDs(t *testing.T) {
 		needed := false
 		env := bridgetest.Env(t, "test-to")
 		env.NeedID = func() { needed = true }
-		sink, err := nats.Connector().Sink.Open(t.Context(), sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = jetStream }), env)
+		sink, err := nats.Connector().Sink.Open(t.Context(),
+			sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = jetStream }), env)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +298,7 @@ func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
 	s := serve(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
-	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 300*time.Millisecond }))
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 2*time.Second }))
 	seen := make(chan string, 2) // reply subjects
 	if _, err := js.Conn().Subscribe("a", func(m *natsgo.Msg) {
 		if seen <- m.Reply; len(seen) == 2 {

@@ -1,8 +1,10 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,8 @@ type source struct {
 	env    bridge.Env
 	subs   []*nats.Subscription
 	before uint64 // messages that the connection had received before it subscribed
+	shared bool   // a message may come in several subscriptions
+	copies atomic.Int64
 	close  func() error
 	ready  chan struct{} // has one when something has arrived
 	limit  int           // of bytes
@@ -36,9 +40,13 @@ type source struct {
 	arrived  bridge.Batch
 	bytes    int
 	closed   bool
+	looking  bool // it is looked at what is dropped meanwhile
 	received int
 	dropped  int // of these the engine knows
 }
+
+// lookEvery is how often the engine is told what is dropped while it does not read.
+const lookEvery = time.Second
 
 func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	c, err := connect(ctx, &s.Client, env)
@@ -48,7 +56,7 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 	if s.Stream != "" {
 		p, err := openPull(ctx, c, s, env)
 		if err != nil {
-			c.close()
+			c.End()
 			return nil, err
 		}
 		return p, nil
@@ -58,17 +66,22 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 	r.close = sync.OnceValue(r.stop)
 	r.before = atomic.LoadUint64(&c.InMsgs)
 	if err := r.subscribe(ctx, s); err != nil {
-		c.close()
+		c.End()
 		return nil, err
 	}
 	return r, nil
 }
 
 func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
-	for _, subject := range s.subjects() {
-		sub, err := r.conn.QueueSubscribe(subject, s.Queue, r.take)
+	subjects, _ := distinct(s.subjects())
+	for i, subject := range subjects {
+		take := r.take
+		if s.Queue == "" { // the server counts all subscriptions of a queue group as one
+			take = r.handler(subject, subjects[:i])
+		}
+		sub, err := r.conn.QueueSubscribe(subject, s.Queue, take)
 		if err == nil {
-			err = sub.SetPendingLimits(maxPending, max(1, r.limit/len(s.subjects())))
+			err = sub.SetPendingLimits(maxPending, max(1, r.limit/len(subjects)))
 		}
 		if err != nil {
 			return fmt.Errorf("subscribe to %q: %w", subject, err)
@@ -76,23 +89,43 @@ func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
 		r.subs = append(r.subs, sub)
 	}
 	// The server answers a subscription only to refuse it.
-	if err := r.conn.flush(ctx, s.ConnectTimeout); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
-	}
-	if err := r.conn.refused(); err != nil {
+	if err := r.conn.sync(ctx, cmp.Or(s.ConnectTimeout, answerTimeout), r.conn.Outgoing()); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	return nil
 }
 
+// handler takes the messages of a subscription, but for those that an earlier one has, too.
+func (r *source) handler(subject string, earlier []string) nats.MsgHandler {
+	earlier = slices.DeleteFunc(slices.Clone(earlier), func(other string) bool { return !overlap(other, subject) })
+	if len(earlier) == 0 {
+		return r.take
+	}
+	r.shared = true
+	return func(m *nats.Msg) {
+		if slices.ContainsFunc(earlier, func(other string) bool { return covers(other, m.Subject) }) {
+			r.copies.Add(1)
+			return
+		}
+		r.take(m)
+	}
+}
+
 // take is called by the client library.
 func (r *source) take(m *nats.Msg) {
 	b := bridge.Message{Topic: m.Subject, Payload: m.Data}
-	if len(m.Header) > 0 {
+	if len(m.Header) > 0 || m.Reply != "" {
 		// A publisher chose Nats-Msg-Id, and another may choose the same: it is no identity.
 		b.Header = received(m.Header)
 	}
+	if m.Reply != "" {
+		b.Header[replyHeader] = m.Reply
+	}
 	r.mu.Lock()
+	if r.bytes >= r.limit && !r.looking {
+		r.looking = true
+		time.AfterFunc(lookEvery, r.look)
+	}
 	for r.bytes >= r.limit && !r.closed {
 		r.room.Wait()
 	}
@@ -116,12 +149,12 @@ func (r *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		select {
 		case <-r.ready:
 		case <-ctx.Done():
-		case <-r.conn.gone:
+		case <-r.conn.Gone:
 			// What came before the end may have come after the question.
 			if batch := r.next(); len(batch) > 0 {
 				return batch, settled, nil
 			}
-			return nil, nil, r.conn.err()
+			return nil, nil, r.conn.Err()
 		}
 	}
 }
@@ -159,6 +192,16 @@ func (r *source) count() {
 	r.report(dropped)
 }
 
+// look counts what is dropped while nobody reads.
+func (r *source) look() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.looking = !r.closed && r.bytes >= r.limit; r.looking {
+		r.count()
+		time.AfterFunc(lookEvery, r.look)
+	}
+}
+
 // report tells the engine about messages dropped since the last time.
 func (r *source) report(dropped int) {
 	if dropped > r.dropped {
@@ -169,14 +212,33 @@ func (r *source) report(dropped int) {
 
 func (r *source) Close() error { return r.close() }
 
+// drain has the client library call take for what it keeps, since nobody can tell copies among that
+// otherwise.
+func (r *source) drain() {
+	if r.conn.Drain() != nil {
+		return // it has ended
+	}
+	late := time.NewTimer(closeTimeout)
+	defer late.Stop()
+	select {
+	case <-r.conn.Gone:
+	case <-late.C:
+	}
+}
+
 // stop closes the connection and counts what is lost by that.
 func (r *source) stop() error {
-	r.conn.close()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.closed = true
 	r.room.Broadcast()
+	r.mu.Unlock()
+	if r.shared {
+		r.drain()
+	}
+	r.conn.End()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	// A subscription that has ended tells no number any more.
-	r.report(int(atomic.LoadUint64(&r.conn.InMsgs)-r.before) - r.received)
+	r.report(int(atomic.LoadUint64(&r.conn.InMsgs)-r.before) - r.received - int(r.copies.Load()))
 	return nil
 }

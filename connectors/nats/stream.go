@@ -15,46 +15,94 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// ensureStreams creates the streams that are missing.
-func ensureStreams(ctx context.Context, c *conn, streams map[string]Stream) error {
-	if len(streams) == 0 {
-		return nil
-	}
-	js, err := c.jetStream()
-	if err != nil {
-		return err
-	}
+// ensureStreams creates the streams that are missing, and adjusts those that are there.
+func ensureStreams(ctx context.Context, c *conn, streams map[string]Stream, env bridge.Env) error {
 	for _, name := range slices.Sorted(maps.Keys(streams)) {
-		if err := ensureStream(ctx, js, name, streams[name]); err != nil {
-			return fmt.Errorf("stream %q: %w", name, err)
+		if err := ensureStream(ctx, c, name, streams[name], env); err != nil {
+			return fmt.Errorf("streams.%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, name string, s Stream) error {
-	stream, err := js.Stream(ctx, name)
+func ensureStream(ctx context.Context, c *conn, name string, s Stream, env bridge.Env) error {
+	stream, err := c.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err := js.CreateStream(ctx, s.config(name))
+		_, err := c.js.CreateStream(ctx, s.config(name))
 		return contradiction(err)
 	}
 	if err != nil {
-		return explain(err)
+		return c.explain(err)
 	}
-	has := stream.CachedInfo().Config.Subjects
-	for _, want := range s.Subjects {
-		if !slices.ContainsFunc(has, func(by string) bool { return covers(by, want) }) {
-			return bridge.Permanent(fmt.Errorf("it is there and takes %s, not %q: add that subject to it, or use another stream",
-				strings.Join(has, ", "), want))
-		}
+	next, what, err := s.agreed(stream.CachedInfo())
+	if err != nil || what == "" {
+		return err
 	}
+	if _, err = c.js.UpdateStream(ctx, next); err != nil {
+		return unchanged(what, contradiction(err))
+	}
+	env.Logger.Info("the stream was changed to what the settings say", "stream", name, "change", what)
 	return nil
 }
 
+// agreed is changed, for a stream that takes the subjects. What cannot be is an error.
+func (s Stream) agreed(info *jetstream.StreamInfo) (next jetstream.StreamConfig, what string, err error) {
+	for _, want := range s.Subjects {
+		if !slices.ContainsFunc(info.Config.Subjects, func(by string) bool { return covers(by, want) }) {
+			return next, "", bridge.Permanent(fmt.Errorf(
+				"it is there and takes %s, not %q: add that subject to it, or use another stream",
+				strings.Join(info.Config.Subjects, ", "), want))
+		}
+	}
+	next, changes, err := s.changed(info)
+	if what = strings.Join(changes, ", "); err != nil {
+		err = unchanged(what, bridge.Permanent(err))
+	}
+	return next, what, err
+}
+
+func unchanged(what string, err error) error {
+	return fmt.Errorf("change %s: %w: write here what the stream has, leave that out, or change the stream by hand", what, err)
+}
+
+// changed returns the configuration of a stream that is there as the settings want it, and what
+// changes by that. What they do not name stays. An error says what would lose messages.
+func (s Stream) changed(info *jetstream.StreamInfo) (next jetstream.StreamConfig, changes []string, err error) {
+	next = info.Config
+	want, state := s.config(next.Name), info.State
+	loses := func(key string, changed, loses bool) {
+		if changed && loses {
+			err = errors.Join(err, fmt.Errorf("the stream would lose messages by the new %s", key))
+		}
+	}
+	change(&changes, "storage", s.Storage != "", &next.Storage, want.Storage)
+	change(&changes, "discard", s.Discard != "", &next.Discard, want.Discard)
+	change(&changes, "replicas", s.Replicas != 0, &next.Replicas, want.Replicas)
+	change(&changes, "duplicates", s.Duplicates != 0, &next.Duplicates, want.Duplicates)
+	loses("max_bytes", change(&changes, "max_bytes", s.MaxBytes != 0, (*bridge.Size)(&next.MaxBytes), s.MaxBytes),
+		state.Bytes > uint64(want.MaxBytes))
+	loses("max_msgs", change(&changes, "max_msgs", s.MaxMsgs != 0, &next.MaxMsgs, want.MaxMsgs),
+		state.Msgs > uint64(want.MaxMsgs))
+	loses("max_age", change(&changes, "max_age", s.MaxAge != 0, &next.MaxAge, want.MaxAge), state.Msgs > 0 &&
+		info.TimeStamp.Sub(state.FirstTime) > want.MaxAge)
+	return next, changes, err
+}
+
+// change sets a value of a stream or consumer if the settings name another one, and notes that.
+func change[T comparable](changes *[]string, key string, named bool, has *T, want T) bool {
+	if !named || *has == want {
+		return false
+	}
+	*changes = append(*changes, fmt.Sprintf("%s from %v to %v", key, *has, want))
+	*has = want
+	return true
+}
+
 func (s Stream) config(name string) jetstream.StreamConfig {
+	subjects, _ := distinct(s.Subjects)
 	c := jetstream.StreamConfig{
 		Name:       name,
-		Subjects:   s.Subjects,
+		Subjects:   subjects,
 		MaxBytes:   orUnlimited(int64(s.MaxBytes)),
 		MaxMsgs:    orUnlimited(s.MaxMsgs),
 		MaxAge:     s.MaxAge,
@@ -81,17 +129,20 @@ func orUnlimited(n int64) int64 {
 // want it, because of what they say or what is there already.
 func contradiction(err error) error {
 	var refused *jetstream.APIError
-	if errors.As(err, &refused) && refused.Code == http.StatusBadRequest {
+	if errors.As(err, &refused) && (refused.Code == http.StatusBadRequest || refused.ErrorCode == noReplicas ||
+		refused.ErrorCode == invalidConfig) {
 		return bridge.Permanent(err)
 	}
 	return err
 }
 
 // explain adds what to do about it to an error of JetStream.
-func explain(err error) error {
+func (c *conn) explain(err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%w: create it, or declare it under streams", err)
+	case c.api != jetstream.DefaultAPIPrefix && errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w at %s: check %s", err, c.api, c.behind)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 		errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: switch JetStream on at the server", err)

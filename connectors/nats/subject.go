@@ -16,14 +16,31 @@ const longestSubject = 4000
 type subject struct {
 	template bridge.Template
 	fixed    string // the subject, if it is the same for all messages
+	own      bool   // its text, and no message, chooses one of the reserved subjects, like $KV.
+	api      string // of JetStream, which may not begin with $ if it is another account's
+	replies  bool   // a message may choose one on which somebody waits for an answer
 }
 
-func newSubject(t bridge.Template) subject {
-	fixed, constant := t.Constant()
+func newSubject(s *SinkSettings) subject {
+	fixed, constant := s.Subject.Constant()
+	begins := fixed
 	if !constant {
 		fixed = "" // what Constant returned is a prefix
 	}
-	return subject{t, fixed}
+	all := subject{template: s.Subject, fixed: fixed, api: s.API(), replies: s.Replies}
+	all.own = (all.commands(begins) || awaited(begins)) && strings.Contains(begins, ".")
+	return all
+}
+
+// commands reports whether text is one of the subjects by which the server is told what to do, or
+// which it, JetStream's clients and bridges keep for themselves.
+func (s subject) commands(text string) bool {
+	return strings.HasPrefix(text, "$") || strings.HasPrefix(text, s.api)
+}
+
+// awaited reports whether s is one of the subjects on which clients and servers wait for answers.
+func awaited(s string) bool {
+	return strings.HasPrefix(s, "_INBOX") || strings.HasPrefix(s, "_R_.") || strings.HasPrefix(s, "_GR_.")
 }
 
 // of returns the subject for m. An error is a reason to refuse it.
@@ -37,8 +54,12 @@ func (s subject) of(m *bridge.Message) (string, error) {
 		return "", fmt.Errorf("render subject: %w", err)
 	case !publishable(text):
 		return "", fmt.Errorf("publish to %q: not a subject: it has white space, an empty word, or * or > for a word", text)
-	case text[0] == '$':
-		return "", fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects", text)
+	case !s.own && s.commands(text):
+		return "", fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects: "+
+			"begin the template with that word, as in $KV.BUCKET.{{ … }}", text)
+	case !s.own && !s.replies && awaited(text):
+		return "", fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects: "+
+			"set replies: true to answer whoever waits there", text)
 	case len(text) > longestSubject:
 		return "", fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text), longestSubject)
 	}
@@ -104,4 +125,35 @@ func covers(by, filter string) bool {
 		}
 	}
 	return len(b) == len(f)
+}
+
+// distinct returns the subjects without those that another one covers, and these.
+func distinct(subjects []string) (all, covered []string) {
+	for i, s := range subjects {
+		by := func(j int, other string) bool { return j != i && covers(other, s) && (j < i || !covers(s, other)) }
+		at := 0
+		for at < len(subjects) && !by(at, subjects[at]) {
+			at++
+		}
+		if at < len(subjects) {
+			covered = append(covered, s)
+		} else {
+			all = append(all, s)
+		}
+	}
+	return all, covered
+}
+
+// overlap reports whether a subject may match both filters.
+func overlap(a, b string) bool {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(x), len(y)) {
+		switch {
+		case x[i] == ">" || y[i] == ">":
+			return true
+		case x[i] != y[i] && x[i] != "*" && y[i] != "*":
+			return false
+		}
+	}
+	return len(x) == len(y)
 }
