@@ -43,7 +43,11 @@ func golden() bridge.Connector {
 			env.NeedID()
 			return goldenSink{}, nil
 		}),
-		Step: bridge.NewOpener(stepSettings{}, func(context.Context, *stepSettings, bridge.Env) (bridge.Step, error) { return goldenStep{}, nil }),
+		Step: bridge.NewOpener(stepSettings{}, func(context.Context, *stepSettings, bridge.Env) (bridge.Step,
+			error,
+		) {
+			return goldenStep{}, nil
+		}),
 	}
 }
 
@@ -124,10 +128,10 @@ func requests() []proto.Message {
 		&pluginpb.CheckRequest{Connector: "golden", Role: pluginpb.Role_SOURCE, Settings: settings},
 		&pluginpb.CheckRequest{Connector: "golden", Role: pluginpb.Role_SINK, Settings: `{"wait":"0s"}`},
 		open(pluginpb.Role_SOURCE),
-		&pluginpb.ReadRequest{Instance: 1, Call: 1, WaitMs: 1000},
+		&pluginpb.ReadRequest{Instance: 1, Call: 1},
 		&pluginpb.AckRequest{Instance: 1, BatchId: 1},
 		&pluginpb.AckRequest{Instance: 1, BatchId: 1, Error: &pluginpb.Error{Text: "again"}},
-		&pluginpb.ReadRequest{Instance: 1, Call: 2, WaitMs: 1000},
+		&pluginpb.ReadRequest{Instance: 1, Call: 2},
 		&pluginpb.NextCheckpointRequest{Instance: 1},
 		&pluginpb.InterruptRequest{Instance: 1, Call: 2},
 		&pluginpb.CloseRequest{Instance: 1},

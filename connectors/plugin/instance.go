@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,18 @@ func (i *instance) open(ctx context.Context, c bridge.Connector, role pluginpb.R
 		i.step, err = c.Step.Open(ctx, settings, i.env)
 	}
 	return err
+}
+
+// guard makes a panic over messages an error, as an exception is in other languages: by it the
+// bridge finds the message that is at fault, and others in this process go on.
+func (i *instance) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			i.env.Logger.Error("panic in a connector", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return f()
 }
 
 // close frees the instance.
@@ -178,7 +191,7 @@ func (i *instance) ack(ctx context.Context, r *pluginpb.AckRequest) (*pluginpb.A
 	if ack == nil {
 		return &pluginpb.AckResponse{Error: pluginpb.NewError(fmt.Errorf("batch %d is not waiting for an ack", r.GetBatchId()))}, nil
 	}
-	err := ack(ctx, r.GetError().Err())
+	err := ack(ctx, bridge.GiveBack(int(r.GetSettled()), r.GetError().Err()))
 	return &pluginpb.AckResponse{Error: pluginpb.NewError(err), Dropped: i.dropped.Swap(0)}, nil
 }
 

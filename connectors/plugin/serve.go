@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,7 +28,8 @@ func Serve(connectors ...bridge.Connector) {
 	}
 	ignoreSignals()
 	exitWithHost()
-	log := newLogger(os.Stderr) // before go-plugin puts another in its place
+	// The bridge reads these lines. Later, go-plugin puts another in the place of os.Stderr.
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	limit := limitFromEnv()
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,

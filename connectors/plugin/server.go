@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -52,24 +53,38 @@ func (s *server) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb
 		c, _ := s.registry.Lookup(name)
 		answer.Connectors = append(answer.Connectors, &pluginpb.ConnectorInfo{
 			Name: c.Name, Summary: c.Summary, Example: c.Example,
-			Source: describe(c.Source, c.Delivery), Sink: describe(c.Sink, c.Delivery), Step: describe(c.Step, c.Delivery),
+			Source: roleInfo(c.Source, c.Delivery), Sink: roleInfo(c.Sink, c.Delivery), Step: roleInfo(c.Step, c.Delivery),
 		})
 	}
 	return answer, nil
 }
 
-func describe[T any](o bridge.Opener[T], delivery string) *pluginpb.RoleInfo {
+func roleInfo[T any](o bridge.Opener[T], delivery string) *pluginpb.RoleInfo {
 	if o == nil {
 		return nil
 	}
 	settings := o.Settings()
-	info := &pluginpb.RoleInfo{Schema: string(config.Schema(settings)), Delivery: delivery}
-	if s, ok := settings.(bridge.Described); ok {
-		d := s.Describe()
-		info.Level, info.Why, info.StableIds = pluginpb.Level(d.Guarantee.Level), d.Guarantee.Why, d.Guarantee.StableIDs
-		info.Ends, info.MaxUnacked, info.Holds = d.Ends, uint32(d.MaxUnacked), d.Holds
+	info := describe(settings)
+	info.Delivery = delivery
+	for _, k := range config.Keys(settings) {
+		info.Settings = append(info.Settings, &pluginpb.Setting{
+			Name: k.Path, Type: k.Kind, Required: k.Required, Default: k.Default, Enum: k.Enum, Minimum: k.Min, Maximum: k.Max, Short: k.Short, Own: k.Own, Text: k.Doc, Path: k.File,
+		})
 	}
 	return info
+}
+
+// describe returns what settings say of what they make.
+func describe(settings any) *pluginpb.RoleInfo {
+	s, ok := settings.(bridge.Described)
+	if !ok {
+		return new(pluginpb.RoleInfo)
+	}
+	d := s.Describe()
+	return &pluginpb.RoleInfo{
+		Level: pluginpb.Level(d.Guarantee.Level), Why: d.Guarantee.Why, StableIds: d.Guarantee.StableIDs,
+		Ends: d.Ends, MaxUnacked: uint32(d.MaxUnacked), Holds: d.Holds, Exclusive: d.Exclusive,
+	}
 }
 
 func (s *server) Check(ctx context.Context, r *pluginpb.CheckRequest) (*pluginpb.CheckResponse, error) {
@@ -79,7 +94,7 @@ func (s *server) Check(ctx context.Context, r *pluginpb.CheckRequest) (*pluginpb
 	}
 	answer := new(pluginpb.CheckResponse)
 	var mistakes config.Errors
-	err = decode(r.GetSettings(), settings)
+	err = config.DecodePlain([]byte(r.GetSettings()), settings)
 	switch {
 	case errors.As(err, &mistakes):
 		for _, m := range mistakes {
@@ -89,6 +104,7 @@ func (s *server) Check(ctx context.Context, r *pluginpb.CheckRequest) (*pluginpb
 		answer.Problems = append(answer.Problems, &pluginpb.Problem{Text: err.Error()})
 	default:
 		answer.Problems = problems(s.check(ctx, r.GetConnector(), r.GetRole(), settings))
+		answer.Role = describe(settings)
 	}
 	return answer, nil
 }
@@ -138,11 +154,6 @@ func explain(m *config.Error) string {
 	return text
 }
 
-// decode fills in settings from the document of the bridge, in which every ${…} has been filled in.
-func decode(document string, settings any) error {
-	return config.Loader{Getenv: func(string) (string, bool) { return "", false }}.DecodeText("settings", []byte(document), settings)
-}
-
 // settings returns new settings of a connector in a role.
 func (s *server) settings(name string, role pluginpb.Role) (any, error) {
 	c, ok := s.registry.Lookup(name)
@@ -165,12 +176,20 @@ func (s *server) Open(ctx context.Context, r *pluginpb.OpenRequest) (*pluginpb.O
 	if err != nil {
 		return nil, err
 	}
-	if err := decode(r.GetSettings(), settings); err != nil {
+	if err := config.DecodePlain([]byte(r.GetSettings()), settings); err != nil {
 		return &pluginpb.OpenResponse{Error: pluginpb.NewError(bridge.Permanent(err))}, nil
+	}
+	// One that does not return in time costs the process its life, so that one that heeds its
+	// context must be told before.
+	opening := ctx
+	if end, is := ctx.Deadline(); is {
+		var cancel context.CancelFunc
+		opening, cancel = context.WithDeadline(ctx, end.Add(-min(time.Second, time.Until(end)/4)))
+		defer cancel()
 	}
 	i := newInstance(r, s.log, min(s.limit, int(min(r.GetMaxBytes(), 1<<30))))
 	c, _ := s.registry.Lookup(r.GetConnector())
-	if err := i.open(ctx, c, r.GetRole(), settings); err != nil {
+	if err := i.open(opening, c, r.GetRole(), settings); err != nil {
 		return &pluginpb.OpenResponse{Error: pluginpb.NewError(err)}, nil
 	}
 	if ctx.Err() != nil { // nobody will close it
@@ -240,9 +259,13 @@ func (s *server) Write(ctx context.Context, r *pluginpb.WriteRequest) (*pluginpb
 	}
 	ctx, done := i.calls.begin(ctx, r.GetCall())
 	defer done()
-	result, err := i.sink.Write(ctx, batch)
+	var result bridge.Result
+	err = i.guard(func() (err error) {
+		result, err = i.sink.Write(ctx, batch)
+		return err
+	})
 	return &pluginpb.WriteResponse{
-		Settled: uint32(result.Settled), Refused: pluginpb.NewRefusals(result.Refused), Omitted: pluginpb.Indices(result.Omitted, 0),
+		Settled: uint32(result.Settled), Refused: pluginpb.NewRefusals(result.Refused), Omitted: pluginpb.Indices(result.Omitted),
 		Error: pluginpb.NewError(err),
 	}, nil
 }
@@ -261,7 +284,11 @@ func (s *server) Process(ctx context.Context, r *pluginpb.ProcessRequest) (*plug
 	}
 	ctx, done := i.calls.begin(ctx, r.GetCall())
 	defer done()
-	said, err := i.runner.Process(ctx, i.step, r.GetSequence(), batch, r.GetLast())
+	var said *bridge.Outcome
+	err = i.guard(func() (err error) {
+		said, err = i.runner.Process(ctx, i.step, r.GetSequence(), batch, r.GetLast())
+		return err
+	})
 	if err != nil {
 		return &pluginpb.ProcessResponse{Error: pluginpb.NewError(err)}, nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
@@ -32,7 +33,7 @@ type running struct {
 	out  string
 	done chan error
 	stop context.CancelFunc
-	p    *bridge.Pipeline
+	p    *engine.Pipeline
 }
 
 // run starts the pipeline. The source gives a message each millisecond, and again what was not
@@ -56,7 +57,7 @@ func run(t *testing.T, from, to bridge.Connector) *running {
 	r.p = c.Pipelines[0]
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
-	b := &bridge.Bridge{Pipelines: c.Pipelines, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	b := &engine.Bridge{Pipelines: c.Pipelines, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	go func() { r.done <- b.Run(ctx) }()
 	return r
 }
@@ -170,7 +171,8 @@ func TestF18BreakerOpens(t *testing.T) {
 					t.Fatal("the breaker does not open")
 				}
 			}
-			if !strings.Contains(err.Error(), "crashed 3 times within a minute") || !strings.Contains(err.Error(), want) {
+			if !strings.Contains(err.Error(), "crashed 3 times within a minute and is left alone until that minute is over") ||
+				!strings.Contains(err.Error(), want) {
 				t.Errorf("the breaker says %v", err)
 			}
 		})
@@ -236,7 +238,7 @@ func TestF19StopBesideStoppedPlugin(t *testing.T) {
 	pid := kill(t, p, syscall.SIGSTOP)
 	start := time.Now()
 	r.stop()
-	if err := <-r.done; err != nil && !errors.Is(err, bridge.ErrNotDrained) {
+	if err := <-r.done; err != nil && !errors.Is(err, engine.ErrNotDrained) {
 		t.Errorf("the bridge ended with %v", err)
 	}
 	t.Logf("it took %s", time.Since(start))
@@ -245,12 +247,12 @@ func TestF19StopBesideStoppedPlugin(t *testing.T) {
 
 // A call that does not come back in its time costs the plugin its life, and says which.
 func TestF19HangingCalls(t *testing.T) {
-	limits := host.Limits{Call: 200 * time.Millisecond}
+	limits := host.Limits{Call: 2 * time.Second}
 	for _, c := range []struct {
 		name, want string
 		hang       func(t *testing.T, c bridge.Connector) error
 	}{
-		{"open", "a call to open did not return within 200ms", func(t *testing.T, c bridge.Connector) error {
+		{"open", "a call to open did not return within 2s", func(t *testing.T, c bridge.Connector) error {
 			_, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "open"}, bridgetest.Env(t, "test-from"))
 			return err
 		}},
@@ -262,13 +264,35 @@ func TestF19HangingCalls(t *testing.T) {
 			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 			return err
 		}},
-		{"write that heeds its context", "settled 0 of 1 messages within 200ms", func(t *testing.T, c bridge.Connector) error {
+		{"write that heeds its context", "settled 0 of 1 messages within 2s", func(t *testing.T, c bridge.Connector) error {
 			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "heed"}, bridgetest.Env(t, "test-to"))
 			if err != nil {
 				return err
 			}
 			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 			return err
+		}},
+		{"read", "a call to read did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
+			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
+			if err != nil {
+				return err
+			}
+			_, _, err = source.Read(t.Context())
+			return err
+		}},
+		{"ack", "a call to ack did not return within 2s", func(t *testing.T, c bridge.Connector) error {
+			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "ack", Flood: true}, bridgetest.Env(t, "test-from"))
+			if err != nil {
+				return err
+			}
+			_, ack, err := source.Read(t.Context())
+			if err != nil {
+				return err
+			}
+			return ack(t.Context(), nil)
+		}},
+		{"check", "a call to check did not return within 2s", func(t *testing.T, c bridge.Connector) error {
+			return c.Source.Check(t.Context(), &sourceSettings{Size: 14})
 		}},
 		{"read after its context is done", "a call to read did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
 			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
@@ -292,9 +316,125 @@ func TestF19HangingCalls(t *testing.T) {
 	}
 }
 
+// An Open that does not return costs the plugin its life also when the engine is the first to lose
+// patience, and another one is started. One that heeds its context does not.
+func TestF19HangingOpen(t *testing.T) {
+	t.Parallel()
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: time.Minute}})
+	c := named(t, p, "probe")
+	open := func(hang string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		source, err := c.Source.Open(ctx, &sourceSettings{Hang: hang}, bridgetest.Env(t, "test-from"))
+		if err == nil {
+			err = source.Close()
+		}
+		return err
+	}
+	first := p.PID()
+	if err := open("heed"); err == nil || strings.Contains(err.Error(), "was ended") || p.PID() != first {
+		t.Errorf("got %v, process %d, want an error of the plugin, and process %d still", err, p.PID(), first)
+	}
+	err := open("open")
+	if err == nil || bridge.IsPermanent(err) || !strings.Contains(err.Error(),
+		"was ended: a call to open did not return within ") {
+		t.Errorf("got %v, want one that says what has hung", err)
+	}
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(first) })
+	bridgetest.Eventually(t, "another is started", func() bool { return open("") == nil })
+}
+
+// A step that hangs costs the plugin its life; another is opened without a word to the engine,
+// since nothing was held.
+func TestF19HangingProcess(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	pid, step := p.PID(), openStep(t, named(t, p, "probe"), &stepSettings{Hang: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		var runner bridge.StepRunner
+		_, err := runner.Process(ctx, step, 1, bridge.Batch{message(0, 16, 0)}, false)
+		done <- err
+	}()
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(pid) })
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("a step that hangs says nothing")
+	}
+}
+
+// A source that hangs costs the plugin its life, though it has read before, and what was not
+// acknowledged comes again.
+func TestF19HangingRead(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	c := named(t, p, "probe")
+	dir := t.TempDir()
+	hang := filepath.Join(dir, "hang")
+	c.Source = withSettings(c.Source, &sourceSettings{
+		Tick: time.Millisecond, Size: 16,
+		Journal: filepath.Join(dir, "journal"), HangWhile: hang,
+	})
+	r := run(t, c, probe())
+	r.grow(50)
+	pid := p.PID()
+	if err := os.WriteFile(hang, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bridgetest.Eventually(t, "the plugin is killed", func() bool { return !exists(pid) })
+	if err := os.Remove(hang); err != nil {
+		t.Fatal(err)
+	}
+	r.grow(50)
+	r.finish(100)
+}
+
+// A source that merely waits, for much longer than a call may take, is left alone and loses
+// nothing.
+func TestF19WaitingRead(t *testing.T) {
+	t.Parallel()
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	pid := p.PID()
+	source, err := named(t, p, "probe").Source.Open(t.Context(),
+		&sourceSettings{Size: 4, Tick: 4500 * time.Millisecond}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	for i := range 2 {
+		b, ack, err := source.Read(t.Context())
+		if err != nil || len(b) != 1 || strings.TrimSpace(string(b[0].Payload)) != strconv.Itoa(i) {
+			t.Fatalf("read %v, %v, want message %d", b, err, i)
+		}
+		if err := ack(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.PID() != pid {
+		t.Error("the plugin was started again")
+	}
+}
+
+// A plugin that is well, and does not answer Interrupt, is ended all the same.
+func TestF19HangingInterrupt(t *testing.T) {
+	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=deaf"}, Limits: host.Limits{Call: 2 * time.Second}})
+	c := named(t, p, "deaf")
+	source, err := c.Source.Open(t.Context(), c.Source.Settings(), bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := source.Read(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "did not return within 5s of being interrupted") {
+		t.Errorf("read: %v", err)
+	}
+	if err := source.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
 // Close of a source that hangs ends, and so does a Host.
 func TestF19HangingClose(t *testing.T) {
-	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 200 * time.Millisecond}})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
 	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"}, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
@@ -323,9 +463,11 @@ func TestF20Misbehaviour(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = h.Load(t.Context(), "bad", host.Settings{
-				Path: path, Env: []string{"PROBE=" + how}, Limits: host.Limits{Start: 2 * time.Second, Call: 2 * time.Second},
-			})
+			limits := host.Limits{Start: time.Hour} // what is wrong ends the wait
+			if how == "silent" {
+				limits.Start = 2 * time.Second
+			}
+			_, err = h.Load(t.Context(), "bad", host.Settings{Path: path, Env: []string{"PROBE=" + how}, Limits: limits})
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %q", err, want)
 			}
@@ -335,8 +477,8 @@ func TestF20Misbehaviour(t *testing.T) {
 
 // A flood of 100 MB on standard error leaves a bounded log, and the plugin works.
 func TestF20LogFlood(t *testing.T) {
-	var log bytes.Buffer
-	h := host.New(slog.New(slog.NewTextHandler(&log, nil)))
+	log := new(sharedLog) // the last lines may come after Close
+	h := host.New(slog.New(slog.NewTextHandler(log, nil)))
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -358,11 +500,12 @@ func TestF20LogFlood(t *testing.T) {
 	if err := errors.Join(sink.Close(), h.Close()); err != nil {
 		t.Error(err)
 	}
-	if n := bytes.Count(log.Bytes(), []byte("\n")); n > 20_000 || log.Len() > 8<<20 {
-		t.Errorf("the log has %d lines, %d bytes", n, log.Len())
-	}
-	if !strings.Contains(log.String(), "the plugin logs too much") {
-		t.Error("the log does not tell that lines are missing")
+	bridgetest.Eventually(t, "the log tells that lines are missing", func() bool {
+		return strings.Contains(log.String(), "the plugin logs too much")
+	})
+	text := log.String()
+	if n := strings.Count(text, "\n"); n > 20_000 || len(text) > 8<<20 {
+		t.Errorf("the log has %d lines, %d bytes", n, len(text))
 	}
 }
 
@@ -425,6 +568,18 @@ func TestF20Oversize(t *testing.T) {
 	}
 	_ = source.Close()
 
+	// Nor do the reasons for many refusals make it more.
+	source, err = c.Source.Open(t.Context(), &sourceSettings{Wordy: true}, bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all bridge.Refusals
+	if b, _, err := source.Read(t.Context()); len(b) != 256 || !errors.As(err, &all) || len(all) != 256 ||
+		!strings.HasPrefix(all[255].Err.Error(), "äää") {
+		t.Errorf("read %d messages, %d refused: %.200v", len(b), len(all), err)
+	}
+	_ = source.Close()
+
 	const want = "a message of 70005 bytes on topic \"probe\" is larger than what fits between the bridge and a plugin, 65536 bytes"
 	source, err = c.Source.Open(t.Context(), &sourceSettings{Size: 70_000}, bridgetest.Env(t, "test-from"))
 	if err != nil {
@@ -445,16 +600,52 @@ func TestF20Oversize(t *testing.T) {
 		t.Fatal(err)
 	}
 	batch := bridge.Batch{
-		message(0, 40_000, 0), message(1, 40_000, 2), message(2, 70_000, 0), message(3, 10, 0), message(4, 10, 0), message(5, 65_000, 0), message(6, 70_000, 0),
+		message(0, 40_000, 0), message(1, 40_000, 2), message(2, 70_000, 0), message(3, 10, 0), message(4, 10,
+			0), message(5, 65_000, 0), message(6, 70_000, 0),
 	}
 	r, err := sink.Write(t.Context(), batch)
-	if err != nil || r.Settled != len(batch) || indices(r.Refused) != "[2 4 6]" || !strings.Contains(r.Refused[0].Err.Error(), want) {
+	if err != nil || r.Settled != len(batch) || indices(r.Refused) != "[2 4 6]" ||
+		!strings.Contains(r.Refused[0].Err.Error(), want) {
 		t.Errorf("wrote %+v: %v", r, err)
 	}
 	if n := strings.Count(read(out), "\n"); n != 4 {
 		t.Errorf("%d messages are delivered, want 4", n)
 	}
 	_ = sink.Close()
+}
+
+// Two batches are under way, and the second, which is larger than what fits, has an end at once:
+// the source hears of the first one first, and the sink gets it.
+func TestTooLargeIsSettledInOrder(t *testing.T) {
+	for _, which := range []string{"source", "sink"} {
+		t.Run(which, func(t *testing.T) {
+			p := plugintest.Load(t, host.Settings{Limits: host.Limits{Message: 64 << 10}})
+			from, to := probe(), probe()
+			if which == "source" {
+				from = named(t, p, "probe")
+			} else {
+				to = named(t, p, "probe")
+			}
+			from.Name, to.Name = "reading", "writing"
+			dir := t.TempDir()
+			acks, out := filepath.Join(dir, "acks"), filepath.Join(dir, "out")
+			c, err := config.Loader{Registry: bridge.NewRegistry(from, to)}.Parse("test.yaml", fmt.Appendf(nil,
+				"pipelines: {p: {from: {reading: {acks: %q}}, to: {writing: {path: %q, slow: 300ms}}, max_in_flight: 2, on_error: {then: drop}}}", acks, out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &engine.Bridge{Pipelines: c.Pipelines, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+			if err := b.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := read(acks); got != "1 <nil>\n2 <nil>\n" {
+				t.Errorf("acks: %q", got)
+			}
+			if got := strings.TrimSpace(read(out)); got != "1" {
+				t.Errorf("the sink got %q", got)
+			}
+		})
+	}
 }
 
 // What a source refuses stays refused when its batch goes in parts; the one ack of it comes with
@@ -515,12 +706,17 @@ func TestErrorsCrossTheWall(t *testing.T) {
 				t.Errorf("read: %s came as %v", kind, err)
 			}
 			_ = source.Close()
-			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Fail: kind, After: 2, Omit: true, Odd: "1"}, bridgetest.Env(t, "test-to"))
+			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Fail: kind, After: 2, Omit: true, Odd: "1"},
+				bridgetest.Env(t, "test-to"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := sink.Write(t.Context(), bridge.Batch{message(0, 9, 0), message(1, 9, 0), message(2, 9, 0), message(3, 9, 0)})
-			if r.Settled != 3 || !is(err) || indices(r.Refused) != "[1]" || r.Refused[0].Err.Error() != "it is odd" || !slices.Equal(r.Omitted, []int{0}) {
+			r, err := sink.Write(t.Context(), bridge.Batch{
+				message(0, 9, 0), message(1, 9, 0), message(2, 9, 0),
+				message(3, 9, 0),
+			})
+			if r.Settled != 3 || !is(err) || indices(r.Refused) != "[1]" || r.Refused[0].Err.Error() != "it is odd" ||
+				!slices.Equal(r.Omitted, []int{0}) {
 				t.Errorf("write: %s came as %+v, %v", kind, r, err)
 			}
 			_ = sink.Close()
@@ -637,6 +833,32 @@ func exists(pid int) bool {
 	return stat != "" && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
+// A plugin says of each settings what they guarantee, and what no other instance may use.
+func TestPluginDescribesSettings(t *testing.T) {
+	here := probe()
+	here.Name = "here"
+	c := named(t, plugintest.Load(t, host.Settings{}), "probe")
+	for text, want := range map[string]string{
+		"{a: {from: {probe: {}}, to: here}}":                                                       "at least once, size 16, false",
+		"{a: {from: {probe: {size: 7, refuse: true}}, to: here}}":                                  "at least once, size 7, true",
+		"{a: {from: {probe: {journal: x}}, to: here}, b: {from: {probe: {journal: x}}, to: here}}": "test.yaml:1:68: x is in use already; it is used at test.yaml:1:24",
+		"{a: {from: here, to: {probe: {}}}}":                                                       "unknown, the plugin does not say, false",
+	} {
+		l, err := config.Loader{Registry: bridge.NewRegistry(here, c)}.Parse("test.yaml", []byte("pipelines: "+text))
+		got := fmt.Sprint(err)
+		if err == nil {
+			d := l.Pipelines[0].From[0].Description
+			if l.Pipelines[0].From[0].Type == "here" {
+				d = l.Pipelines[0].To.Sink.Description
+			}
+			got = fmt.Sprintf("%s, %s, %t", d.Guarantee.Level, d.Guarantee.Why, d.Ends)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // S20: a plugin gets what is listed for it, and nothing else.
 func TestS20WhatAPluginGets(t *testing.T) {
 	t.Setenv("CANARY", "secret")
@@ -701,8 +923,8 @@ func TestS20WhatAPluginGets(t *testing.T) {
 	}
 }
 
-// S19: a program is started only if others cannot exchange it, and if it has the checksum.
-func TestS19Program(t *testing.T) {
+// S19, S39: a program is started only if others cannot exchange it, and if it has the checksum.
+func TestS39Program(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -733,11 +955,81 @@ func TestS19Program(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"missing", "no such file", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Remove(path) }},
+		{"missing", "there is no program", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Remove(path) }},
 		{"folder", "is not a file", func(_ *testing.T, path string, s *host.Settings) { s.Path = filepath.Dir(path) }},
 		{"not executable", "is not executable: chmod u+x it", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) }},
 		{"writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) }},
 		{"folder writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) }},
+		{
+			"folder above writable by all", "is writable by everybody",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(up(path, 2), 0o777) },
+		},
+		{
+			"folder above writable by all, and sticky", "",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(up(path, 2), 0o777|os.ModeSticky) },
+		},
+		{
+			"folder writable by all, and sticky", "is writable by everybody", // others can add what it loads
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(up(path, 1), 0o777|os.ModeSticky) },
+		},
+		{"a link in a folder writable by all", "is writable by everybody", func(t *testing.T, path string, s *host.Settings) {
+			s.Path = filepath.Join(t.TempDir(), "open", "link")
+			if err := errors.Join(os.Mkdir(up(s.Path, 1), 0o700), os.Symlink(path, s.Path),
+				os.Chmod(up(s.Path, 1), 0o777)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{
+			"a folder that is a link in a folder writable by all", "is writable by everybody",
+			func(t *testing.T, path string, s *host.Settings) {
+				open := filepath.Join(t.TempDir(), "open")
+				s.Path = filepath.Join(open, "link", filepath.Base(path))
+				if err := errors.Join(os.Mkdir(open, 0o700), os.Symlink(up(path, 1), up(s.Path, 1)),
+					os.Chmod(open, 0o777)); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{"another user's link", "belongs to user 4711", func(t *testing.T, path string, s *host.Settings) {
+			s.Path = filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(path, s.Path); err != nil {
+				t.Fatal(err)
+			}
+			bridgetest.Root(t, "to give a link away")
+			if err := os.Lchown(s.Path, 4711, -1); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{
+			"writable by a group of others", "is writable by group 4711",
+			func(t *testing.T, path string, _ *host.Settings) {
+				give(t, path)
+				_ = errors.Join(os.Chown(path, os.Geteuid(), 4711), os.Chmod(path, 0o770))
+			},
+		},
+		{
+			"another user's", "belongs to user 4711, who could change or exchange what is there",
+			func(t *testing.T, path string, _ *host.Settings) { give(t, path) },
+		},
+		{
+			"in another user's folder", "belongs to user 4711",
+			func(t *testing.T, path string, _ *host.Settings) { give(t, up(path, 1)) },
+		},
+		{
+			"below another user's folder", "belongs to user 4711",
+			func(t *testing.T, path string, _ *host.Settings) { give(t, up(path, 2)) },
+		},
+		{"in another user's folder, sticky", "belongs to user 4711", func(t *testing.T, path string, _ *host.Settings) {
+			give(t, up(path, 1))
+			_ = os.Chmod(up(path, 1), 0o777|os.ModeSticky)
+		}},
+		{"a link into another user's folder", "belongs to user 4711", func(t *testing.T, path string, s *host.Settings) {
+			give(t, up(path, 1))
+			s.Path = filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(path, s.Path); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"no program", "neither a program for this machine nor a script", func(_ *testing.T, path string, s *host.Settings) {
 			_ = os.WriteFile(path, []byte("\x7fhello"), 0o700)
 			s.SHA256 = ""
@@ -748,7 +1040,7 @@ func TestS19Program(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "folder", "program")
+			path := filepath.Join(t.TempDir(), "above", "folder", "program")
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, program, 0o700)); err != nil {
 				t.Fatal(err)
 			}
@@ -770,6 +1062,23 @@ func TestS19Program(t *testing.T) {
 				t.Errorf("was it executed? %t", started)
 			}
 		})
+	}
+}
+
+// up returns the folder so many steps above.
+func up(path string, steps int) string {
+	for range steps {
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// give makes a file another user's.
+func give(t *testing.T, path string) {
+	t.Helper()
+	bridgetest.Root(t, "to give a file away")
+	if err := os.Chown(path, 4711, -1); err != nil {
+		t.Fatal(err)
 	}
 }
 

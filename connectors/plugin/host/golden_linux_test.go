@@ -20,20 +20,50 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-// old answers as the plugin of a transcript did, call by call.
-type old struct {
+// service is a plugin that is not made with the SDK.
+type service struct {
 	plugin.NetRPCUnsupportedPlugin
 	pluginpb.UnimplementedConnectorServer
+	self pluginpb.ConnectorServer
+}
+
+func (s *service) GRPCServer(_ *plugin.GRPCBroker, to *grpc.Server) error {
+	pluginpb.RegisterConnectorServer(to, s.self)
+	return nil
+}
+
+func (*service) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("this is the plugin")
+}
+
+func (*service) Health(context.Context, *pluginpb.HealthRequest) (*pluginpb.HealthResponse, error) {
+	return new(pluginpb.HealthResponse), nil
+}
+
+// serve serves it, in place of the connectors of this binary.
+func serve(s pluginpb.ConnectorServer) {
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: pluginpb.Handshake(),
+		Plugins:         plugin.PluginSet{"connector": &service{self: s}},
+		GRPCServer:      plugin.DefaultGRPCServer,
+	})
+	os.Exit(0)
+}
+
+// old answers as the plugin of a transcript did, call by call.
+type old struct {
+	service
 	mu      sync.Mutex // guards answers
 	answers map[string][]string
 }
 
-// replay serves a transcript, in place of the connectors of this binary.
+// replay serves a transcript.
 func replay(path string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -45,21 +75,7 @@ func replay(path string) {
 			o.answers[call] = append(o.answers[call], answer)
 		}
 	}
-	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: pluginpb.Handshake(),
-		Plugins:         plugin.PluginSet{"connector": o},
-		GRPCServer:      plugin.DefaultGRPCServer,
-	})
-	os.Exit(0)
-}
-
-func (o *old) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	pluginpb.RegisterConnectorServer(s, o)
-	return nil
-}
-
-func (o *old) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, errors.New("this is the plugin")
+	serve(o)
 }
 
 // next takes the next answer to a call.
@@ -110,10 +126,6 @@ func (o *old) Close(context.Context, *pluginpb.CloseRequest) (*pluginpb.CloseRes
 	return next(o, "Close", new(pluginpb.CloseResponse))
 }
 
-func (o *old) Health(context.Context, *pluginpb.HealthRequest) (*pluginpb.HealthResponse, error) {
-	return new(pluginpb.HealthResponse), nil
-}
-
 // An old plugin is understood as ever.
 func TestGoldenTranscript(t *testing.T) {
 	path, err := filepath.Abs("../testdata/v1.txt")
@@ -149,7 +161,8 @@ func TestGoldenTranscript(t *testing.T) {
 	}
 	b, ack, err := source.Read(t.Context())
 	refused, _ := err.(bridge.Refusals)
-	if len(b) != 2 || dropped != 3 || progress != [2]int64{7, 8} || len(refused) != 1 || refused[0].Index != 1 || refused[0].Err.Error() != "cut" {
+	if len(b) != 2 || dropped != 3 || progress != [2]int64{7, 8} || len(refused) != 1 || refused[0].Index != 1 ||
+		refused[0].Err.Error() != "cut" {
 		t.Fatalf("read: %v, %v, dropped %d, progress %d", b, err, dropped, progress)
 	}
 	if m := b[0]; m.ID != "1" || m.Topic != "t" || string(m.Payload) != "hello" || m.Header["k"] != "v" || m.Time.UnixNano() != 1_700_000_000_000_000_005 {
@@ -175,7 +188,8 @@ func TestGoldenTranscript(t *testing.T) {
 	if err != nil || !needsID {
 		t.Fatalf("open: %v, needs an id: %t", err, needsID)
 	}
-	if r, err := sink.Write(t.Context(), b); r.Settled != 1 || r.Refused != nil || r.Omitted != nil || !bridge.IsPermanent(err) || err.Error() != "short write" {
+	if r, err := sink.Write(t.Context(), b); r.Settled != 1 || r.Refused != nil || r.Omitted != nil ||
+		!bridge.IsPermanent(err) || err.Error() != "short write" {
 		t.Errorf("write: %+v, %v", r, err)
 	}
 	r, err := sink.Write(t.Context(), append(b, bridge.Message{}))
@@ -186,7 +200,8 @@ func TestGoldenTranscript(t *testing.T) {
 		t.Error(err)
 	}
 
-	if d := c.Step.(bridge.Described).Describe(); !d.Holds || d.Guarantee.Level != bridge.LevelAtLeastOnce || d.Guarantee.Why != "it holds" {
+	if d := config.Describe(c.Step, c.Step.Settings()); !d.Holds || d.Guarantee.Level != bridge.LevelAtLeastOnce ||
+		d.Guarantee.Why != "it holds" {
 		t.Errorf("the step is %+v", d)
 	}
 	step, err := c.Step.Open(t.Context(), c.Step.Settings(), bridgetest.Env(t, "test-step"))
@@ -199,15 +214,19 @@ func TestGoldenTranscript(t *testing.T) {
 		batch  bridge.Batch
 		want   string
 	}{
-		{5, slices.Clone(b), "on [1 1] passed [1] dropped [] held [0] refused [] released 4 wake 1.5s: u copy"},
-		{7, append(slices.Clone(b), make(bridge.Batch, 3)...), "on [1 1 4] passed [1] dropped [2] held [0] refused [{3 even}] released 6 wake 0s: u copy changed"},
-		{8, nil, "on [-1] passed [] dropped [] held [] refused [] released 8 wake 0s: made"},
+		{5, slices.Clone(b), "on [{1 true false} {1 false true}] dropped [] held [0] refused [] released 4 wake 1.5s: u copy"},
+		{
+			7, append(slices.Clone(b), make(bridge.Batch, 3)...),
+			"on [{1 true false} {1 false true} {4 false false}] dropped [2] held [0] refused [{3 even}] " +
+				"released 6 wake 0s: u copy changed",
+		},
+		{8, nil, "on [{-1 false true}] dropped [] held [] refused [] released 8 wake 0s: made"},
 	} {
 		said, err := runner.Process(t.Context(), step, call.number, call.batch, call.batch == nil)
 		if err != nil {
 			t.Fatalf("process: %v", err)
 		}
-		got := fmt.Sprintf("on %d passed %d dropped %d held %d refused %v released %d wake %s:", said.Origins, said.Passed, said.Dropped, said.Held,
+		got := fmt.Sprintf("on %v dropped %d held %d refused %v released %d wake %s:", said.Origins, said.Dropped, said.Held,
 			[]bridge.Refusal(said.Refused), said.Released, said.Wake)
 		for _, m := range said.Messages {
 			got += " " + m.Topic

@@ -1,13 +1,16 @@
-// Package host starts connector plugins, checks and supervises them, and makes of each of their connectors a
-// [bridge.Connector] like a built-in's.
+// Package host starts connector plugins, checks and supervises them, and makes of each of their
+// connectors a [bridge.Connector] like a built-in's.
 //
-// One process serves all instances of a plugin's connectors. When it ends, in whatever way, every open instance fails
-// with the reason, the engine opens others as it does after the loss of a broker, and the first of them starts the
-// process again: messages that were not acknowledged come again, and nothing else is affected.
+// One process serves all instances of a plugin's connectors. When it ends, in whatever way, every
+// open instance fails with the reason, the engine opens others as it does after the loss of a
+// broker, and the first of them starts the process again: messages that were not acknowledged come
+// again, and nothing else is affected. An answer that makes no sense ends the process, too: what
+// happens too often in a minute is not tried again.
 //
-// What a plugin gets is little: an environment with what is listed for it, standard input that ends with the
-// host, a connection that is encrypted and closed to everybody else, and the settings of its own connectors. It is
-// still a program that runs with the rights of this one: trust comes from its checksum.
+// What a plugin gets is little: an environment with what is listed for it, standard input that ends
+// with the host, a connection that is encrypted and closed to everybody else, and the settings of
+// its own connectors. It is still a program that runs with the rights of this one: trust comes from
+// its checksum.
 package host
 
 import (
@@ -19,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -34,7 +38,8 @@ type Host struct {
 	plugins map[string]*Plugin
 }
 
-// New returns a host that finds plugins by name in the folders. It starts nothing. A nil logger discards.
+// New returns a host that finds plugins by name in the folders. It starts nothing. A nil logger
+// discards.
 func New(log *slog.Logger, folders ...string) *Host {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -47,8 +52,8 @@ var ErrNotFound = errors.New("there is no such plugin")
 
 const programPrefix = "xrtcbridge-"
 
-// Find returns settings for the plugin of that name in one of the folders, or [ErrNotFound]. Of the environment it
-// gets PATH, which scripts need to find their interpreter.
+// Find returns settings for the plugin of that name in one of the folders, or [ErrNotFound]. Of the
+// environment it gets PATH, which scripts need to find their interpreter.
 func (h *Host) Find(name string) (Settings, error) {
 	if err := CheckName(name); err != nil {
 		return Settings{}, fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -59,6 +64,11 @@ func (h *Host) Find(name string) (Settings, error) {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 				return Settings{Path: path, Env: []string{"PATH"}}, nil
 			}
+		}
+	}
+	for _, folder := range h.folders {
+		if err := unbuilt(filepath.Join(folder, programPrefix+name)); err != nil && filepath.Base(folder) == name {
+			return Settings{}, err
 		}
 	}
 	return Settings{}, ErrNotFound
@@ -123,12 +133,21 @@ func (h *Host) add(name string, s Settings) (*Plugin, error) {
 func (h *Host) Plugins() []*Plugin {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.SortedFunc(maps.Values(h.plugins), func(a, b *Plugin) int {
-		if a.Name < b.Name {
-			return -1
+	return slices.SortedFunc(maps.Values(h.plugins), func(a, b *Plugin) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// Keep ends the plugins that nobody uses any more, as used says of each name.
+func (h *Host) Keep(used func(plugin string) bool) {
+	var all sync.WaitGroup
+	h.mu.Lock()
+	for name, p := range h.plugins {
+		if !used(name) {
+			delete(h.plugins, name)
+			all.Go(p.stop)
 		}
-		return 1
-	})
+	}
+	h.mu.Unlock()
+	all.Wait()
 }
 
 // Close ends all plugins and removes what was made for them. Instances that are still open fail.

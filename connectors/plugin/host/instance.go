@@ -24,29 +24,30 @@ type opener[T any] struct {
 	role        pluginpb.Role
 	description bridge.Description
 	settings    func() any
-	wrap        func(o opener[T], settings any, i *instance) T
+	wrap        func(i *instance) T
 }
 
 func (o opener[T]) Settings() any { return o.settings() }
 
-// Describe stands for the method of settings, which have none since their type is made of a schema.
-func (o opener[T]) Describe() bridge.Description { return o.description }
-
-// Check asks the plugin what is wrong with the settings, beyond what their struct says.
-func (o opener[T]) Check(ctx context.Context, settings any) error {
-	document, err := config.Encode(settings)
-	if err != nil {
-		return fmt.Errorf("plugin %q: %w", o.plugin.Name, err)
+// DescribeSettings stands for the method Describe of settings, which have none since their type is
+// made of a list of keys.
+func (o opener[T]) DescribeSettings(settings any) bridge.Description {
+	answer, err := o.ask(context.Background(), settings)
+	if err != nil || answer.GetRole() == nil {
+		return o.description
 	}
-	r, err := o.plugin.running(ctx)
+	d := description(answer.GetRole())
+	if answer.GetRole().GetWhy() == "" {
+		d.Guarantee.Why = o.description.Guarantee.Why
+	}
+	return d
+}
+
+// Check asks the plugin what is wrong with the settings, beyond what its keys say.
+func (o opener[T]) Check(ctx context.Context, settings any) error {
+	answer, err := o.ask(ctx, settings)
 	if err != nil {
 		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.plugin.settings.Limits.Call)
-	defer cancel()
-	answer, err := r.calls.Check(ctx, &pluginpb.CheckRequest{Connector: o.connector, Role: o.role, Settings: string(document)})
-	if err != nil {
-		return r.outcome(fmt.Errorf("check settings: %w", plain(err)))
 	}
 	var errs []error
 	for _, problem := range answer.GetProblems() {
@@ -60,17 +61,33 @@ func (o opener[T]) Check(ctx context.Context, settings any) error {
 	return errors.Join(errs...)
 }
 
+func (o opener[T]) ask(ctx context.Context, settings any) (answer *pluginpb.CheckResponse, err error) {
+	document, err := config.Plain(settings)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", o.plugin.Name, err)
+	}
+	r, err := o.plugin.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.do(ctx, "check", func(ctx context.Context) (err error) {
+		answer, err = r.calls.Check(ctx, &pluginpb.CheckRequest{Connector: o.connector, Role: o.role, Settings: string(document)})
+		return err
+	})
+	return answer, err
+}
+
 func (o opener[T]) Open(ctx context.Context, settings any, env bridge.Env) (T, error) {
 	i, err := o.open(ctx, settings, env)
 	if err != nil {
 		var none T
 		return none, err
 	}
-	return o.wrap(o, settings, i), nil
+	return o.wrap(i), nil
 }
 
 func (o opener[T]) open(ctx context.Context, settings any, env bridge.Env) (*instance, error) {
-	document, err := config.Encode(settings)
+	document, err := config.Plain(settings)
 	if err != nil {
 		return nil, bridge.Permanent(fmt.Errorf("plugin %q: %w", o.plugin.Name, err))
 	}
@@ -78,7 +95,10 @@ func (o opener[T]) open(ctx context.Context, settings any, env bridge.Env) (*ins
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{process: r, env: env, limit: int(o.plugin.settings.Limits.Message), closed: make(chan struct{})}
+	i := &instance{
+		plugin: o.plugin, process: r, env: env, limit: int(o.plugin.settings.Limits.Message), closed: make(chan struct{}),
+		another: func(ctx context.Context) (*instance, error) { return o.open(ctx, settings, env) },
+	}
 	request := &pluginpb.OpenRequest{
 		Connector: o.connector, Role: o.role, Settings: string(document),
 		Pipeline: env.Pipeline, Instance: env.Instance,
@@ -94,7 +114,9 @@ func (o opener[T]) open(ctx context.Context, settings any, env bridge.Env) (*ins
 
 // instance is an open source, sink or step in a plugin.
 type instance struct {
+	plugin  *Plugin
 	process *process
+	another func(ctx context.Context) (*instance, error)
 	env     bridge.Env
 	limit   int // bytes of a batch
 	number  uint64
@@ -108,7 +130,7 @@ type instance struct {
 
 func (i *instance) open(ctx context.Context, request *pluginpb.OpenRequest) error {
 	var answer *pluginpb.OpenResponse
-	err := i.do(ctx, "open", func(ctx context.Context) (err error) {
+	err := i.process.do(ctx, "open", func(ctx context.Context) (err error) {
 		answer, err = i.process.calls.Open(ctx, request)
 		return err
 	})
@@ -126,24 +148,6 @@ func (i *instance) open(ctx context.Context, request *pluginpb.OpenRequest) erro
 		i.keeping.Go(i.keepCheckpoints)
 	}
 	return nil
-}
-
-// do makes a call that Interrupt does not end. One that goes on for too long means the end of the
-// process.
-func (i *instance) do(ctx context.Context, what string, call func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, i.process.limits.Call)
-	defer cancel()
-	err := call(limited)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	if limited.Err() != nil || status.Code(err) == codes.DeadlineExceeded { // whose clock is first
-		i.process.fail(fmt.Errorf("a call to %s did not return within %s", what, i.process.limits.Call))
-	}
-	return i.process.outcome(fmt.Errorf("%s: %w", what, plain(err)))
 }
 
 // How long a call may go on after it was interrupted, and how often it is told.
@@ -172,7 +176,59 @@ func (i *instance) interruptible(ctx context.Context, what string, limit time.Du
 	case err == nil:
 		return nil
 	}
-	return i.process.outcome(fmt.Errorf("%s: %w", what, plain(err)))
+	return i.process.failed(what, err)
+}
+
+// carrying makes a call with messages. If that costs the process its life, and a message may fail
+// so many times before it is refused, this is not counted as a crash: it comes to an end by itself.
+//
+// It reports among if the process has died and other instances may have the blame for that. The
+// next call of each is made while there is no other, so that it shows which one.
+func (i *instance) carrying(b bridge.Batch, call func() error) (among bool, err error) {
+	p, blaming := i.process, int64(min(i.env.Tries, 1))
+	defer i.plugin.turn(i.env.Instance)()
+	p.carrying.Add(1)
+	p.blaming.Add(blaming)
+	died := !p.alive() // before its turn
+	if !died {
+		err = call()
+	}
+	if died || p.alive() {
+		p.carrying.Add(-1)
+		p.blaming.Add(-blaming)
+		if died {
+			return true, p.outcome(nil)
+		}
+		i.plugin.suspects.Delete(i.env.Instance)
+		return false, err
+	}
+	if err != nil && p.carrying.Load() > 1 {
+		i.plugin.suspects.Store(i.env.Instance, true)
+		return true, err
+	}
+	if err != nil && len(b) == 1 {
+		err = fmt.Errorf("%w; it had the message with topic %q and %d bytes alone", err, clean(b[0].Topic, 100),
+			len(b[0].Payload))
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.end = err
+	}
+	return false, err
+}
+
+// reopen replaces an instance whose process is lost.
+func (i *instance) reopen(ctx context.Context) (*instance, error) {
+	for {
+		another, err := i.another(ctx)
+		if err == nil {
+			_ = i.Close() // its process is gone
+			return another, nil
+		}
+		if bridge.IsPermanent(err) || ctx.Err() != nil {
+			return i, err
+		}
+		i.env.Logger.Warn("open again", "err", err) // the plugin waits longer before each start
+	}
 }
 
 // errLate says that a call was interrupted after its time, and has come back. What it returned is
@@ -184,19 +240,18 @@ var errLate = errors.New("it took too long")
 func (i *instance) interrupt(rpc context.Context, cancel func(), what string, number uint64) {
 	every := time.NewTicker(interruptEvery)
 	defer every.Stop()
-	late := time.NewTimer(interruptGrace)
-	defer late.Stop()
-	for {
-		_, _ = i.process.calls.Interrupt(rpc, &pluginpb.InterruptRequest{Instance: i.number, Call: number})
+	late, stop := context.WithTimeout(rpc, interruptGrace)
+	defer stop()
+	for late.Err() == nil {
+		_, _ = i.process.calls.Interrupt(late, &pluginpb.InterruptRequest{Instance: i.number, Call: number})
 		select {
 		case <-every.C:
-		case <-rpc.Done():
-			return
-		case <-late.C:
-			i.process.fail(fmt.Errorf("a call to %s did not return within %s of being interrupted", what, interruptGrace))
-			cancel()
-			return
+		case <-late.Done():
 		}
+	}
+	if rpc.Err() == nil {
+		i.process.fail(fmt.Errorf("a call to %s did not return within %s of being interrupted", what, interruptGrace))
+		cancel()
 	}
 }
 
@@ -214,7 +269,7 @@ func (i *instance) Close() error {
 
 func (i *instance) close() error {
 	var answer *pluginpb.CloseResponse
-	err := i.do(context.Background(), "close", func(ctx context.Context) (err error) {
+	err := i.process.do(context.Background(), "close", func(ctx context.Context) (err error) {
 		answer, err = i.process.calls.Close(ctx, &pluginpb.CloseRequest{Instance: i.number})
 		return err
 	})
@@ -232,9 +287,6 @@ func (i *instance) count(n uint64) {
 	}
 }
 
-// checkpointWait is how long a plugin may wait until it has a checkpoint to keep.
-const checkpointWait = 5 * time.Second
-
 // keepCheckpoints keeps what the source in the plugin wants to be kept, until the instance is
 // closed.
 func (i *instance) keepCheckpoints() {
@@ -248,9 +300,14 @@ func (i *instance) keepCheckpoints() {
 		}
 		cancel()
 	}()
-	request := &pluginpb.NextCheckpointRequest{Instance: i.number, WaitMs: uint32(checkpointWait.Milliseconds())}
+	wait := i.process.limits.Call // until it has one
+	request := &pluginpb.NextCheckpointRequest{Instance: i.number, WaitMs: uint32(wait.Milliseconds())}
 	for ctx.Err() == nil {
-		answer, err := i.next(ctx, request)
+		var answer *pluginpb.NextCheckpointResponse
+		err := i.process.within(ctx, wait+interruptGrace, "next checkpoint", func(ctx context.Context) (err error) {
+			answer, err = i.process.calls.NextCheckpoint(ctx, request)
+			return err
+		})
 		if err != nil {
 			return // the instance is closed or lost, which Read and Close report
 		}
@@ -260,12 +317,6 @@ func (i *instance) keepCheckpoints() {
 		request.Kept = answer.GetNumber()
 		request.Error = pluginpb.NewError(i.env.Checkpoint.Save(ctx, answer.GetCheckpoint()))
 	}
-}
-
-func (i *instance) next(ctx context.Context, request *pluginpb.NextCheckpointRequest) (*pluginpb.NextCheckpointResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, checkpointWait+i.process.limits.Call)
-	defer cancel()
-	return i.process.calls.NextCheckpoint(ctx, request)
 }
 
 // plain returns err without gRPC's words around it.

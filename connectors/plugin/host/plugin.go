@@ -31,6 +31,9 @@ type Plugin struct {
 
 	starting chan struct{} // holds a token while somebody starts a process
 
+	calls    sync.RWMutex // held by calls with messages
+	suspects sync.Map     // by Env.Instance, those whose next one is to be alone
+
 	mu      sync.Mutex // guards the rest
 	program string     // what is started; empty until the first time
 	current *process
@@ -59,6 +62,12 @@ func (p *Plugin) Path() string { return p.settings.Path }
 
 // Locked reports whether only a program with one checksum is started.
 func (p *Plugin) Locked() bool { return p.settings.SHA256 != "" }
+
+// Identity is the same for plugins with the same settings and program. It may hold what is secret.
+func (p *Plugin) Identity() (string, error) {
+	sum, err := Sum(p.settings.Path)
+	return fmt.Sprintf("%+v %s", p.settings, sum), err
+}
 
 // PID returns the number of the process, 0 if there is none now.
 func (p *Plugin) PID() int {
@@ -106,6 +115,16 @@ func (p *Plugin) living() *process {
 	return nil
 }
 
+// turn waits until an instance may make a call with messages, and returns what ends its turn.
+func (p *Plugin) turn(instance string) (end func()) {
+	if _, suspected := p.suspects.Load(instance); suspected {
+		p.calls.Lock()
+		return p.calls.Unlock
+	}
+	p.calls.RLock()
+	return p.calls.RUnlock
+}
+
 // mourn counts the end of the process before, and returns how long to wait until the next start.
 func (p *Plugin) mourn() (time.Duration, error) {
 	p.mu.Lock()
@@ -114,14 +133,14 @@ func (p *Plugin) mourn() (time.Duration, error) {
 		return 0, bridge.Permanent(fmt.Errorf("plugin %q has been stopped", p.Name))
 	}
 	if p.current != nil {
-		p.crashed(p.current.end)
+		p.crashed(p.current.obituary())
 		p.current = nil
 	}
 	p.crashes = slices.DeleteFunc(p.crashes, func(t time.Time) bool { return time.Since(t) > crashWindow })
 	switch n := len(p.crashes); {
 	case n >= p.settings.Limits.Crashes:
 		return 0, bridge.Permanent(fmt.Errorf(
-			"plugin %q crashed %d times within a minute and is not started again; the last time: %w", p.Name, n, p.last))
+			"plugin %q crashed %d times within a minute and is left alone until that minute is over; the last time: %w", p.Name, n, p.last))
 	case n > 0:
 		return min(longWait, firstWait<<min(n-1, 10)), nil
 	}
@@ -129,9 +148,11 @@ func (p *Plugin) mourn() (time.Duration, error) {
 }
 
 // crashed is called with p.mu held.
-func (p *Plugin) crashed(reason error) {
-	p.crashes = append(p.crashes, time.Now())
-	p.last = reason
+func (p *Plugin) crashed(reason error, counts bool) {
+	if counts {
+		p.crashes = append(p.crashes, time.Now())
+		p.last = reason
+	}
 	p.log.Error("plugin ended", "err", reason)
 }
 
@@ -142,7 +163,7 @@ func (p *Plugin) start() (*process, error) {
 		err = fmt.Errorf("plugin %q: %w", p.Name, err)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.crashed(err)
+		p.crashed(err, true)
 		return nil, err
 	case err != nil:
 		return nil, bridge.Permanent(fmt.Errorf("plugin %q: %w", p.Name, err))
@@ -153,7 +174,7 @@ func (p *Plugin) start() (*process, error) {
 		err = fmt.Errorf("start plugin %q: %w", p.Name, err)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.crashed(err)
+		p.crashed(err, true)
 		return nil, err
 	}
 	p.mu.Lock()
@@ -214,11 +235,13 @@ func (p *Plugin) describe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.settings.Limits.Call)
-	defer cancel()
-	d, err := r.calls.Describe(ctx, new(pluginpb.DescribeRequest))
+	var d *pluginpb.DescribeResponse
+	err = r.do(ctx, "describe", func(ctx context.Context) (err error) {
+		d, err = r.calls.Describe(ctx, new(pluginpb.DescribeRequest))
+		return err
+	})
 	if err != nil {
-		return r.outcome(fmt.Errorf("ask what it has: %w", plain(err)))
+		return err
 	}
 	if n := len(d.GetConnectors()); n == 0 || n > maxConnectors {
 		return fmt.Errorf("plugin %q has %d connectors, where 1 to %d are wanted", p.Name, n, maxConnectors)
@@ -250,7 +273,7 @@ func (p *Plugin) connector(info *pluginpb.ConnectorInfo) (bridge.Connector, erro
 		if r == nil {
 			return nil, false
 		}
-		s, err := config.FromSchema([]byte(r.GetSchema()))
+		s, err := config.FromKeys(keys(r.GetSettings()))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("settings of the %s: %w", role, err))
 		}
@@ -271,12 +294,26 @@ func (p *Plugin) connector(info *pluginpb.ConnectorInfo) (bridge.Connector, erro
 	return c, errors.Join(errs...)
 }
 
+// keys returns what a plugin says of its settings.
+func keys(settings []*pluginpb.Setting) []config.Key {
+	all := make([]config.Key, len(settings))
+	for i, s := range settings {
+		all[i] = config.Key{
+			Path: s.GetName(), Kind: s.GetType(), Required: s.GetRequired(), Default: clean(s.GetDefault(),
+				200), Enum: s.GetEnum(),
+			Min: s.Minimum, Max: s.Maximum, Short: s.GetShort(), Own: s.GetOwn(), Doc: clean(s.GetText(), 200), File: s.GetPath(),
+		}
+	}
+	return all
+}
+
 // description returns what a plugin says of a role. A level that this side does not know is an
 // unknown one.
 func description(r *pluginpb.RoleInfo) bridge.Description {
 	d := bridge.Description{
-		Guarantee: bridge.Guarantee{Why: cmp.Or(clean(r.GetWhy(), 200), clean(r.GetDelivery(), 200)), StableIDs: r.GetStableIds()},
-		Ends:      r.GetEnds(), MaxUnacked: int(r.GetMaxUnacked()), Holds: r.GetHolds(),
+		Guarantee: bridge.Guarantee{Why: cmp.Or(clean(r.GetWhy(), 200), clean(r.GetDelivery(), 200),
+			"the plugin does not say"), StableIDs: r.GetStableIds()},
+		Ends: r.GetEnds(), MaxUnacked: int(r.GetMaxUnacked()), Holds: r.GetHolds(), Exclusive: clean(r.GetExclusive(), 200),
 	}
 	if _, known := pluginpb.Level_name[int32(r.GetLevel())]; known {
 		d.Guarantee.Level = bridge.Level(r.GetLevel())

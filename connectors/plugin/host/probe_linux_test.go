@@ -19,6 +19,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
@@ -42,21 +43,35 @@ func probe() bridge.Connector {
 }
 
 type sourceSettings struct {
-	Size    int           `yaml:"size"`
-	Headers int           `yaml:"headers"`
-	Flood   bool          `yaml:"flood"`   // as fast as it can
-	Tick    time.Duration `yaml:"tick"`    // else one message after this time
-	Journal string        `yaml:"journal"` // file with the number of acked messages; what is not acked comes again
-	Report  bool          `yaml:"report"`
-	Secret  bridge.Secret `yaml:"secret"`
-	Hang    string        `yaml:"hang" enum:"read|open|close"`
-	Fail    string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
-	Huge    bool          `yaml:"huge"`   // a batch of more messages than are allowed
-	Refuse  bool          `yaml:"refuse"` // one batch of 10 messages, of which it refuses three and 7 is large, and then the end
+	Size      int           `yaml:"size"`
+	Headers   int           `yaml:"headers"`
+	Flood     bool          `yaml:"flood"`   // as fast as it can
+	Tick      time.Duration `yaml:"tick"`    // else one message after this time
+	Journal   string        `yaml:"journal"` // file with the number of acked messages; what is not acked comes again
+	Report    bool          `yaml:"report"`
+	Secret    bridge.Secret `yaml:"secret"`
+	Hang      string        `yaml:"hang" enum:"read|open|heed|close|ack"`
+	Fail      string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
+	Huge      bool          `yaml:"huge"`       // a batch of more messages than are allowed
+	Acks      string        `yaml:"acks"`       // file that gets a line for each ack of two batches, of which the second is large, and then the end
+	HangWhile string        `yaml:"hang_while"` // file; while it is there, reads hang
+	Wordy     bool          `yaml:"wordy"`      // refuses a batch with long words
+	Refuse    bool          `yaml:"refuse"`     // one batch of 10 messages, of which it refuses three and 7 is large, and then the end
+}
+
+// Describe says something else for each size.
+func (s sourceSettings) Describe() bridge.Description {
+	return bridge.Description{Guarantee: bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce,
+		Why:   fmt.Sprint("size ", s.Size),
+	}, Ends: s.Refuse, Exclusive: s.Journal}
 }
 
 // Validate refuses one size, to try that.
 func (s sourceSettings) Validate() error {
+	if s.Size == 14 {
+		select {}
+	}
 	if s.Size == 13 {
 		return &bridge.KeyError{Key: "size", Err: errors.New("brings bad luck; take another")}
 	}
@@ -72,9 +87,13 @@ type probeSource struct {
 	flood  bridge.Batch
 }
 
-func openProbeSource(_ context.Context, s *sourceSettings, env bridge.Env) (bridge.Source, error) {
-	if s.Hang == "open" {
+func openProbeSource(ctx context.Context, s *sourceSettings, env bridge.Env) (bridge.Source, error) {
+	switch s.Hang {
+	case "open":
 		select {}
+	case "heed":
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	p := &probeSource{s: s, env: env, closed: make(chan struct{}), tick: time.NewTicker(max(s.Tick, time.Microsecond))}
 	if text, err := os.ReadFile(s.Journal); err == nil {
@@ -90,7 +109,23 @@ func openProbeSource(_ context.Context, s *sourceSettings, env bridge.Env) (brid
 
 func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	none := func(context.Context, error) error { return nil }
+	if p.s.Hang == "ack" {
+		none = func(context.Context, error) error { select {} }
+	}
+	if _, err := os.Stat(p.s.HangWhile); err == nil {
+		select {}
+	}
 	switch {
+	case p.s.Acks != "" && p.next == 2:
+		return nil, nil, io.EOF
+	case p.s.Acks != "":
+		p.next++
+		n := p.next
+		return bridge.Batch{message(n, 16+(n-1)*100_000, 0)}, func(_ context.Context, err error) error {
+			f, openErr := os.OpenFile(p.s.Acks, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			_, writeErr := fmt.Fprintln(f, n, err)
+			return errors.Join(openErr, writeErr, f.Close())
+		}, nil
 	case p.s.Hang == "read":
 		select {}
 	case p.s.Fail != "":
@@ -99,6 +134,15 @@ func (p *probeSource) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error
 		return p.flood, none, nil
 	case p.s.Huge:
 		return make(bridge.Batch, p.env.MaxBatch+1), none, nil
+	case p.s.Wordy && p.next == 0:
+		p.next++
+		var b bridge.Batch
+		var refused bridge.Refusals
+		for i := range p.env.MaxBatch {
+			b = append(b, message(i, 16, 0))
+			refused = append(refused, bridge.Refusal{Index: i, Err: errors.New(strings.Repeat("ä", 10_000))})
+		}
+		return b, none, refused
 	case p.s.Refuse && p.next > 0:
 		return nil, nil, io.EOF
 	case p.s.Refuse:
@@ -170,9 +214,10 @@ type sinkSettings struct {
 	After int           `yaml:"after"` // messages, then it fails as Fail says
 	Fail  string        `yaml:"fail" enum:"eof|permanent|canceled|other|panic|exit"`
 	Hang  string        `yaml:"hang" enum:"write|heed"`
-	Slow  time.Duration `yaml:"slow"` // for each message
-	Omit  bool          `yaml:"omit"` // says that it left out the first message of each batch
-	Odd   string        `yaml:"odd"`  // refuses messages with this payload
+	Slow  time.Duration `yaml:"slow"`  // for each message
+	Omit  bool          `yaml:"omit"`  // says that it left out the first message of each batch
+	Odd   string        `yaml:"odd"`   // refuses messages with this payload
+	Obeys bool          `yaml:"obeys"` // what a payload says, as the step does
 	Print string        `yaml:"print"`
 }
 
@@ -211,6 +256,11 @@ func (p *probeSink) Write(ctx context.Context, b bridge.Batch) (r bridge.Result,
 	}
 	for i, m := range b {
 		r.Settled = i
+		if p.s.Obeys {
+			if err := obey(string(m.Payload), i, new(bridge.Output), m); err != nil {
+				return r, err
+			}
+		}
 		if p.s.Fail != "" && p.n == p.s.After {
 			return r, failAs(p.s.Fail)
 		}
@@ -247,6 +297,7 @@ type stepSettings struct {
 	Crash string          `yaml:"crash"` // file; while it is there, the process ends and removes it
 	Mark  bridge.Template `yaml:"mark"`  // marks each message; else it obeys what the payload says
 	Log   string          `yaml:"log"`   // file that tells when it is closed
+	Hang  bool            `yaml:"hang"`
 }
 
 type probeStep struct{ s *stepSettings }
@@ -256,6 +307,9 @@ func openProbeStep(_ context.Context, s *stepSettings, _ bridge.Env) (bridge.Ste
 }
 
 func (p probeStep) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
+	if p.s.Hang {
+		select {}
+	}
 	if p.s.Crash != "" && os.Remove(p.s.Crash) == nil {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
@@ -307,6 +361,17 @@ func obey(words string, i int, out *bridge.Output, m bridge.Message) error {
 			out.Wake(1500 * time.Microsecond)
 		case "fail":
 			return errors.New("told to")
+		case "panic":
+			panic("told to")
+		case "exit":
+			os.Exit(3)
+		case "slow":
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // it is at work
+		case "kill":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		case "hang":
+			select {}
 		}
 	}
 	return nil
@@ -395,6 +460,10 @@ func misbehave(how string) {
 		_ = os.WriteFile(argument, nil, 0o600)
 	case "replay":
 		replay(argument)
+	case "deaf":
+		serve(new(deaf))
+	case "liar":
+		serveLies(argument)
 	case "host":
 		killedHost(argument)
 	case "child": // leave a process behind
@@ -421,6 +490,35 @@ func killedHost(dir string) {
 		}
 		fmt.Println(p.PID())
 	}
+	select {}
+}
+
+// withSettings returns an opener whose settings are others unless a file says so.
+func withSettings(o bridge.Opener[bridge.Source], settings any) bridge.Opener[bridge.Source] {
+	return fixed{o, settings}
+}
+
+type fixed struct {
+	bridge.Opener[bridge.Source]
+	settings any
+}
+
+func (f fixed) Settings() any { return f.settings }
+
+// deaf is a plugin whose source hangs, and which hangs when it is told to let go.
+type deaf struct{ service }
+
+func (*deaf) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	return &pluginpb.DescribeResponse{Connectors: []*pluginpb.ConnectorInfo{{Name: "deaf", Source: new(pluginpb.RoleInfo)}}}, nil
+}
+
+func (*deaf) Open(context.Context, *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {
+	return &pluginpb.OpenResponse{Instance: 1}, nil
+}
+
+func (*deaf) Read(context.Context, *pluginpb.ReadRequest) (*pluginpb.ReadResponse, error) { select {} }
+
+func (*deaf) Interrupt(context.Context, *pluginpb.InterruptRequest) (*pluginpb.InterruptResponse, error) {
 	select {}
 }
 

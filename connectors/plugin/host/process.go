@@ -7,12 +7,15 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
@@ -36,6 +39,9 @@ type process struct {
 	stopping chan struct{} // closed when Stop begins
 	watchers sync.WaitGroup
 	stop     sync.Once
+
+	carrying atomic.Int64 // calls with messages that are under way, or were when it ended
+	blaming  atomic.Int64 // those of which a message is refused if it costs the process its life too often
 
 	mu     sync.Mutex // guards the rest
 	reason error      // why we ended it, nil if it ended by itself
@@ -185,6 +191,13 @@ func (p *process) fail(reason error) {
 	_ = p.child.Kill(context.Background())
 }
 
+// obituary returns why the process has ended, and whether that counts as a crash.
+func (p *process) obituary() (reason error, counts bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.end, p.blaming.Load() == 0
+}
+
 // alive reports whether the process has not ended.
 func (p *process) alive() bool {
 	select {
@@ -193,6 +206,59 @@ func (p *process) alive() bool {
 	default:
 		return true
 	}
+}
+
+// do makes a call that Interrupt does not end. One that goes on for too long means the end of the
+// process.
+func (p *process) do(ctx context.Context, what string, call func(context.Context) error) error {
+	return p.within(ctx, p.limits.Call, what, call)
+}
+
+// within makes a call that returns within limit, and before the deadline of ctx: else the process
+// ends, unless that left it hardly any time.
+func (p *process) within(ctx context.Context, limit time.Duration, what string, call func(context.Context) error) error {
+	hasty := false
+	if end, is := ctx.Deadline(); is && time.Until(end) < limit {
+		limit = time.Until(end).Round(time.Millisecond)
+		hasty = limit < min(time.Second, p.limits.Call)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := call(limited)
+	late := limited.Err() != nil || status.Code(err) == codes.DeadlineExceeded // whose clock is first
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case late && hasty:
+		return context.DeadlineExceeded
+	case late:
+		p.fail(fmt.Errorf("a call to %s did not return within %s", what, limit))
+	}
+	return p.failed(what, err)
+}
+
+// failed returns the error of a call that has failed.
+func (p *process) failed(what string, err error) error {
+	err, malformed := fmt.Errorf("%s: %w", what, plain(err)), isMalformed(err)
+	if malformed {
+		return p.nonsense(err)
+	}
+	return p.outcome(err)
+}
+
+// isMalformed reports whether err is about an answer that gRPC could not read.
+func isMalformed(err error) bool {
+	text := status.Convert(err).Message()
+	return strings.HasPrefix(text, "grpc: failed to unmarshal") || strings.HasPrefix(text, "grpc: received message")
+}
+
+// nonsense ends the process, which has answered what makes no sense and would do so for ever, so
+// that this counts as a crash.
+func (p *process) nonsense(err error) error {
+	p.fail(err)
+	return p.outcome(err)
 }
 
 // goneGrace is how long the news of an end may take longer than the failure of a call.

@@ -6,18 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
-// locate returns the program itself, which must be a file that not everybody may change.
+// locate returns the program itself, which must be a file that nobody else can change or exchange.
 func locate(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("find plugin: %w", err)
 	}
 	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", missing(abs)
+	}
 	if err != nil {
 		return "", fmt.Errorf("find plugin: %w", err)
 	}
@@ -27,11 +34,42 @@ func locate(path string) (string, error) {
 		return "", fmt.Errorf("find plugin: %w", err)
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("find plugin: %s is not a file", real)
+	case info.Mode()&0o111 == 0 && runtime.GOOS != "windows":
+		return "", fmt.Errorf("find plugin: the file %s is not executable: chmod u+x it", real)
 	}
-	return real, checkModes(real, info)
+	if err := owned.File(abs); err != nil { // and not of real: a link could be exchanged, too
+		return "", fmt.Errorf("find plugin: %w", err)
+	}
+	return real, nil
 }
 
-// Sum returns the SHA-256 checksum of the program at path in hexadecimal digits, as sha256: wants it.
+// missing says that there is no program, and how to build it if its source seems to be there.
+func missing(path string) error {
+	folder := filepath.Dir(path)
+	if err := unbuilt(path); err != nil {
+		return err
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return fmt.Errorf("find plugin: there is no folder %s", folder)
+	}
+	return fmt.Errorf("find plugin: there is no program %s", path)
+}
+
+// unbuilt says how to build a program if there is what builds it, and returns nil otherwise.
+func unbuilt(path string) error {
+	for file, command := range map[string]string{
+		"build.sh":     "./build.sh",
+		"package.json": "npm install --ignore-scripts && npm run build",
+	} {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), file)); err == nil {
+			return fmt.Errorf("find plugin: the program %s is not built yet: run %s in its folder", path, command)
+		}
+	}
+	return nil
+}
+
+// Sum returns the SHA-256 checksum of the program at path in hexadecimal digits, as sha256: wants
+// it.
 func Sum(path string) (string, error) {
 	path, err := locate(path)
 	if err != nil {
@@ -57,8 +95,8 @@ func sum(from io.Reader, to io.Writer) (string, error) {
 var errChecksum = errors.New("the program does not have the checksum in sha256:, so it is not started")
 
 // copyLocked copies the program at path to the new file to, which only this user can read, and
-// removes it again if it has not that checksum. What is summed is what is copied, so a program that is swapped in
-// between is noticed.
+// removes it again if it has not that checksum. What is summed is what is copied, so a program that
+// is swapped in between is noticed.
 func copyLocked(path, to, want string) (err error) {
 	from, err := os.Open(path)
 	if err != nil {

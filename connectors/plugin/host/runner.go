@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,6 +150,7 @@ func (c *child) readStdout(to *io.PipeWriter) {
 	} else {
 		c.fail(line, err)
 		err = io.ErrUnexpectedEOF
+		_ = to.CloseWithError(err) // now, since no other line can mend that
 	}
 	c.log.copy("stdout", r)
 	_ = to.CloseWithError(err)
@@ -203,11 +205,7 @@ func (c *child) Kill(context.Context) error {
 func (c *child) Stdout() io.ReadCloser { return c.handshake }
 
 // Stderr returns nothing: the log has it.
-func (c *child) Stderr() io.ReadCloser { return io.NopCloser(eof{}) }
-
-type eof struct{}
-
-func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+func (c *child) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
 
 func (c *child) Name() string { return c.program }
 

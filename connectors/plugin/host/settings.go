@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"regexp"
 	"time"
 
@@ -13,35 +12,30 @@ import (
 
 // Settings is an entry of plugins: in the configuration.
 type Settings struct {
-	// Path is the program. Symbolic links are followed, and neither it nor its folder may be writable by everybody.
-	Path string `yaml:"path,required,short"`
+	Path string `yaml:"path,required,short,path" doc:"the program. It and each folder above it must be root's or this user's, and writable by nobody else"`
 
-	// SHA256 is the checksum of the program in hexadecimal digits. With it, a private copy is made
-	// and started, and only if that has this checksum.
-	SHA256 string `yaml:"sha256"`
+	SHA256 string `yaml:"sha256" doc:"the checksum of the program in hexadecimal digits. With it, a private copy is made and started, and only if that has this checksum"`
 
-	// Env is what the plugin gets of the environment: NAME passes on the bridge's, NAME=value sets it.
-	Env []string `yaml:"env"`
+	Env []string `yaml:"env" doc:"what the plugin gets of the environment: NAME passes on the bridge's, NAME=value sets it"`
 
-	// Args are given to the program.
-	Args []string `yaml:"args"`
+	Args []string `yaml:"args" doc:"given to the program"`
 
-	Limits Limits `yaml:"limits"`
+	Limits Limits `yaml:"limits" doc:"what the plugin may take"`
 }
 
 // Limits bound what a plugin may do. Zero means the default.
 type Limits struct {
-	Message bridge.Size   `yaml:"message"` // bytes of a batch, and so of one message; 16MiB
-	Start   time.Duration `yaml:"start"`   // until the plugin is ready; 10s
-	Call    time.Duration `yaml:"call"`    // for one call, a Write of a batch for example; 30s
-	Crashes int           `yaml:"crashes"` // within a minute, then it is not started again; 5
-	Files   int           `yaml:"files"`   // open at once; the bridge's own limit. Linux only
-	Memory  bridge.Size   `yaml:"memory"`  // of data; no limit. Linux only
+	Message bridge.Size   `yaml:"message" doc:"bytes of a batch, and so of one message; 16MiB"`
+	Start   time.Duration `yaml:"start" doc:"until the plugin is ready; 30s"`
+	Call    time.Duration `yaml:"call" doc:"for one call, a Write of a batch for example; 30s. A Read that waits longer is interrupted, and called again"`
+	Crashes int           `yaml:"crashes" doc:"within a minute, then it is left alone until that is over; 5. An answer that makes no sense counts as one, and a crash over messages that on_error refuses after retry.max does not"`
+	Files   int           `yaml:"files" doc:"open at once; the bridge's own limit. Linux only"`
+	Memory  bridge.Size   `yaml:"memory" doc:"of data; no limit. Linux only"`
 }
 
 func (l Limits) withDefaults() Limits {
 	l.Message = cmp.Or(l.Message, pluginpb.DefaultLimit)
-	l.Start = cmp.Or(l.Start, 10*time.Second)
+	l.Start = cmp.Or(l.Start, 30*time.Second)
 	l.Call = cmp.Or(l.Call, 30*time.Second)
 	l.Crashes = cmp.Or(l.Crashes, 5)
 	return l
@@ -59,7 +53,7 @@ var (
 func (s Settings) Validate() error {
 	var errs []error
 	wrong := func(key, format string, args ...any) {
-		errs = append(errs, &bridge.KeyError{Key: key, Err: fmt.Errorf(format, args...)})
+		errs = append(errs, bridge.KeyErrorf(key, format, args...))
 	}
 	if s.Path == "" {
 		wrong("path", "is empty")

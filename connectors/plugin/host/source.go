@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
-
-// readWait is how long a plugin may wait for a message before it says that there is none.
-const readWait = 5 * time.Second
 
 type source struct {
 	*instance
@@ -19,7 +15,7 @@ type source struct {
 	after       error // of the last answer, for the next Read
 }
 
-func newSource(_ opener[bridge.Source], _ any, i *instance) bridge.Source {
+func newSource(i *instance) bridge.Source {
 	return &source{instance: i}
 }
 
@@ -29,7 +25,7 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			s.after = nil
 			return nil, nil, err
 		}
-		answer, err := s.fetch(ctx)
+		answer, waiting, err := s.fetch(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -41,9 +37,11 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		}
 		refused, err := pluginpb.Refusals(nil, answer.GetRefused(), 0, len(batch))
 		if err != nil {
-			return nil, nil, fmt.Errorf("plugin %q, a batch makes no sense: %w", s.process.name, err)
+			return nil, nil, s.process.nonsense(fmt.Errorf("a batch makes no sense: %w", err))
 		}
-		err = answer.GetError().Err()
+		if err = answer.GetError().Err(); waiting && errors.Is(err, context.Canceled) {
+			err = nil
+		}
 		if len(refused) > 0 {
 			s.after, err = err, refused
 		}
@@ -59,39 +57,39 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	}
 }
 
-func (s *source) fetch(ctx context.Context) (answer *pluginpb.ReadResponse, err error) {
-	// The plugin answers by itself after readWait, so being interrupted for lateness is its last
-	// chance.
-	err = s.interruptible(ctx, "read", readWait+s.process.limits.Call, func(ctx context.Context, number uint64) (err error) {
-		answer, err = s.process.calls.Read(ctx, &pluginpb.ReadRequest{
-			Instance: s.number, Call: number, WaitMs: uint32(readWait.Milliseconds()),
-		})
+// fetch makes one call. A Read that has waited for long is interrupted, and comes back, unless it
+// hangs: waiting says that this has happened.
+func (s *source) fetch(ctx context.Context) (answer *pluginpb.ReadResponse, waiting bool, err error) {
+	err = s.interruptible(ctx, "read", s.process.limits.Call, func(ctx context.Context, number uint64) (err error) {
+		answer, err = s.process.calls.Read(ctx, &pluginpb.ReadRequest{Instance: s.number, Call: number})
 		return err
 	})
 	if errors.Is(err, errLate) {
-		err = nil
+		return answer, true, nil
 	}
-	return answer, err
+	return answer, false, err
 }
 
 func (s *source) unpack(answer *pluginpb.ReadResponse) (bridge.Batch, error) {
 	if n := len(answer.GetBatch().GetPayloadSizes()); n > s.env.MaxBatch {
-		return nil, fmt.Errorf("plugin %q: a batch has %d messages, where %d are allowed", s.process.name, n, s.env.MaxBatch)
+		return nil, s.process.nonsense(fmt.Errorf("a batch has %d messages, where %d are allowed", n, s.env.MaxBatch))
 	}
 	batch, err := answer.GetBatch().Messages()
 	if err != nil {
-		return nil, fmt.Errorf("plugin %q: %w", s.process.name, err)
+		return nil, s.process.nonsense(fmt.Errorf("a batch makes no sense: %w", err))
 	}
 	return batch, nil
 }
 
 func (s *source) ack(batch uint64) bridge.Ack {
 	return func(ctx context.Context, outcome error) error {
+		request := &pluginpb.AckRequest{Instance: s.number, BatchId: batch, Error: pluginpb.NewError(outcome)}
+		if outcome != nil {
+			request.Settled = uint32(bridge.Settled(s.env.MaxBatch, outcome))
+		}
 		var answer *pluginpb.AckResponse
-		err := s.do(ctx, "ack", func(ctx context.Context) (err error) {
-			answer, err = s.process.calls.Ack(ctx, &pluginpb.AckRequest{
-				Instance: s.number, BatchId: batch, Error: pluginpb.NewError(outcome),
-			})
+		err := s.process.do(ctx, "ack", func(ctx context.Context) (err error) {
+			answer, err = s.process.calls.Ack(ctx, request)
 			return err
 		})
 		if err != nil {

@@ -10,19 +10,15 @@ import (
 )
 
 // step opens another instance by itself when its process is lost and it held nothing, since nothing
-// is lost by that. If it held something, the engine must begin anew, so that what was held comes
-// again.
+// is lost by that: once, since the messages may be what costs the process its life, and not if the
+// engine counts that against a message which is alone, unless it may be another instance that has
+// cost it. If it held something, the engine must begin anew, so that what was held comes again.
 type step struct {
-	opener   opener[bridge.Step]
-	settings any
-	env      bridge.Env
-	held     uint64 // the newest call that something is held of; 0: nothing
+	held uint64 // the newest call that something is held of; 0: nothing
 	*instance
 }
 
-func newStep(o opener[bridge.Step], settings any, i *instance) bridge.Step {
-	return &step{opener: o, settings: settings, env: i.env, instance: i}
-}
+func newStep(i *instance) bridge.Step { return &step{instance: i} }
 
 // Process sends what is too large for one request in several.
 func (s *step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) error {
@@ -33,7 +29,9 @@ func (s *step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) 
 			first++
 			continue
 		}
-		answer, err := s.send(ctx, &pluginpb.ProcessRequest{Batch: batch, Sequence: out.Call(), Last: out.Last() && first+n == len(b)})
+		answer, err := s.send(ctx, b[first:first+n], &pluginpb.ProcessRequest{
+			Batch: batch, Sequence: out.Call(), Last: out.Last() && first+n == len(b),
+		})
 		if err == nil {
 			err = answer.GetError().Err()
 		}
@@ -41,7 +39,7 @@ func (s *step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) 
 			return err
 		}
 		if err := answer.Replay(out, first, n); err != nil {
-			return fmt.Errorf("plugin %q, an answer of the step makes no sense: %w", s.process.name, err)
+			return s.process.nonsense(fmt.Errorf("an answer of the step makes no sense: %w", err))
 		}
 		if len(answer.GetHeld()) > 0 {
 			s.held = out.Call()
@@ -56,18 +54,27 @@ func (s *step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) 
 	return nil
 }
 
-// send sends one request, again if the process is lost meanwhile.
-func (s *step) send(ctx context.Context, request *pluginpb.ProcessRequest) (*pluginpb.ProcessResponse, error) {
-	for {
-		answer, err := s.process1(ctx, request)
+// send sends one request about messages, and once more if the process is lost meanwhile.
+func (s *step) send(ctx context.Context, about bridge.Batch,
+	request *pluginpb.ProcessRequest,
+) (*pluginpb.ProcessResponse, error) {
+	for again := len(about) == 1 && s.env.Tries > 0; ; {
+		var answer *pluginpb.ProcessResponse
+		among, err := s.carrying(about, func() (err error) {
+			answer, err = s.process1(ctx, request)
+			return err
+		})
 		switch {
 		case err == nil || s.process.alive() || ctx.Err() != nil:
 			return answer, err
 		case s.held > 0:
 			return nil, fmt.Errorf("%w; what the step held comes again", err)
+		case again && !among:
+			return nil, err
 		}
+		again = again || !among
 		s.env.Logger.Warn("step lost its plugin, opening another", "err", err)
-		if err := s.reopen(ctx); err != nil {
+		if s.instance, err = s.reopen(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -83,19 +90,4 @@ func (s *step) process1(ctx context.Context, request *pluginpb.ProcessRequest) (
 		err = nil // it says itself that it was interrupted, or has come to an end
 	}
 	return answer, err
-}
-
-func (s *step) reopen(ctx context.Context) error {
-	for {
-		again, err := s.opener.open(ctx, s.settings, s.env)
-		if err == nil {
-			_ = s.Close() // its process is gone
-			s.instance = again
-			return nil
-		}
-		if bridge.IsPermanent(err) || ctx.Err() != nil {
-			return err
-		}
-		s.env.Logger.Warn("open step again", "err", err) // the plugin waits longer before each start
-	}
 }

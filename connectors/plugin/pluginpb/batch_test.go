@@ -112,7 +112,7 @@ func TestErrorKinds(t *testing.T) {
 	other := errors.New("x")
 	for _, c := range []struct {
 		err  error
-		kind pluginpb.Kind
+		kind pluginpb.Error_Kind
 	}{
 		{io.EOF, pluginpb.Error_EOF},
 		{fmt.Errorf("connection: %w", io.EOF), pluginpb.Error_OTHER}, // it broke

@@ -7,7 +7,7 @@
 //
 // and gRPC over that socket with TLS on both sides. The second number is the version of this
 // contract. In the environment XRTCBRIDGE_PLUGIN_LIMIT is the most bytes that a batch may have (16 MiB without it); a message
-// of gRPC may have 64 KiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
+// of gRPC may have 1 MiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
 // The SDKs do all that; who writes one reads connectors/plugin/doc.go.
 //
 // How it may evolve:
@@ -423,32 +423,156 @@ func (x *ConnectorInfo) GetStep() *RoleInfo {
 	return nil
 }
 
+// Setting is one key of settings. The bridge refuses other keys and values, names their place in the file, and lists these for people.
+type Setting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in YAML, with dots for nesting, [] behind the name of a list and {} behind that of a mapping whose keys the user
+	// chooses: topic, tls.ca, topics[], headers{}, servers[].url.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the innermost value is, and how it comes in JSON: empty (a text), bool, integer, number, duration ("1m30s"), size (bytes, "65536"), secret (a
+	// text that is never shown), url, template and condition (Go SDK only; texts), value (Go SDK only; any JSON), fields (Go SDK only; an object), or one of Go's types of integers, like uint16.
+	Type          string   `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Required      bool     `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	Default       string   `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"` // for people: the plugin itself puts it in
+	Enum          []string `protobuf:"bytes,5,rep,name=enum,proto3" json:"enum,omitempty"`       // the texts that are allowed; empty: any
+	Minimum       *float64 `protobuf:"fixed64,6,opt,name=minimum,proto3,oneof" json:"minimum,omitempty"`
+	Maximum       *float64 `protobuf:"fixed64,7,opt,name=maximum,proto3,oneof" json:"maximum,omitempty"`
+	Short         bool     `protobuf:"varint,8,opt,name=short,proto3" json:"short,omitempty"` // a lone value in place of the mapping is this key's
+	Own           bool     `protobuf:"varint,9,opt,name=own,proto3" json:"own,omitempty"`     // a text that must differ between instances: if it comes from connections:, - and the instance follow it
+	Text          string   `protobuf:"bytes,10,opt,name=text,proto3" json:"text,omitempty"`   // what it is for, a line for people
+	Path          bool     `protobuf:"varint,11,opt,name=path,proto3" json:"path,omitempty"`  // a text or template that is a path: it comes complete, since one in a file is relative to the file's folder
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_connector_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_connector_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_connector_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Setting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Setting) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Setting) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *Setting) GetDefault() string {
+	if x != nil {
+		return x.Default
+	}
+	return ""
+}
+
+func (x *Setting) GetEnum() []string {
+	if x != nil {
+		return x.Enum
+	}
+	return nil
+}
+
+func (x *Setting) GetMinimum() float64 {
+	if x != nil && x.Minimum != nil {
+		return *x.Minimum
+	}
+	return 0
+}
+
+func (x *Setting) GetMaximum() float64 {
+	if x != nil && x.Maximum != nil {
+		return *x.Maximum
+	}
+	return 0
+}
+
+func (x *Setting) GetShort() bool {
+	if x != nil {
+		return x.Short
+	}
+	return false
+}
+
+func (x *Setting) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *Setting) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Setting) GetPath() bool {
+	if x != nil {
+		return x.Path
+	}
+	return false
+}
+
 // RoleInfo is there if the connector can play the role.
 type RoleInfo struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// JSON Schema of the settings, an object. The bridge understands: type (string, boolean, integer,
-	// number, array, object), properties, required, default, enum (of strings), items, additionalProperties (a schema),
-	// minimum, maximum, and format for strings: duration ("10s"), size ("64KiB"), uri, password (never shown), template (Go SDK only) and
-	// condition (Go SDK only). "x-short": true marks the property that a lone value stands for, "x-own": true one that must differ
-	// between instances, "x-optional": true one that may be absent though it has no default; "x-kind" names an integer's Go type. What only describes
-	// (description, title, examples, …) is ignored. Any other keyword is an error, since it would not be heeded.
-	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Settings []*Setting             `protobuf:"bytes,1,rep,name=settings,proto3" json:"settings,omitempty"`
 	// How sure delivery is, in a sentence, for people.
 	Delivery string `protobuf:"bytes,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
-	// What holds of settings with their defaults.
+	// What holds of settings with their defaults, or of those that CheckRequest has.
 	Level         Level  `protobuf:"varint,3,opt,name=level,proto3,enum=xrtcbridge.connector.v1.Level" json:"level,omitempty"`
 	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`                                  // level is that, in a few words; empty: delivery says so
 	StableIds     bool   `protobuf:"varint,5,opt,name=stable_ids,json=stableIds,proto3" json:"stable_ids,omitempty"`    // a message of this source that comes again has the same id, also after a restart
 	Ends          bool   `protobuf:"varint,6,opt,name=ends,proto3" json:"ends,omitempty"`                               // this source's input has an end
 	MaxUnacked    uint32 `protobuf:"varint,7,opt,name=max_unacked,json=maxUnacked,proto3" json:"max_unacked,omitempty"` // this source's system waits for an acknowledgement after so many messages; 0: never
 	Holds         bool   `protobuf:"varint,8,opt,name=holds,proto3" json:"holds,omitempty"`                             // this step may hold messages
+	Exclusive     string `protobuf:"bytes,9,opt,name=exclusive,proto3" json:"exclusive,omitempty"`                      // what no other instance may use at the same time, an address with a client's name for example
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RoleInfo) Reset() {
 	*x = RoleInfo{}
-	mi := &file_connector_proto_msgTypes[4]
+	mi := &file_connector_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +584,7 @@ func (x *RoleInfo) String() string {
 func (*RoleInfo) ProtoMessage() {}
 
 func (x *RoleInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[4]
+	mi := &file_connector_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,14 +597,14 @@ func (x *RoleInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleInfo.ProtoReflect.Descriptor instead.
 func (*RoleInfo) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{4}
+	return file_connector_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *RoleInfo) GetSchema() string {
+func (x *RoleInfo) GetSettings() []*Setting {
 	if x != nil {
-		return x.Schema
+		return x.Settings
 	}
-	return ""
+	return nil
 }
 
 func (x *RoleInfo) GetDelivery() string {
@@ -532,18 +656,25 @@ func (x *RoleInfo) GetHolds() bool {
 	return false
 }
 
+func (x *RoleInfo) GetExclusive() string {
+	if x != nil {
+		return x.Exclusive
+	}
+	return ""
+}
+
 type CheckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connector     string                 `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
 	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=xrtcbridge.connector.v1.Role" json:"role,omitempty"`
-	Settings      string                 `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"` // a JSON object, complete with defaults, in whose values (not keys) every ${ is written $${
+	Settings      string                 `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"` // a JSON object with what is set in the file, without defaults; each ${…} is filled in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_connector_proto_msgTypes[5]
+	mi := &file_connector_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +686,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[5]
+	mi := &file_connector_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +699,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{5}
+	return file_connector_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckRequest) GetConnector() string {
@@ -595,13 +726,14 @@ func (x *CheckRequest) GetSettings() string {
 type CheckResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Problems      []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	Role          *RoleInfo              `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // what holds of these settings; absent: what Describe says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_connector_proto_msgTypes[6]
+	mi := &file_connector_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +745,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[6]
+	mi := &file_connector_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,12 +758,19 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{6}
+	return file_connector_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckResponse) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetRole() *RoleInfo {
+	if x != nil {
+		return x.Role
 	}
 	return nil
 }
@@ -646,7 +785,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_connector_proto_msgTypes[7]
+	mi := &file_connector_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +797,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[7]
+	mi := &file_connector_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +810,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{7}
+	return file_connector_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Problem) GetKey() string {
@@ -704,7 +843,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_connector_proto_msgTypes[8]
+	mi := &file_connector_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +855,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[8]
+	mi := &file_connector_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +868,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{8}
+	return file_connector_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *OpenRequest) GetConnector() string {
@@ -800,7 +939,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_connector_proto_msgTypes[9]
+	mi := &file_connector_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +951,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[9]
+	mi := &file_connector_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +964,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{9}
+	return file_connector_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OpenResponse) GetError() *Error {
@@ -878,7 +1017,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_connector_proto_msgTypes[10]
+	mi := &file_connector_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1029,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[10]
+	mi := &file_connector_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1042,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{10}
+	return file_connector_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Batch) GetPayloads() []byte {
@@ -994,7 +1133,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_connector_proto_msgTypes[11]
+	mi := &file_connector_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1145,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[11]
+	mi := &file_connector_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1158,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{11}
+	return file_connector_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Refusal) GetIndex() uint32 {
@@ -1040,14 +1179,13 @@ type ReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	Call          uint64                 `protobuf:"varint,2,opt,name=call,proto3" json:"call,omitempty"` // for Interrupt
-	WaitMs        uint32                 `protobuf:"varint,3,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_connector_proto_msgTypes[12]
+	mi := &file_connector_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1197,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[12]
+	mi := &file_connector_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1210,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{12}
+	return file_connector_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadRequest) GetInstance() uint64 {
@@ -1085,13 +1223,6 @@ func (x *ReadRequest) GetInstance() uint64 {
 func (x *ReadRequest) GetCall() uint64 {
 	if x != nil {
 		return x.Call
-	}
-	return 0
-}
-
-func (x *ReadRequest) GetWaitMs() uint32 {
-	if x != nil {
-		return x.WaitMs
 	}
 	return 0
 }
@@ -1112,7 +1243,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_connector_proto_msgTypes[13]
+	mi := &file_connector_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1255,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[13]
+	mi := &file_connector_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1268,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{13}
+	return file_connector_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadResponse) GetBatch() *Batch {
@@ -1193,14 +1324,15 @@ type AckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	BatchId       uint64                 `protobuf:"varint,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
-	Error         *Error                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // why not all of the batch was delivered; absent if it was
+	Error         *Error                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`      // why not all of the batch was delivered; absent if it was
+	Settled       uint32                 `protobuf:"varint,4,opt,name=settled,proto3" json:"settled,omitempty"` // with an error: how many messages at the front need not come again, delivered or dealt with otherwise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_connector_proto_msgTypes[14]
+	mi := &file_connector_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1344,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[14]
+	mi := &file_connector_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1357,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{14}
+	return file_connector_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AckRequest) GetInstance() uint64 {
@@ -1249,6 +1381,13 @@ func (x *AckRequest) GetError() *Error {
 	return nil
 }
 
+func (x *AckRequest) GetSettled() uint32 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
 type AckResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
@@ -1259,7 +1398,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_connector_proto_msgTypes[15]
+	mi := &file_connector_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1410,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[15]
+	mi := &file_connector_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1423,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{15}
+	return file_connector_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AckResponse) GetError() *Error {
@@ -1313,7 +1452,7 @@ type NextCheckpointRequest struct {
 
 func (x *NextCheckpointRequest) Reset() {
 	*x = NextCheckpointRequest{}
-	mi := &file_connector_proto_msgTypes[16]
+	mi := &file_connector_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1464,7 @@ func (x *NextCheckpointRequest) String() string {
 func (*NextCheckpointRequest) ProtoMessage() {}
 
 func (x *NextCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[16]
+	mi := &file_connector_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1477,7 @@ func (x *NextCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*NextCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{16}
+	return file_connector_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NextCheckpointRequest) GetInstance() uint64 {
@@ -1379,7 +1518,7 @@ type NextCheckpointResponse struct {
 
 func (x *NextCheckpointResponse) Reset() {
 	*x = NextCheckpointResponse{}
-	mi := &file_connector_proto_msgTypes[17]
+	mi := &file_connector_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1530,7 @@ func (x *NextCheckpointResponse) String() string {
 func (*NextCheckpointResponse) ProtoMessage() {}
 
 func (x *NextCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[17]
+	mi := &file_connector_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1543,7 @@ func (x *NextCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*NextCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{17}
+	return file_connector_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NextCheckpointResponse) GetNumber() uint64 {
@@ -1432,7 +1571,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_connector_proto_msgTypes[18]
+	mi := &file_connector_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1583,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[18]
+	mi := &file_connector_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1596,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{18}
+	return file_connector_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WriteRequest) GetInstance() uint64 {
@@ -1493,7 +1632,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_connector_proto_msgTypes[19]
+	mi := &file_connector_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1644,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[19]
+	mi := &file_connector_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1657,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{19}
+	return file_connector_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WriteResponse) GetSettled() uint32 {
@@ -1553,7 +1692,7 @@ type ProcessRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	Call          uint64                 `protobuf:"varint,2,opt,name=call,proto3" json:"call,omitempty"`
-	Batch         *Batch                 `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`        // empty if wake_ms asked for the call, and if it is the last
+	Batch         *Batch                 `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`        // empty if wake_ms asked for the call; if it is the last, what a step in front lets go of
 	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"` // for ProcessResponse.released; grows, with gaps. A batch that is too large for one request comes in several of one number
 	Last          bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`         // nothing comes after this request: what is held must be let go now
 	unknownFields protoimpl.UnknownFields
@@ -1562,7 +1701,7 @@ type ProcessRequest struct {
 
 func (x *ProcessRequest) Reset() {
 	*x = ProcessRequest{}
-	mi := &file_connector_proto_msgTypes[20]
+	mi := &file_connector_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1713,7 @@ func (x *ProcessRequest) String() string {
 func (*ProcessRequest) ProtoMessage() {}
 
 func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[20]
+	mi := &file_connector_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1726,7 @@ func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessRequest.ProtoReflect.Descriptor instead.
 func (*ProcessRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{20}
+	return file_connector_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProcessRequest) GetInstance() uint64 {
@@ -1649,7 +1788,7 @@ type ProcessResponse struct {
 
 func (x *ProcessResponse) Reset() {
 	*x = ProcessResponse{}
-	mi := &file_connector_proto_msgTypes[21]
+	mi := &file_connector_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1800,7 @@ func (x *ProcessResponse) String() string {
 func (*ProcessResponse) ProtoMessage() {}
 
 func (x *ProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[21]
+	mi := &file_connector_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1813,7 @@ func (x *ProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessResponse.ProtoReflect.Descriptor instead.
 func (*ProcessResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{21}
+	return file_connector_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProcessResponse) GetOrigins() []uint32 {
@@ -1750,7 +1889,7 @@ type InterruptRequest struct {
 
 func (x *InterruptRequest) Reset() {
 	*x = InterruptRequest{}
-	mi := &file_connector_proto_msgTypes[22]
+	mi := &file_connector_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1901,7 @@ func (x *InterruptRequest) String() string {
 func (*InterruptRequest) ProtoMessage() {}
 
 func (x *InterruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[22]
+	mi := &file_connector_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1914,7 @@ func (x *InterruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterruptRequest.ProtoReflect.Descriptor instead.
 func (*InterruptRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{22}
+	return file_connector_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InterruptRequest) GetInstance() uint64 {
@@ -1800,7 +1939,7 @@ type InterruptResponse struct {
 
 func (x *InterruptResponse) Reset() {
 	*x = InterruptResponse{}
-	mi := &file_connector_proto_msgTypes[23]
+	mi := &file_connector_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +1951,7 @@ func (x *InterruptResponse) String() string {
 func (*InterruptResponse) ProtoMessage() {}
 
 func (x *InterruptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[23]
+	mi := &file_connector_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +1964,7 @@ func (x *InterruptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterruptResponse.ProtoReflect.Descriptor instead.
 func (*InterruptResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{23}
+	return file_connector_proto_rawDescGZIP(), []int{24}
 }
 
 type CloseRequest struct {
@@ -1837,7 +1976,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_connector_proto_msgTypes[24]
+	mi := &file_connector_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1988,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[24]
+	mi := &file_connector_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +2001,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{24}
+	return file_connector_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CloseRequest) GetInstance() uint64 {
@@ -1882,7 +2021,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_connector_proto_msgTypes[25]
+	mi := &file_connector_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2033,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[25]
+	mi := &file_connector_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2046,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{25}
+	return file_connector_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CloseResponse) GetError() *Error {
@@ -1932,7 +2071,7 @@ type HealthRequest struct {
 
 func (x *HealthRequest) Reset() {
 	*x = HealthRequest{}
-	mi := &file_connector_proto_msgTypes[26]
+	mi := &file_connector_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2083,7 @@ func (x *HealthRequest) String() string {
 func (*HealthRequest) ProtoMessage() {}
 
 func (x *HealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[26]
+	mi := &file_connector_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2096,7 @@ func (x *HealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthRequest.ProtoReflect.Descriptor instead.
 func (*HealthRequest) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{26}
+	return file_connector_proto_rawDescGZIP(), []int{27}
 }
 
 type HealthResponse struct {
@@ -1968,7 +2107,7 @@ type HealthResponse struct {
 
 func (x *HealthResponse) Reset() {
 	*x = HealthResponse{}
-	mi := &file_connector_proto_msgTypes[27]
+	mi := &file_connector_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2119,7 @@ func (x *HealthResponse) String() string {
 func (*HealthResponse) ProtoMessage() {}
 
 func (x *HealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_connector_proto_msgTypes[27]
+	mi := &file_connector_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2132,7 @@ func (x *HealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthResponse.ProtoReflect.Descriptor instead.
 func (*HealthResponse) Descriptor() ([]byte, []int) {
-	return file_connector_proto_rawDescGZIP(), []int{27}
+	return file_connector_proto_rawDescGZIP(), []int{28}
 }
 
 var File_connector_proto protoreflect.FileDescriptor
@@ -2021,9 +2160,26 @@ const file_connector_proto_rawDesc = "" +
 	"\aexample\x18\x03 \x01(\tR\aexample\x129\n" +
 	"\x06source\x18\x04 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x06source\x125\n" +
 	"\x04sink\x18\x05 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04sink\x125\n" +
-	"\x04step\x18\x06 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04step\"\xf0\x01\n" +
-	"\bRoleInfo\x12\x16\n" +
-	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x1a\n" +
+	"\x04step\x18\x06 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04step\"\xa1\x02\n" +
+	"\aSetting\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\x12\x18\n" +
+	"\adefault\x18\x04 \x01(\tR\adefault\x12\x12\n" +
+	"\x04enum\x18\x05 \x03(\tR\x04enum\x12\x1d\n" +
+	"\aminimum\x18\x06 \x01(\x01H\x00R\aminimum\x88\x01\x01\x12\x1d\n" +
+	"\amaximum\x18\a \x01(\x01H\x01R\amaximum\x88\x01\x01\x12\x14\n" +
+	"\x05short\x18\b \x01(\bR\x05short\x12\x10\n" +
+	"\x03own\x18\t \x01(\bR\x03own\x12\x12\n" +
+	"\x04text\x18\n" +
+	" \x01(\tR\x04text\x12\x12\n" +
+	"\x04path\x18\v \x01(\bR\x04pathB\n" +
+	"\n" +
+	"\b_minimumB\n" +
+	"\n" +
+	"\b_maximum\"\xb4\x02\n" +
+	"\bRoleInfo\x12<\n" +
+	"\bsettings\x18\x01 \x03(\v2 .xrtcbridge.connector.v1.SettingR\bsettings\x12\x1a\n" +
 	"\bdelivery\x18\x02 \x01(\tR\bdelivery\x124\n" +
 	"\x05level\x18\x03 \x01(\x0e2\x1e.xrtcbridge.connector.v1.LevelR\x05level\x12\x10\n" +
 	"\x03why\x18\x04 \x01(\tR\x03why\x12\x1d\n" +
@@ -2032,13 +2188,15 @@ const file_connector_proto_rawDesc = "" +
 	"\x04ends\x18\x06 \x01(\bR\x04ends\x12\x1f\n" +
 	"\vmax_unacked\x18\a \x01(\rR\n" +
 	"maxUnacked\x12\x14\n" +
-	"\x05holds\x18\b \x01(\bR\x05holds\"{\n" +
+	"\x05holds\x18\b \x01(\bR\x05holds\x12\x1c\n" +
+	"\texclusive\x18\t \x01(\tR\texclusive\"{\n" +
 	"\fCheckRequest\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x121\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1d.xrtcbridge.connector.v1.RoleR\x04role\x12\x1a\n" +
-	"\bsettings\x18\x03 \x01(\tR\bsettings\"M\n" +
+	"\bsettings\x18\x03 \x01(\tR\bsettings\"\x84\x01\n" +
 	"\rCheckResponse\x12<\n" +
-	"\bproblems\x18\x01 \x03(\v2 .xrtcbridge.connector.v1.ProblemR\bproblems\"/\n" +
+	"\bproblems\x18\x01 \x03(\v2 .xrtcbridge.connector.v1.ProblemR\bproblems\x125\n" +
+	"\x04role\x18\x02 \x01(\v2!.xrtcbridge.connector.v1.RoleInfoR\x04role\"/\n" +
 	"\aProblem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x8c\x02\n" +
@@ -2073,11 +2231,10 @@ const file_connector_proto_rawDesc = "" +
 	"\bid_sizes\x18\v \x03(\rR\aidSizes\"3\n" +
 	"\aRefusal\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"V\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"=\n" +
 	"\vReadRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x12\n" +
-	"\x04call\x18\x02 \x01(\x04R\x04call\x12\x17\n" +
-	"\await_ms\x18\x03 \x01(\rR\x06waitMs\"\xab\x02\n" +
+	"\x04call\x18\x02 \x01(\x04R\x04call\"\xab\x02\n" +
 	"\fReadResponse\x124\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1e.xrtcbridge.connector.v1.BatchR\x05batch\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\x04R\abatchId\x124\n" +
@@ -2087,12 +2244,13 @@ const file_connector_proto_rawDesc = "" +
 	"bytes_done\x18\x05 \x01(\x03R\tbytesDone\x12\x1f\n" +
 	"\vbytes_total\x18\x06 \x01(\x03R\n" +
 	"bytesTotal\x12:\n" +
-	"\arefused\x18\a \x03(\v2 .xrtcbridge.connector.v1.RefusalR\arefused\"y\n" +
+	"\arefused\x18\a \x03(\v2 .xrtcbridge.connector.v1.RefusalR\arefused\"\x93\x01\n" +
 	"\n" +
 	"AckRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\x04R\abatchId\x124\n" +
-	"\x05error\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\"]\n" +
+	"\x05error\x18\x03 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\x12\x18\n" +
+	"\asettled\x18\x04 \x01(\rR\asettled\"]\n" +
 	"\vAckResponse\x124\n" +
 	"\x05error\x18\x01 \x01(\v2\x1e.xrtcbridge.connector.v1.ErrorR\x05error\x12\x18\n" +
 	"\adropped\x18\x02 \x01(\x04R\adropped\"\x96\x01\n" +
@@ -2181,7 +2339,7 @@ func file_connector_proto_rawDescGZIP() []byte {
 }
 
 var file_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_connector_proto_goTypes = []any{
 	(Role)(0),                      // 0: xrtcbridge.connector.v1.Role
 	(Level)(0),                     // 1: xrtcbridge.connector.v1.Level
@@ -2190,83 +2348,86 @@ var file_connector_proto_goTypes = []any{
 	(*DescribeRequest)(nil),        // 4: xrtcbridge.connector.v1.DescribeRequest
 	(*DescribeResponse)(nil),       // 5: xrtcbridge.connector.v1.DescribeResponse
 	(*ConnectorInfo)(nil),          // 6: xrtcbridge.connector.v1.ConnectorInfo
-	(*RoleInfo)(nil),               // 7: xrtcbridge.connector.v1.RoleInfo
-	(*CheckRequest)(nil),           // 8: xrtcbridge.connector.v1.CheckRequest
-	(*CheckResponse)(nil),          // 9: xrtcbridge.connector.v1.CheckResponse
-	(*Problem)(nil),                // 10: xrtcbridge.connector.v1.Problem
-	(*OpenRequest)(nil),            // 11: xrtcbridge.connector.v1.OpenRequest
-	(*OpenResponse)(nil),           // 12: xrtcbridge.connector.v1.OpenResponse
-	(*Batch)(nil),                  // 13: xrtcbridge.connector.v1.Batch
-	(*Refusal)(nil),                // 14: xrtcbridge.connector.v1.Refusal
-	(*ReadRequest)(nil),            // 15: xrtcbridge.connector.v1.ReadRequest
-	(*ReadResponse)(nil),           // 16: xrtcbridge.connector.v1.ReadResponse
-	(*AckRequest)(nil),             // 17: xrtcbridge.connector.v1.AckRequest
-	(*AckResponse)(nil),            // 18: xrtcbridge.connector.v1.AckResponse
-	(*NextCheckpointRequest)(nil),  // 19: xrtcbridge.connector.v1.NextCheckpointRequest
-	(*NextCheckpointResponse)(nil), // 20: xrtcbridge.connector.v1.NextCheckpointResponse
-	(*WriteRequest)(nil),           // 21: xrtcbridge.connector.v1.WriteRequest
-	(*WriteResponse)(nil),          // 22: xrtcbridge.connector.v1.WriteResponse
-	(*ProcessRequest)(nil),         // 23: xrtcbridge.connector.v1.ProcessRequest
-	(*ProcessResponse)(nil),        // 24: xrtcbridge.connector.v1.ProcessResponse
-	(*InterruptRequest)(nil),       // 25: xrtcbridge.connector.v1.InterruptRequest
-	(*InterruptResponse)(nil),      // 26: xrtcbridge.connector.v1.InterruptResponse
-	(*CloseRequest)(nil),           // 27: xrtcbridge.connector.v1.CloseRequest
-	(*CloseResponse)(nil),          // 28: xrtcbridge.connector.v1.CloseResponse
-	(*HealthRequest)(nil),          // 29: xrtcbridge.connector.v1.HealthRequest
-	(*HealthResponse)(nil),         // 30: xrtcbridge.connector.v1.HealthResponse
+	(*Setting)(nil),                // 7: xrtcbridge.connector.v1.Setting
+	(*RoleInfo)(nil),               // 8: xrtcbridge.connector.v1.RoleInfo
+	(*CheckRequest)(nil),           // 9: xrtcbridge.connector.v1.CheckRequest
+	(*CheckResponse)(nil),          // 10: xrtcbridge.connector.v1.CheckResponse
+	(*Problem)(nil),                // 11: xrtcbridge.connector.v1.Problem
+	(*OpenRequest)(nil),            // 12: xrtcbridge.connector.v1.OpenRequest
+	(*OpenResponse)(nil),           // 13: xrtcbridge.connector.v1.OpenResponse
+	(*Batch)(nil),                  // 14: xrtcbridge.connector.v1.Batch
+	(*Refusal)(nil),                // 15: xrtcbridge.connector.v1.Refusal
+	(*ReadRequest)(nil),            // 16: xrtcbridge.connector.v1.ReadRequest
+	(*ReadResponse)(nil),           // 17: xrtcbridge.connector.v1.ReadResponse
+	(*AckRequest)(nil),             // 18: xrtcbridge.connector.v1.AckRequest
+	(*AckResponse)(nil),            // 19: xrtcbridge.connector.v1.AckResponse
+	(*NextCheckpointRequest)(nil),  // 20: xrtcbridge.connector.v1.NextCheckpointRequest
+	(*NextCheckpointResponse)(nil), // 21: xrtcbridge.connector.v1.NextCheckpointResponse
+	(*WriteRequest)(nil),           // 22: xrtcbridge.connector.v1.WriteRequest
+	(*WriteResponse)(nil),          // 23: xrtcbridge.connector.v1.WriteResponse
+	(*ProcessRequest)(nil),         // 24: xrtcbridge.connector.v1.ProcessRequest
+	(*ProcessResponse)(nil),        // 25: xrtcbridge.connector.v1.ProcessResponse
+	(*InterruptRequest)(nil),       // 26: xrtcbridge.connector.v1.InterruptRequest
+	(*InterruptResponse)(nil),      // 27: xrtcbridge.connector.v1.InterruptResponse
+	(*CloseRequest)(nil),           // 28: xrtcbridge.connector.v1.CloseRequest
+	(*CloseResponse)(nil),          // 29: xrtcbridge.connector.v1.CloseResponse
+	(*HealthRequest)(nil),          // 30: xrtcbridge.connector.v1.HealthRequest
+	(*HealthResponse)(nil),         // 31: xrtcbridge.connector.v1.HealthResponse
 }
 var file_connector_proto_depIdxs = []int32{
 	2,  // 0: xrtcbridge.connector.v1.Error.kind:type_name -> xrtcbridge.connector.v1.Error.Kind
 	6,  // 1: xrtcbridge.connector.v1.DescribeResponse.connectors:type_name -> xrtcbridge.connector.v1.ConnectorInfo
-	7,  // 2: xrtcbridge.connector.v1.ConnectorInfo.source:type_name -> xrtcbridge.connector.v1.RoleInfo
-	7,  // 3: xrtcbridge.connector.v1.ConnectorInfo.sink:type_name -> xrtcbridge.connector.v1.RoleInfo
-	7,  // 4: xrtcbridge.connector.v1.ConnectorInfo.step:type_name -> xrtcbridge.connector.v1.RoleInfo
-	1,  // 5: xrtcbridge.connector.v1.RoleInfo.level:type_name -> xrtcbridge.connector.v1.Level
-	0,  // 6: xrtcbridge.connector.v1.CheckRequest.role:type_name -> xrtcbridge.connector.v1.Role
-	10, // 7: xrtcbridge.connector.v1.CheckResponse.problems:type_name -> xrtcbridge.connector.v1.Problem
-	0,  // 8: xrtcbridge.connector.v1.OpenRequest.role:type_name -> xrtcbridge.connector.v1.Role
-	3,  // 9: xrtcbridge.connector.v1.OpenResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	13, // 10: xrtcbridge.connector.v1.ReadResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
-	3,  // 11: xrtcbridge.connector.v1.ReadResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	14, // 12: xrtcbridge.connector.v1.ReadResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
-	3,  // 13: xrtcbridge.connector.v1.AckRequest.error:type_name -> xrtcbridge.connector.v1.Error
-	3,  // 14: xrtcbridge.connector.v1.AckResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	3,  // 15: xrtcbridge.connector.v1.NextCheckpointRequest.error:type_name -> xrtcbridge.connector.v1.Error
-	13, // 16: xrtcbridge.connector.v1.WriteRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
-	14, // 17: xrtcbridge.connector.v1.WriteResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
-	3,  // 18: xrtcbridge.connector.v1.WriteResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	13, // 19: xrtcbridge.connector.v1.ProcessRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
-	13, // 20: xrtcbridge.connector.v1.ProcessResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
-	14, // 21: xrtcbridge.connector.v1.ProcessResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
-	3,  // 22: xrtcbridge.connector.v1.ProcessResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	3,  // 23: xrtcbridge.connector.v1.CloseResponse.error:type_name -> xrtcbridge.connector.v1.Error
-	4,  // 24: xrtcbridge.connector.v1.Connector.Describe:input_type -> xrtcbridge.connector.v1.DescribeRequest
-	8,  // 25: xrtcbridge.connector.v1.Connector.Check:input_type -> xrtcbridge.connector.v1.CheckRequest
-	11, // 26: xrtcbridge.connector.v1.Connector.Open:input_type -> xrtcbridge.connector.v1.OpenRequest
-	15, // 27: xrtcbridge.connector.v1.Connector.Read:input_type -> xrtcbridge.connector.v1.ReadRequest
-	17, // 28: xrtcbridge.connector.v1.Connector.Ack:input_type -> xrtcbridge.connector.v1.AckRequest
-	19, // 29: xrtcbridge.connector.v1.Connector.NextCheckpoint:input_type -> xrtcbridge.connector.v1.NextCheckpointRequest
-	21, // 30: xrtcbridge.connector.v1.Connector.Write:input_type -> xrtcbridge.connector.v1.WriteRequest
-	23, // 31: xrtcbridge.connector.v1.Connector.Process:input_type -> xrtcbridge.connector.v1.ProcessRequest
-	25, // 32: xrtcbridge.connector.v1.Connector.Interrupt:input_type -> xrtcbridge.connector.v1.InterruptRequest
-	27, // 33: xrtcbridge.connector.v1.Connector.Close:input_type -> xrtcbridge.connector.v1.CloseRequest
-	29, // 34: xrtcbridge.connector.v1.Connector.Health:input_type -> xrtcbridge.connector.v1.HealthRequest
-	5,  // 35: xrtcbridge.connector.v1.Connector.Describe:output_type -> xrtcbridge.connector.v1.DescribeResponse
-	9,  // 36: xrtcbridge.connector.v1.Connector.Check:output_type -> xrtcbridge.connector.v1.CheckResponse
-	12, // 37: xrtcbridge.connector.v1.Connector.Open:output_type -> xrtcbridge.connector.v1.OpenResponse
-	16, // 38: xrtcbridge.connector.v1.Connector.Read:output_type -> xrtcbridge.connector.v1.ReadResponse
-	18, // 39: xrtcbridge.connector.v1.Connector.Ack:output_type -> xrtcbridge.connector.v1.AckResponse
-	20, // 40: xrtcbridge.connector.v1.Connector.NextCheckpoint:output_type -> xrtcbridge.connector.v1.NextCheckpointResponse
-	22, // 41: xrtcbridge.connector.v1.Connector.Write:output_type -> xrtcbridge.connector.v1.WriteResponse
-	24, // 42: xrtcbridge.connector.v1.Connector.Process:output_type -> xrtcbridge.connector.v1.ProcessResponse
-	26, // 43: xrtcbridge.connector.v1.Connector.Interrupt:output_type -> xrtcbridge.connector.v1.InterruptResponse
-	28, // 44: xrtcbridge.connector.v1.Connector.Close:output_type -> xrtcbridge.connector.v1.CloseResponse
-	30, // 45: xrtcbridge.connector.v1.Connector.Health:output_type -> xrtcbridge.connector.v1.HealthResponse
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	8,  // 2: xrtcbridge.connector.v1.ConnectorInfo.source:type_name -> xrtcbridge.connector.v1.RoleInfo
+	8,  // 3: xrtcbridge.connector.v1.ConnectorInfo.sink:type_name -> xrtcbridge.connector.v1.RoleInfo
+	8,  // 4: xrtcbridge.connector.v1.ConnectorInfo.step:type_name -> xrtcbridge.connector.v1.RoleInfo
+	7,  // 5: xrtcbridge.connector.v1.RoleInfo.settings:type_name -> xrtcbridge.connector.v1.Setting
+	1,  // 6: xrtcbridge.connector.v1.RoleInfo.level:type_name -> xrtcbridge.connector.v1.Level
+	0,  // 7: xrtcbridge.connector.v1.CheckRequest.role:type_name -> xrtcbridge.connector.v1.Role
+	11, // 8: xrtcbridge.connector.v1.CheckResponse.problems:type_name -> xrtcbridge.connector.v1.Problem
+	8,  // 9: xrtcbridge.connector.v1.CheckResponse.role:type_name -> xrtcbridge.connector.v1.RoleInfo
+	0,  // 10: xrtcbridge.connector.v1.OpenRequest.role:type_name -> xrtcbridge.connector.v1.Role
+	3,  // 11: xrtcbridge.connector.v1.OpenResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	14, // 12: xrtcbridge.connector.v1.ReadResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
+	3,  // 13: xrtcbridge.connector.v1.ReadResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	15, // 14: xrtcbridge.connector.v1.ReadResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 15: xrtcbridge.connector.v1.AckRequest.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 16: xrtcbridge.connector.v1.AckResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 17: xrtcbridge.connector.v1.NextCheckpointRequest.error:type_name -> xrtcbridge.connector.v1.Error
+	14, // 18: xrtcbridge.connector.v1.WriteRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
+	15, // 19: xrtcbridge.connector.v1.WriteResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 20: xrtcbridge.connector.v1.WriteResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	14, // 21: xrtcbridge.connector.v1.ProcessRequest.batch:type_name -> xrtcbridge.connector.v1.Batch
+	14, // 22: xrtcbridge.connector.v1.ProcessResponse.batch:type_name -> xrtcbridge.connector.v1.Batch
+	15, // 23: xrtcbridge.connector.v1.ProcessResponse.refused:type_name -> xrtcbridge.connector.v1.Refusal
+	3,  // 24: xrtcbridge.connector.v1.ProcessResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	3,  // 25: xrtcbridge.connector.v1.CloseResponse.error:type_name -> xrtcbridge.connector.v1.Error
+	4,  // 26: xrtcbridge.connector.v1.Connector.Describe:input_type -> xrtcbridge.connector.v1.DescribeRequest
+	9,  // 27: xrtcbridge.connector.v1.Connector.Check:input_type -> xrtcbridge.connector.v1.CheckRequest
+	12, // 28: xrtcbridge.connector.v1.Connector.Open:input_type -> xrtcbridge.connector.v1.OpenRequest
+	16, // 29: xrtcbridge.connector.v1.Connector.Read:input_type -> xrtcbridge.connector.v1.ReadRequest
+	18, // 30: xrtcbridge.connector.v1.Connector.Ack:input_type -> xrtcbridge.connector.v1.AckRequest
+	20, // 31: xrtcbridge.connector.v1.Connector.NextCheckpoint:input_type -> xrtcbridge.connector.v1.NextCheckpointRequest
+	22, // 32: xrtcbridge.connector.v1.Connector.Write:input_type -> xrtcbridge.connector.v1.WriteRequest
+	24, // 33: xrtcbridge.connector.v1.Connector.Process:input_type -> xrtcbridge.connector.v1.ProcessRequest
+	26, // 34: xrtcbridge.connector.v1.Connector.Interrupt:input_type -> xrtcbridge.connector.v1.InterruptRequest
+	28, // 35: xrtcbridge.connector.v1.Connector.Close:input_type -> xrtcbridge.connector.v1.CloseRequest
+	30, // 36: xrtcbridge.connector.v1.Connector.Health:input_type -> xrtcbridge.connector.v1.HealthRequest
+	5,  // 37: xrtcbridge.connector.v1.Connector.Describe:output_type -> xrtcbridge.connector.v1.DescribeResponse
+	10, // 38: xrtcbridge.connector.v1.Connector.Check:output_type -> xrtcbridge.connector.v1.CheckResponse
+	13, // 39: xrtcbridge.connector.v1.Connector.Open:output_type -> xrtcbridge.connector.v1.OpenResponse
+	17, // 40: xrtcbridge.connector.v1.Connector.Read:output_type -> xrtcbridge.connector.v1.ReadResponse
+	19, // 41: xrtcbridge.connector.v1.Connector.Ack:output_type -> xrtcbridge.connector.v1.AckResponse
+	21, // 42: xrtcbridge.connector.v1.Connector.NextCheckpoint:output_type -> xrtcbridge.connector.v1.NextCheckpointResponse
+	23, // 43: xrtcbridge.connector.v1.Connector.Write:output_type -> xrtcbridge.connector.v1.WriteResponse
+	25, // 44: xrtcbridge.connector.v1.Connector.Process:output_type -> xrtcbridge.connector.v1.ProcessResponse
+	27, // 45: xrtcbridge.connector.v1.Connector.Interrupt:output_type -> xrtcbridge.connector.v1.InterruptResponse
+	29, // 46: xrtcbridge.connector.v1.Connector.Close:output_type -> xrtcbridge.connector.v1.CloseResponse
+	31, // 47: xrtcbridge.connector.v1.Connector.Health:output_type -> xrtcbridge.connector.v1.HealthResponse
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_connector_proto_init() }
@@ -2274,14 +2435,15 @@ func file_connector_proto_init() {
 	if File_connector_proto != nil {
 		return
 	}
-	file_connector_proto_msgTypes[21].OneofWrappers = []any{}
+	file_connector_proto_msgTypes[4].OneofWrappers = []any{}
+	file_connector_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_connector_proto_rawDesc), len(file_connector_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -7,7 +7,7 @@
 //
 // and gRPC over that socket with TLS on both sides. The second number is the version of this
 // contract. In the environment XRTCBRIDGE_PLUGIN_LIMIT is the most bytes that a batch may have (16 MiB without it); a message
-// of gRPC may have 64 KiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
+// of gRPC may have 1 MiB more, both ways. Standard input is a pipe whose end tells that the bridge is gone, and so must the plugin.
 // The SDKs do all that; who writes one reads connectors/plugin/doc.go.
 //
 // How it may evolve:
@@ -66,12 +66,13 @@ const (
 type ConnectorClient interface {
 	// Describe tells what the plugin has. It is the first call, and its answer must not change while the process lives.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
-	// Check tells what is wrong with settings, beyond what the schema says. It opens nothing.
+	// Check tells what is wrong with settings, beyond what RoleInfo.settings says. It opens nothing.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 	// Open makes an instance. The bridge opens another after any error of one, and closes that one first.
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenResponse, error)
-	// Read returns messages of a source that are there now, waiting for the first one at most
-	// ReadRequest.wait_ms; then it returns an empty batch, and the bridge calls again. At most one Read is under way for an instance.
+	// Read returns messages of a source that are there now, and waits while there is none. A Read that waits is interrupted from time to
+	// time (limits.call of the plugin, 30 s), returns an empty batch, and is called again: that is how the bridge tells a source that waits from
+	// one that hangs. At most one Read is under way for an instance.
 	Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (*ReadResponse, error)
 	// Ack settles a batch of a source, exactly once, in the order in which they were read, and maybe while a
 	// Read is under way.
@@ -227,12 +228,13 @@ func (c *connectorClient) Health(ctx context.Context, in *HealthRequest, opts ..
 type ConnectorServer interface {
 	// Describe tells what the plugin has. It is the first call, and its answer must not change while the process lives.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
-	// Check tells what is wrong with settings, beyond what the schema says. It opens nothing.
+	// Check tells what is wrong with settings, beyond what RoleInfo.settings says. It opens nothing.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	// Open makes an instance. The bridge opens another after any error of one, and closes that one first.
 	Open(context.Context, *OpenRequest) (*OpenResponse, error)
-	// Read returns messages of a source that are there now, waiting for the first one at most
-	// ReadRequest.wait_ms; then it returns an empty batch, and the bridge calls again. At most one Read is under way for an instance.
+	// Read returns messages of a source that are there now, and waits while there is none. A Read that waits is interrupted from time to
+	// time (limits.call of the plugin, 30 s), returns an empty batch, and is called again: that is how the bridge tells a source that waits from
+	// one that hangs. At most one Read is under way for an instance.
 	Read(context.Context, *ReadRequest) (*ReadResponse, error)
 	// Ack settles a batch of a source, exactly once, in the order in which they were read, and maybe while a
 	// Read is under way.

@@ -10,15 +10,14 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// Kind is what of an error survives the wire, besides its text.
-type Kind = Error_Kind
-
 // NewError returns err as a message, nil if err is nil.
 func NewError(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	e := &Error{Text: strings.ToValidUTF8(err.Error(), "�")}
+	const most = 64 << 10
+	text := err.Error()
+	e := &Error{Text: strings.ToValidUTF8(text[:min(len(text), most)], "�")}
 	switch {
 	case err == io.EOF: //nolint:errorlint // one that wraps it is a broken connection, see bridge.Source
 		e.Kind = Error_EOF

@@ -5,8 +5,8 @@ import "github.com/hashicorp/go-plugin"
 // Version is that of the contract, the second number in the handshake line.
 const Version = 1
 
-// Handshake returns what a plugin and the bridge must agree on before anything else. The cookie keeps people
-// from starting a plugin by hand; it is no secret and secures nothing.
+// Handshake returns what a plugin and the bridge must agree on before anything else. The cookie
+// keeps people from starting a plugin by hand; it is no secret and secures nothing.
 func Handshake() plugin.HandshakeConfig {
 	return plugin.HandshakeConfig{
 		ProtocolVersion:  Version,
@@ -16,7 +16,8 @@ func Handshake() plugin.HandshakeConfig {
 }
 
 // Overhead is what a gRPC message may have beyond the limit that both sides agreed on for batches.
-const Overhead = 64 << 10
+// Half of it is for the texts of refusals.
+const Overhead = 1 << 20
 
 // LimitVariable is the environment variable that tells a plugin how many bytes a batch may have,
 // and DefaultLimit what holds without it.

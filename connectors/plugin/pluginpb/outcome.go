@@ -11,13 +11,16 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// NewRefusals returns refusals as messages.
+// NewRefusals returns refusals as messages, with texts that are cut where all of them would take
+// more than half the [Overhead].
 func NewRefusals(refused bridge.Refusals) []*Refusal {
 	var all []*Refusal
+	most := Overhead / 2 / max(1, len(refused))
 	for _, r := range refused {
 		text := "no reason was given"
 		if r.Err != nil {
-			text = strings.ToValidUTF8(r.Err.Error(), "�")
+			text = r.Err.Error()
+			text = strings.ToValidUTF8(text[:min(len(text), most)], "�")
 		}
 		all = append(all, &Refusal{Index: uint32(r.Index), Text: text})
 	}
@@ -39,14 +42,14 @@ func Refusals(to bridge.Refusals, refused []*Refusal, first, n int) (bridge.Refu
 	return to, nil
 }
 
-// Indices returns indices as they are on the wire, where they may begin with another number than 0.
-func Indices(of []int, first int) []uint32 {
+// Indices returns indices as they are on the wire.
+func Indices(of []int) []uint32 {
 	if len(of) == 0 {
 		return nil
 	}
 	all := make([]uint32, len(of))
 	for k, i := range of {
-		all[k] = uint32(i + first)
+		all[k] = uint32(i)
 	}
 	return all
 }
@@ -54,26 +57,46 @@ func Indices(of []int, first int) []uint32 {
 // NewProcessResponse returns what a step said, in an answer of at most limit bytes. A message that
 // is larger is refused, if it is all that was made of one; else the answer is an error.
 func NewProcessResponse(said *bridge.Outcome, limit int) *ProcessResponse {
-	batch, n := NewBatch(said.Emitted, limit)
-	if n < len(said.Emitted) {
+	r, whole := newProcessResponse(said, limit)
+	if !whole {
 		refuseLarge(said, limit)
-		if batch, n = NewBatch(said.Emitted, limit); n < len(said.Emitted) {
-			return &ProcessResponse{Error: NewError(bridge.Permanent(fmt.Errorf(
-				"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", limit)))}
-		}
+		r, whole = newProcessResponse(said, limit)
 	}
+	if !whole {
+		return &ProcessResponse{Error: NewError(bridge.Permanent(fmt.Errorf(
+			"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", limit)))}
+	}
+	return r
+}
+
+// newProcessResponse returns what a step said, and whether all that it made fits into limit bytes.
+func newProcessResponse(said *bridge.Outcome, limit int) (r *ProcessResponse, whole bool) {
 	slices.Sort(said.Dropped)
 	slices.Sort(said.Held)
 	slices.SortFunc(said.Refused, func(a, b bridge.Refusal) int { return a.Index - b.Index })
-	r := &ProcessResponse{
-		Origins: Indices(said.Origins, 1), Passed: Indices(said.Passed, 0), Batch: batch, Refused: NewRefusals(said.Refused),
-		Dropped: Indices(said.Dropped, 0), Held: Indices(said.Held, 0), Released: said.Released,
+	r = &ProcessResponse{
+		Origins: make([]uint32, 0, len(said.Messages)), Passed: make([]uint32, 0,
+			len(said.Messages)), Refused: NewRefusals(said.Refused),
+		Dropped: Indices(said.Dropped), Held: Indices(said.Held), Released: said.Released,
 	}
+	var emitted bridge.Batch
+	for k, m := range said.Messages {
+		from := said.Origin(k)
+		r.Origins = append(r.Origins, uint32(from.Index+1))
+		if from.Passed {
+			r.Passed = append(r.Passed, uint32(from.Index))
+			continue
+		}
+		m.ID = "" // the engine knows
+		emitted = append(emitted, m)
+	}
+	batch, n := NewBatch(emitted, limit)
+	r.Batch = batch
 	if said.Woken {
 		ms := uint32(min((said.Wake+time.Millisecond-1)/time.Millisecond, math.MaxUint32))
 		r.WakeMs = &ms
 	}
-	return r
+	return r, n == len(emitted)
 }
 
 // refuseLarge makes refusals of the messages that are larger than limit, and all that was made of
@@ -86,27 +109,23 @@ func refuseLarge(said *bridge.Outcome, limit int) {
 	for _, r := range said.Refused {
 		count[r.Index]++
 	}
-	for _, i := range said.Origins {
-		count[i]++
+	for _, from := range said.Origins {
+		count[int(from.Index)]++
 	}
-	var origins []int
-	var emitted bridge.Batch
-	e, p := 0, 0
-	for _, i := range said.Origins {
-		if p < len(said.Passed) && said.Passed[p] == i {
-			p++
-			origins = append(origins, i)
+	var rest bridge.Outcome
+	for k, m := range said.Messages {
+		from := said.Origin(k)
+		i := int(from.Index)
+		if _, n := NewBatch(bridge.Batch{m}, limit); n == 0 && !from.Passed && i >= 0 && count[i] == 1 {
+			said.Refused = append(said.Refused, bridge.Refusal{
+				Index: i,
+				Err:   fmt.Errorf("the step made of it %w", TooLarge(&m, limit)),
+			})
 			continue
 		}
-		m := said.Emitted[e]
-		e++
-		if _, n := NewBatch(bridge.Batch{m}, limit); n == 0 && i >= 0 && count[i] == 1 {
-			said.Refused = append(said.Refused, bridge.Refusal{Index: i, Err: fmt.Errorf("the step made of it %w", TooLarge(&m, limit))})
-			continue
-		}
-		origins, emitted = append(origins, i), append(emitted, m)
+		rest.Messages, rest.Origins = append(rest.Messages, m), append(rest.Origins, from)
 	}
-	said.Origins, said.Emitted = origins, emitted
+	said.Messages, said.Origins = rest.Messages, rest.Origins
 }
 
 // Replay says to out what the step in a plugin said of n messages, which begin at first in the

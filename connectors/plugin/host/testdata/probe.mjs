@@ -1,10 +1,12 @@
 #!/usr/bin/env node
-// The step of the probe, in JavaScript: it does with each message what its payload says.
-import { serve, Step } from "./xrtcbridge-plugin.mjs";
+// The step of the probe, in JavaScript: it does with each message what its payload says. And a source.
+import { existsSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { duration, serve, Source, Step } from "./xrtcbridge-plugin.mjs";
 
 class Probe extends Step {
   static holds = true;
-  static settings = { type: "object", properties: { none: { type: "string" } } };
+  static keys = { none: {} };
 
   async process(signal, messages, out) {
     if (out.last) {
@@ -26,4 +28,38 @@ class Probe extends Step {
   }
 }
 
-serve({ name: "probe", step: Probe });
+// A message every so often, each once, or a read that hangs.
+class Clock extends Source {
+  static guarantee = "at least once";
+  static keys = { tick: { type: "duration", default: "1s" }, hang: { type: "bool", default: false }, "words[]": {}, "deep.secret": { type: "secret" },
+    "deep.n": { type: "integer", default: 3 }, gate: {}, closed: {} };
+
+  static check(settings) {
+    const sorted = (_, v) => (v?.constructor === Object ? Object.fromEntries(Object.entries(v).sort()) : v);
+    return settings.words?.includes("bad") ? [{ key: "words", text: `one is bad: ${JSON.stringify(settings, sorted)}` }] : [];
+  }
+
+  n = 0;
+  due = Date.now() + 1e9;
+
+  async open() {
+    if (this.settings.gate) { // there until the test takes it away
+      writeFileSync(this.settings.gate, "");
+      while (existsSync(this.settings.gate)) await sleep(10);
+    }
+    this.due = Date.now() + duration(this.settings.tick);
+  }
+
+  close() {
+    if (this.settings.closed) writeFileSync(this.settings.closed, "");
+  }
+
+  async read(signal) {
+    if (this.settings.hang) await new Promise(() => {});
+    await sleep(Math.max(0, this.due - Date.now()), null, { signal });
+    this.due = Date.now() + duration(this.settings.tick);
+    return [{ payload: `${++this.n}` }];
+  }
+}
+
+serve({ name: "probe", source: Clock, step: Probe });
