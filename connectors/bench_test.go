@@ -119,7 +119,10 @@ func newField(b *testing.B, p pair) *field {
 		f.mqtt = bridgetest.StartMosquitto(b).URL
 	}
 	if strings.Contains(p.from+p.to, "$NATS") {
-		s, err := embedded.Start(b.Context(), embedded.Settings{NATS: &embedded.NATS{Listen: "127.0.0.1:0", Durability: "process"}}, nil)
+		s, err := embedded.Start(b.Context(), embedded.Settings{NATS: &embedded.NATS{
+			Listen: "127.0.0.1:0",
+			Open:   true, Durability: "process",
+		}}, nil)
 		check(b, err)
 		b.Cleanup(func() { s.Close() })
 		f.nats = s.NATSURL()

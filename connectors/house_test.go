@@ -4,8 +4,11 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,25 +23,39 @@ var arrows = []struct {
 	own    []string // folders of this module; a trailing / stands for all below
 	others bool
 }{
-	{"bridge", []string{"bridge/crashpoint"}, false},
+	{"bridge", nil, false},
+	{"bridge/engine", []string{"bridge", "bridge/crashpoint"}, false},
 	{"bridge/crashpoint", nil, false},
-	{"bridge/framing", []string{"bridge"}, false},
-	{"bridge/expr", []string{"bridge"}, true},
-	{"bridge/step", []string{"bridge"}, false},
-	{"bridge/config", []string{"bridge", "bridge/expr"}, true},
-	{"bridge/embedded", []string{"bridge", "xrtc/server"}, true},
-	{"bridge/store", []string{"bridge", "bridge/crashpoint", "bridge/embedded"}, true},
+	{"bridge/framing", []string{"bridge", "bridge/record"}, false},
+	{"bridge/record", []string{"bridge"}, true},
+	{"bridge/socket", nil, true},
+	{"bridge/owned", nil, false},
+	{"bridge/suggest", nil, false},
+	{"bridge/expr", []string{"bridge", "bridge/jsonfield", "bridge/suggest"}, true},
+	{"bridge/jsonfield", nil, true},
+	{"bridge/step", []string{"bridge", "bridge/jsonfield", "bridge/record"}, true},
+	{"bridge/config", []string{"bridge", "bridge/engine", "bridge/expr", "bridge/suggest"}, true},
+	{"bridge/pipetest", []string{"bridge", "bridge/config", "bridge/engine", "bridge/expr", "bridge/suggest"}, true},
+	{"bridge/monitor", []string{"bridge", "bridge/engine", "bridge/suggest"}, false},
+	{"bridge/metrics", []string{"bridge", "bridge/monitor"}, true},
+	{"bridge/admin", []string{"bridge", "bridge/admin/page", "bridge/engine", "bridge/expr", "bridge/monitor", "bridge/owned"}, true},
+	{"bridge/admin/page", []string{"bridge", "bridge/monitor"}, false},
+	{"bridge/embedded", []string{"bridge", "bridge/natsclient", "bridge/owned", "xrtc/server"}, true},
+	{"bridge/natsclient", []string{"bridge", "bridge/socket"}, true},
+	{"bridge/socket", nil, true},
+	{"bridge/store", []string{"bridge", "bridge/crashpoint", "bridge/embedded", "bridge/natsclient", "bridge/owned"}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"bridge/faulttest", []string{"bridge"}, true},
+	{"bridge/admin/page", []string{"bridge/monitor"}, false},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
 	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},
 	{"connectors/plugin", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
-	{"connectors/plugin/host", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
+	{"connectors/plugin/host", []string{"bridge", "bridge/config", "bridge/owned", "connectors/plugin/pluginpb"}, true},
 	{"connectors/plugin/pluginpb", []string{"bridge"}, true},
 	{"connectors/plugin/plugintest", []string{"bridge", "connectors/plugin", "connectors/plugin/host", "connectors/plugin/pluginpb"}, false},
 	{"connectors/plugin/skeleton", nil, false},
-	{"connectors/*", []string{"bridge", "bridge/framing"}, true},
-	{"xrtc", []string{"xrtc/internal/wire"}, true}, // one dotenv library, see below
+	{"connectors/*", []string{"bridge", "bridge/framing", "bridge/natsclient", "bridge/socket"}, true},
+	{"xrtc", []string{"bridge/owned", "xrtc/internal/wire"}, true}, // one dotenv library, see below
 	{"xrtc/internal/wire", nil, false},
 	{"xrtc/server", []string{"xrtc/internal/wire"}, false},
 	{"xrtc/xrtctest", []string{"xrtc", "xrtc/server"}, false},
@@ -109,4 +126,34 @@ func allowed(folders []string, own string) bool {
 		}
 	}
 	return false
+}
+
+// Packages of npm run no programs of their own while they are installed.
+func TestNPMInstallsWithoutScripts(t *testing.T) {
+	command := regexp.MustCompile(`npm (ci|install)\b[^&|;\n]*`)
+	seen := 0
+	err := filepath.WalkDir("..", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.Name() == "node_modules" || d.Name() == ".git":
+			return fs.SkipDir
+		case !d.Type().IsRegular() || !slices.Contains([]string{
+			"run", "README.md", "README.md.tmpl", "skeleton.go",
+			"program.go",
+		}, d.Name()):
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		for _, c := range command.FindAllString(string(text), -1) {
+			seen++
+			if !strings.Contains(c, " --ignore-scripts") {
+				t.Errorf("%s: %s", file, c)
+			}
+		}
+		return err
+	})
+	if err != nil || seen < 5 {
+		t.Errorf("%d commands, %v", seen, err)
+	}
 }

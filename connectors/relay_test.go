@@ -19,6 +19,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/connectors"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
@@ -33,7 +34,7 @@ const (
 
 // relay is an MQTT broker, a portal server with the limits of the public service, and a pipeline between them.
 type relay struct {
-	pipeline *bridge.Pipeline
+	pipeline *engine.Pipeline
 	mqtt     paho.Client
 	url      string
 	requests atomic.Int64
@@ -69,7 +70,7 @@ func newRelay(tb testing.TB, overflow string) *relay {
 	}))
 	r.url = web.URL
 	broker, err := embedded.Start(tb.Context(), embedded.Settings{
-		MQTT: &embedded.MQTT{Listen: "127.0.0.1:0"}, NATS: &embedded.NATS{Durability: "process"},
+		MQTT: &embedded.MQTT{Listen: "127.0.0.1:0", Open: true}, NATS: &embedded.NATS{Durability: "process"},
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
@@ -175,11 +176,14 @@ func (r *relay) arrivals(tb testing.TB, item func(portal string, n int)) (stop f
 	ctx, cancel := context.WithCancel(tb.Context())
 	var streaming sync.WaitGroup
 	streaming.Go(func() {
-		missed := func(n int64) { tb.Errorf("%d items were missed", n) }
-		for it, err := range c.Stream(ctx, xrtc.GetRequest{Portals: xrtc.Portals(ids...), Missed: missed}) {
+		var cursor xrtc.Cursor
+		for it, err := range c.Stream(ctx, xrtc.GetRequest{Portals: xrtc.Portals(ids...)}) {
 			if err != nil {
 				tb.Error(err)
 				return
+			}
+			if missed := cursor.Add(&it); missed > 0 {
+				tb.Errorf("%d items were missed", missed)
 			}
 			n, err := strconv.Atoi(it.Payload)
 			if err != nil {
@@ -212,10 +216,7 @@ func TestRelayUnderPublicLimits(t *testing.T) {
 	defer stop()
 	began := time.Now()
 	r.publish(t, n, 1, 0)
-	for last := int64(-1); all.Load() < n; { // as long as something comes
-		bridgetest.Eventually(t, "the next items arrive", func() bool { return all.Load() > last })
-		last = all.Load()
-	}
+	bridgetest.Reach(t, "items arrive", n, func() int { return int(all.Load()) })
 	t.Logf("%d items in %d requests, %v", n, r.requests.Load(), time.Since(began))
 	r.stop()
 	if refused := r.refused.Load(); refused > 0 {

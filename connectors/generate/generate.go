@@ -36,18 +36,18 @@ var example string
 
 // Settings are the settings of the source.
 type Settings struct {
-	Count    int64           `yaml:"count"`    // how many messages; 0 is without end
-	Interval time.Duration   `yaml:"interval"` // from one message to the next
-	Rate     float64         `yaml:"rate"`     // messages a second, instead of interval
-	Payload  bridge.Template `yaml:"payload"`
-	Topic    bridge.Template `yaml:"topic"`
+	Count    int64           `yaml:"count" doc:"how many messages; 0 is without end"`
+	Interval time.Duration   `yaml:"interval" doc:"from one message to the next"`
+	Rate     float64         `yaml:"rate" doc:"messages a second, instead of interval"`
+	Payload  bridge.Template `yaml:"payload" doc:"of each message; seq counts from 1; empty: {\"seq\":1,\"time\":\"…\"}"`
+	Topic    bridge.Template `yaml:"topic" doc:"of each message"`
 }
 
 // Validate checks that the numbers make sense together.
 func (s Settings) Validate() error {
 	var errs []error
 	bad := func(key, text string) {
-		errs = append(errs, &bridge.KeyError{Key: key, Err: errors.New(text)})
+		errs = append(errs, bridge.KeyErrorf(key, "%s", text))
 	}
 	if s.Count < 0 {
 		bad("count", "must not be negative; 0 is without end")

@@ -25,7 +25,9 @@ func (in *input) open(s *SourceSettings, env bridge.Env) (*source, error) {
 	if err := in.stream.lend(env); err != nil {
 		return nil, err
 	}
-	return &source{stream: in.stream, limit: int(s.MaxLine), most: env.MaxBatch, closed: make(chan struct{})}, nil
+	in.stream.lines.Limit, in.stream.lines.Truncate = int(s.MaxLine), s.LongLines == "truncate"
+	in.stream.lines.Use(s.Codec)
+	return &source{stream: in.stream, codec: s.Codec, most: env.MaxBatch, closed: make(chan struct{})}, nil
 }
 
 // stream is standard input with what was read of it and not yet delivered. It
@@ -54,7 +56,7 @@ type result struct {
 }
 
 func newStream(from io.Reader) *stream {
-	s := &stream{from: from, lines: framing.NewSplitter(), results: make(chan result, 1)}
+	s := &stream{from: from, lines: framing.NewSplitter(0), results: make(chan result, 1)}
 	if f, ok := from.(*os.File); ok {
 		s.size = remaining(f)
 	}
@@ -133,11 +135,22 @@ func (s *stream) start() {
 	}
 }
 
+// read begins when there is something to read, if that can be told: what comes when no source has
+// the stream any more stays where it is.
 func (s *stream) read(room []byte) {
-	n, err := s.from.Read(room)
+	var r result
+	brief := s.size > 0 || await(s.from)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.results <- result{n, err}
+	switch {
+	case !brief:
+		s.mu.Unlock()
+		r.n, r.err = s.from.Read(room)
+		s.mu.Lock()
+	case s.lent:
+		r.n, r.err = s.from.Read(room)
+	}
+	s.results <- r
 	if !s.lent {
 		s.count()
 	}

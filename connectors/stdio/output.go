@@ -16,13 +16,13 @@ type output struct {
 	writer *writer
 }
 
-func (o *output) open(env bridge.Env) *sink {
+func (o *output) open(form framing.Form, env bridge.Env) *sink {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.writer == nil || o.writer.to != env.Stdout {
 		o.writer = newWriter(env.Stdout)
 	}
-	return &sink{writer: o.writer, closed: make(chan struct{})}
+	return &sink{writer: o.writer, form: form, closed: make(chan struct{})}
 }
 
 // writer writes lines, one batch after the other. A write that has begun goes on
@@ -31,7 +31,7 @@ type writer struct {
 	to     io.Writer
 	blocks bool          // writing may take for ever
 	turn   chan struct{} // holds an element while somebody writes, who may use the fields below
-	buf    []byte
+	block  framing.Block
 	torn   bool // the last line written lacks its end
 }
 
@@ -45,27 +45,37 @@ func newWriter(to io.Writer) *writer {
 	return w
 }
 
-// write writes messages from the front of batch, about a chunk, and returns how many.
-func (w *writer) write(ctx context.Context, batch bridge.Batch, closed <-chan struct{}) (int, error) {
+// write writes messages from the front of batch, about a chunk, and returns what became of them.
+func (w *writer) write(ctx context.Context, form *framing.Form, batch bridge.Batch,
+	closed <-chan struct{},
+) (done bridge.Result, err error) {
 	select {
 	case w.turn <- struct{}{}:
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return done, ctx.Err()
 	case <-closed:
-		return 0, os.ErrClosed
+		return done, os.ErrClosed
 	}
-	lead := 0
-	w.buf = w.buf[:0]
+	w.block.Buf = w.block.Buf[:0]
 	if w.torn {
-		w.buf, lead = append(w.buf, '\n'), 1
+		w.block.Buf = append(w.block.Buf, '\n')
 	}
-	w.buf, _ = framing.Append(w.buf, batch)
+	lead := len(w.block.Buf)
+	done.Settled = w.block.Fill(form, batch)
+	done.Refused = w.block.Refused
+	if len(w.block.Buf) == lead {
+		<-w.turn
+		return done, nil
+	}
 	r, err := w.flush(ctx, closed)
 	if err != nil {
-		return 0, err
+		return bridge.Result{}, err
 	}
-	n, _ := framing.Whole(batch, max(0, r.n-lead))
-	return n, r.err
+	if r.err != nil {
+		done.Settled = r.n
+		done.Refused, _ = done.Refused.Cut(done.Settled)
+	}
+	return done, r.err
 }
 
 // flush writes the buffer and gives the turn back, later if it does not wait.
@@ -85,14 +95,17 @@ func (w *writer) flush(ctx context.Context, closed <-chan struct{}) (result, err
 	}
 }
 
+// writeOut writes the buffer; the result says how many messages of it are done with.
 func (w *writer) writeOut() result {
-	n, err := w.to.Write(w.buf)
+	buf := w.block.Buf
+	n, err := w.to.Write(buf)
 	if n > 0 {
-		w.torn = w.buf[n-1] != '\n'
+		w.torn = buf[n-1] != '\n'
 	}
-	if err == nil && n < len(w.buf) {
+	if err == nil && n < len(buf) {
 		err = io.ErrShortWrite
 	}
+	whole := w.block.Whole(n)
 	<-w.turn
-	return result{n, err}
+	return result{whole, err}
 }

@@ -10,10 +10,12 @@ import (
 	"syscall"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/framing"
 )
 
 type sink struct {
 	writer *writer
+	form   framing.Form
 	once   sync.Once
 	closed chan struct{}
 }
@@ -25,8 +27,11 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (r bridge.Result, 
 		if err := s.interrupted(ctx); err != nil {
 			return r, err
 		}
-		n, err := s.writer.write(ctx, batch[r.Settled:], s.closed)
-		r.Settled += n
+		done, err := s.writer.write(ctx, &s.form, batch[r.Settled:], s.closed)
+		for _, d := range done.Refused {
+			r.Refused = append(r.Refused, bridge.Refusal{Index: r.Settled + d.Index, Err: d.Err})
+		}
+		r.Settled += done.Settled
 		if err != nil {
 			return r, explain(err)
 		}

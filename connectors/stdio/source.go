@@ -16,7 +16,7 @@ import (
 type source struct {
 	mu     sync.Mutex // held by Read, so that Close gives nothing back that is in use
 	stream *stream
-	limit  int
+	codec  framing.Codec
 	most   int
 	once   sync.Once
 	closed chan struct{}
@@ -31,9 +31,19 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		if err := s.interrupted(ctx); err != nil {
 			return nil, nil, err
 		}
-		batch, ack, long := s.stream.lines.Lines("", s.most, s.limit, s.stream.ended)
+		lines := s.stream.lines
+		_, before := lines.Taken()
+		batch, ack, long := lines.Lines("", s.most, s.stream.ended)
 		if len(batch) > 0 {
-			return batch, ack, framing.Refuse(long, s.limit, func(l framing.Long) string { return fmt.Sprintf("line %d of stdin", l.Line) })
+			if s.codec.Kind != "whole" {
+				framing.Trim(batch, before == 0)
+			}
+			return batch, ack, lines.Finish(batch, long, func(l framing.Long) string {
+				return fmt.Sprintf("%s %d of stdin", s.codec.Of(), l.Line)
+			})
+		}
+		if err := lines.Err(); err != nil {
+			return nil, nil, bridge.Permanent(fmt.Errorf("stdin: %w", err))
 		}
 		if s.stream.ended {
 			return nil, nil, io.EOF

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,7 +67,7 @@ func TestBytesRoundTrip(t *testing.T) {
 	if err != io.EOF {
 		t.Fatalf("Read ended with %v, want io.EOF", err)
 	}
-	if d := cmp.Diff([]string{"a\r", "", "\xff\x00", "last without newline"}, got); d != "" {
+	if d := cmp.Diff([]string{"a", "", "\xff\x00", "last without newline"}, got); d != "" {
 		t.Error(d)
 	}
 }
@@ -244,6 +245,34 @@ func TestFolderAsStdinIsPermanent(t *testing.T) {
 	t.Cleanup(func() { _ = dir.Close() })
 	if _, err := readAll(t, openSource(t, stdio.Connector(), dir, 0)); !bridge.IsPermanent(err) {
 		t.Errorf("Read ended with %v, want a permanent error", err)
+	}
+}
+
+// TestStdinCanBeClosed, though a read of it was under way when its source was closed.
+func TestStdinCanBeClosed(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	s := openSource(t, stdio.Connector(), r, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // in which the read begins
+	defer cancel()
+	if _, _, err := s.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- r.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("closing standard input waits for something to come")
 	}
 }
 

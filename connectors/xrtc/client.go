@@ -20,38 +20,35 @@ const share = 0.98
 // burst is how many seconds of the rate may be used at once after a pause.
 const burst = 0.25
 
-// keyring has a pacer for each key in use, since a key has its rate however many instances use it.
+// keyring has a pacer for each key that ever was, since a key has its rate however many instances
+// use it, and a registry for each account, whose portals outlive instances.
 type keyring struct {
-	mu     sync.Mutex // guards pacers
-	pacers map[string]*pacer
+	mu         sync.Mutex // guards what follows
+	pacers     map[string]*pacer
+	registries map[string]*registry
+}
+
+func newKeyring() *keyring {
+	return &keyring{pacers: make(map[string]*pacer), registries: make(map[string]*registry)}
 }
 
 // pacer paces the requests with one key.
-type pacer struct {
-	*rate.Limiter
-	users int
-}
+type pacer struct{ *rate.Limiter }
 
 // connection is a client with the pacer of its key.
 type connection struct {
 	*sdk.Client
-	name   string // tells server and account apart from others, in message ids
-	pacer  *pacer
-	limits sdk.Limits
-	free   func()
+	name    string // tells server and account apart from others, in message ids
+	pacer   *pacer
+	portals *registry
+	limits  sdk.Limits
 }
 
 // connect logs in. limited says that the client itself asks the pacer before each request;
 // perSecond, if not 0, overrules the server.
 func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env, limited bool, perSecond float64) (*connection, error) {
-	config := sdk.Config{
-		AccountID: s.AccountID.Reveal(), APIKey: s.APIKey.Reveal(),
-		CredentialsFile: s.EnvFile, ConnectionFile: s.EnvFile,
-		Logger: env.Logger,
-	}
-	if !s.URL.IsZero() {
-		config.BaseURL = s.URL.URL.String()
-	}
+	config := s.config()
+	config.Logger = env.Logger
 	var err error
 	if config.TLS, err = s.TLS.Config(); err != nil {
 		return nil, bridge.Permanent(err)
@@ -60,13 +57,15 @@ func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env
 	if err != nil {
 		return nil, bridge.Permanent(err)
 	}
-	c := &connection{name: account[:8]}
-	c.pacer, c.free = r.pacer(key)
+	c := &connection{
+		name:    account[:8],
+		pacer:   of(r, r.pacers, key, func() *pacer { return &pacer{rate.NewLimiter(rate.Inf, 1)} }),
+		portals: of(r, r.registries, account, func() *registry { return &registry{used: make(map[string]time.Time)} }),
+	}
 	if limited {
 		config.Limiter = c.pacer
 	}
 	if c.Client, err = sdk.Open(ctx, config); err != nil {
-		c.free()
 		return nil, classify(err)
 	}
 	c.limits = c.Limits()
@@ -77,34 +76,17 @@ func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env
 	return c, nil
 }
 
-func (c *connection) close() {
-	_ = c.Close()
-	c.free()
-}
-
 // limited reports whether requests have a rate.
 func (c *connection) limited() bool { return c.pacer.Limit() != rate.Inf }
 
-// pacer returns the pacer of a key, and the function that gives it back.
-func (r *keyring) pacer(key string) (*pacer, func()) {
+// of returns what is kept under a name, and makes it if it is not there.
+func of[T any](r *keyring, kept map[string]*T, name string, fresh func() *T) *T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.pacers[key]
-	if p == nil {
-		if r.pacers == nil {
-			r.pacers = make(map[string]*pacer)
-		}
-		p = &pacer{Limiter: rate.NewLimiter(rate.Inf, 1)}
-		r.pacers[key] = p
+	if kept[name] == nil {
+		kept[name] = fresh()
 	}
-	p.users++
-	return p, sync.OnceFunc(func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if p.users--; p.users == 0 {
-			delete(r.pacers, key)
-		}
-	})
+	return kept[name]
 }
 
 // use sets the rate. A pacer that had none begins with one request, since the server may have seen

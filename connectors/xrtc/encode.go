@@ -2,12 +2,12 @@ package xrtc
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
-	"time"
 	"unicode/utf8"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -17,71 +17,20 @@ import (
 // type.
 const mark = "data:;base64,"
 
-// envelope is what a payload holds with envelope: true.
-type envelope struct {
-	Topic  string            `json:"topic,omitempty"`
-	Time   time.Time         `json:"time,omitzero"`
-	ID     string            `json:"id,omitempty"` // for who reads it: a source has ids of its own, since who wrote this one may not be alone with it
-	Header map[string]string `json:"header,omitempty"`
-	Text   *string           `json:"payload,omitempty"`
-	Base64 *string           `json:"payload_base64,omitempty"` // instead, if it is not UTF-8
-}
+// seal returns the envelope of a message: all of it, in JSON.
+func seal(m *bridge.Message) ([]byte, error) { return m.MarshalJSON() }
 
-// seal returns the envelope of a message.
-func seal(m *bridge.Message) ([]byte, error) {
-	e := envelope{Topic: m.Topic, Time: m.Time, ID: m.ID, Header: m.Header}
-	for _, s := range []string{m.Topic, m.ID} {
-		if !utf8.ValidString(s) {
-			return nil, errors.New("the topic or id is not UTF-8, which an envelope needs")
-		}
-	}
-	for name, value := range m.Header {
-		if !utf8.ValidString(name) || !utf8.ValidString(value) {
-			return nil, fmt.Errorf("the header %q is not UTF-8, which an envelope needs", name)
-		}
-	}
-	if utf8.Valid(m.Payload) {
-		text := string(m.Payload)
-		e.Text = &text
-	} else {
-		text := base64.StdEncoding.EncodeToString(m.Payload)
-		e.Base64 = &text
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(&e); err != nil {
-		return nil, fmt.Errorf("make envelope: %w", err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// unseal restores in m what its payload, an envelope, holds.
+// unseal restores in m what its payload, an envelope, holds, but for the id: a source has ids of
+// its own, since who wrote this one may not be alone with it.
 func unseal(m *bridge.Message) error {
-	var e envelope
-	d := json.NewDecoder(bytes.NewReader(m.Payload))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil || len(bytes.TrimSpace(m.Payload[d.InputOffset():])) > 0 {
-		return errors.New("not an envelope")
+	var inner bridge.Message
+	if err := json.Unmarshal(m.Payload, &inner); err != nil {
+		return fmt.Errorf("not an envelope: %w", err)
 	}
-	var payload []byte
-	switch {
-	case (e.Text == nil) == (e.Base64 == nil):
-		return errors.New("an envelope without a payload")
-	case e.Text != nil:
-		payload = []byte(*e.Text)
-	default:
-		var err error
-		if payload, err = base64.StdEncoding.DecodeString(*e.Base64); err != nil {
-			return errors.New("an envelope whose payload is not base64")
-		}
-	}
-	m.Payload, m.Header = payload, e.Header
-	if e.Topic != "" {
-		m.Topic = e.Topic
-	}
-	if !e.Time.IsZero() {
-		m.Time = e.Time
+	m.Payload, m.Header = inner.Payload, inner.Header
+	m.Topic = cmp.Or(inner.Topic, m.Topic)
+	if !inner.Time.IsZero() {
+		m.Time = inner.Time
 	}
 	return nil
 }

@@ -57,7 +57,8 @@ func openSink(t *testing.T, set *xrtc.SinkSettings, env bridge.Env) bridge.Sink 
 // write writes the batch and fails the test unless all of it was delivered.
 func write(t *testing.T, sink bridge.Sink, batch bridge.Batch) {
 	t.Helper()
-	if r, err := sink.Write(t.Context(), batch); r.Settled != len(batch) || len(r.Refused) > 0 || len(r.Omitted) > 0 || err != nil {
+	if r, err := sink.Write(t.Context(), batch); r.Settled != len(batch) || len(r.Refused) > 0 ||
+		len(r.Omitted) > 0 || err != nil {
 		t.Fatalf("wrote %d messages: %+v, %v", len(batch), r, err)
 	}
 }

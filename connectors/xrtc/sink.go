@@ -1,9 +1,11 @@
 package xrtc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,14 +20,14 @@ var _ bridge.Sink = (*sink)(nil)
 // sink sets items.
 type sink struct {
 	*connection
-	set     *SinkSettings
-	env     bridge.Env
-	size    atomic.Int64 // most bytes of a request
-	took    atomic.Int64 // how long an answer takes lately
-	paid    atomic.Bool  // the next request may go at once
-	portals registry
-	packs   sync.Pool // of *sdk.Pack
-	close   func() error
+	set    *SinkSettings
+	env    bridge.Env
+	most   int          // bytes of a request
+	size   atomic.Int64 // what requests of several messages are kept to, since the server seems to take no more
+	took   atomic.Int64 // how long an answer takes lately
+	paid   atomic.Bool  // the next request may go at once
+	shrunk sync.Once
+	packs  sync.Pool // of *sdk.Pack
 }
 
 func (r *keyring) openSink(ctx context.Context, set *SinkSettings, env bridge.Env) (bridge.Sink, error) {
@@ -35,14 +37,38 @@ func (r *keyring) openSink(ctx context.Context, set *SinkSettings, env bridge.En
 	}
 	s := &sink{connection: c, set: set, env: env}
 	s.packs.New = func() any { return new(sdk.Pack) }
-	s.size.Store(int64(s.sizeMax()))
-	s.portals = registry{most: c.limits.PortalsCountMax, age: c.limits.ItemAgeMax, used: make(map[string]time.Time)}
-	if set.MaxPortals > 0 {
-		s.portals.most = set.MaxPortals
+	s.most = s.sizeMax()
+	s.size.Store(int64(s.most))
+	if set.Overflow == "block" {
+		if err := s.findPortals(ctx); err != nil {
+			return nil, errors.Join(classify(err), s.Close())
+		}
 	}
-	s.close = sync.OnceValue(func() error { c.close(); return nil })
 	return s, nil
 }
+
+// findPortals notes the portals that others have written to, or the process before this one. It
+// asks the server once.
+func (s *sink) findPortals(ctx context.Context) error {
+	s.portals.mu.Lock()
+	asked := s.portals.asked
+	s.portals.mu.Unlock()
+	if asked {
+		return nil
+	}
+	items, err := s.Get(ctx, sdk.GetRequest{})
+	s.portals.mu.Lock()
+	defer s.portals.mu.Unlock()
+	ahead := time.Since(s.LoginTime()) // of the server's clock, about
+	for i := range items {
+		s.portals.enter(items[i].PortalID, items[i].Time.Add(ahead), math.MaxInt, 0)
+	}
+	s.portals.asked = err == nil
+	return err
+}
+
+// portalsMax returns how many portals there may be.
+func (s *sink) portalsMax() int { return cmp.Or(s.set.MaxPortals, s.limits.PortalsCountMax) }
 
 // letter is a message on its way into a portal.
 type letter struct {
@@ -65,8 +91,6 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, er
 	}
 	return r, err
 }
-
-func (s *sink) Close() error { return s.close() }
 
 // letters turns messages into letters. The result has those that can never be delivered, and says
 // that all are settled.
@@ -103,17 +127,18 @@ func (s *sink) letter(m *bridge.Message, now time.Time) (l letter, err error) {
 	if err := sdk.CheckItem(l.portal, l.text); err != nil {
 		return l, fmt.Errorf("%w; {{ portalid(topic) }} makes a portal id of any topic", err)
 	}
-	if size, most := sdk.SizeOf(l.portal, l.text), int(s.size.Load()); size > most {
-		return l, fmt.Errorf("a payload of %d bytes makes a request of %d bytes, and %d are the most (%s)", len(m.Payload), size, most, s.sizeName())
+	if size := sdk.SizeOf(l.portal, l.text); size > s.most {
+		return l, fmt.Errorf("a payload of %d bytes makes a request of %d bytes, and %d are the most (%s)",
+			len(m.Payload), size, s.most, s.sizeName())
 	}
-	if !s.portals.enter(l.portal, now) {
+	if !s.portals.enter(l.portal, now, s.portalsMax(), s.limits.ItemAgeMax) {
 		if s.set.Overflow == "block" {
 			return l, fmt.Errorf("portal %s would be one more than the %d that the account may have (%s), and the server would throw another away, with its items; "+
-				"use fewer, or overflow: conflate or drop if that does not matter", l.portal, s.portals.most, "PORTALS_COUNT_MAX, max_portals")
+				"use fewer, or overflow: conflate or drop if that does not matter", l.portal, s.portalsMax(), "PORTALS_COUNT_MAX, max_portals")
 		}
 		if !s.portals.warned {
 			s.portals.warned = true
-			s.env.Logger.Warn("more portals than the account may have: the server throws away those written least recently", "portals", s.portals.most)
+			s.env.Logger.Warn("more portals than the account may have: the server throws away those written least recently", "portals", s.portalsMax())
 		}
 	}
 	return l, nil
@@ -130,7 +155,7 @@ func (s *sink) sizeMax() int {
 
 func (s *sink) sizeName() string {
 	switch {
-	case int(s.set.MaxRequest) == s.sizeMax():
+	case int(s.set.MaxRequest) == s.most:
 		return "max_request"
 	case s.limits.Announced:
 		return "PAYLOAD_SIZE_MAX, which the server announced"
@@ -209,15 +234,12 @@ func (s *sink) send(ctx context.Context, letters []letter) (r laneResult) {
 		}
 		p.Reset()
 		size := int(s.size.Load())
-		for r.done+p.Len() < len(letters) && (p.Len() == 0 || s.set.Pack && p.Len() < most) {
+		next := &letters[r.done]
+		p.Add(next.portal, next.text, s.most)
+		for s.set.Pack && r.done+p.Len() < len(letters) && p.Len() < most {
 			if l := &letters[r.done+p.Len()]; !p.Add(l.portal, l.text, size) {
 				break
 			}
-		}
-		next := &letters[r.done]
-		if p.Len() == 0 {
-			r.refuse(next, fmt.Errorf("portal %s: a request of %d bytes, and the server takes %d", next.portal, sdk.SizeOf(next.portal, next.text), size))
-			continue
 		}
 		body := p.Body()
 		began := time.Now()
@@ -227,12 +249,14 @@ func (s *sink) send(ctx context.Context, letters []letter) (r laneResult) {
 			s.took.Store((3*s.took.Load() + int64(time.Since(began))) / 4)
 			r.done += p.Len()
 			most = len(letters)
+			s.grow()
 		case !aboutRequest(err):
 			r.err = classify(err) // the transport may still hold the pack
 			return r
 		case p.Len() == 1:
 			r.refuse(next, fmt.Errorf("portal %s: %w", next.portal, err))
 			most = len(letters)
+			s.size.Store(int64(s.most)) // this one was to blame, and not the size of requests
 		default: // which one it is about the server does not say
 			most = p.Len() / 2
 			if errors.Is(err, sdk.ErrParse) {
@@ -266,7 +290,18 @@ func (s *sink) shrink(refused int) {
 	half := int64(max(minRequest, refused/2))
 	if s.size.Load() > half {
 		s.size.Store(half)
-		s.env.Logger.Warn("the server refused a request, trying smaller ones: max_request sets their size", "bytes", refused, "now", half)
+		s.shrunk.Do(func() {
+			s.env.Logger.Warn("the server refused a request, trying smaller ones: max_request sets their size",
+				"bytes", refused, "now", half)
+		})
+	}
+}
+
+// grow makes requests a little larger again after one was taken: what was learned may have been
+// wrong, or not hold any more.
+func (s *sink) grow() {
+	if size := s.size.Load(); size < int64(s.most) {
+		s.size.CompareAndSwap(size, min(int64(s.most), size+size/64+1))
 	}
 }
 

@@ -10,26 +10,29 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	sdk "github.com/xrtcbridge/xrtcbridge/xrtc"
 )
-
-// gapEvery is the least time between two lines of the log about gaps.
-const gapEvery = time.Second
 
 var _ bridge.Source = (*source)(nil)
 
 // source gets items. A goroutine receives them into a queue, and Read takes what is there.
 type source struct {
 	*connection
-	set    *SourceSettings
-	env    bridge.Env
-	queue  *queue
-	ids    identifier
-	mu     sync.Mutex  // guards cursor once something was received
+	set   *SourceSettings
+	env   bridge.Env
+	queue *queue
+	ids   identifier
+	saver *bridge.Saver
+
+	mu     sync.Mutex  // guards what follows, once something was received
 	cursor *sdk.Cursor // of what is acknowledged
-	saver  *bridge.Saver
-	gap    gap
+	lots   []int       // with LIFO, how many items came together
+	held   []sdk.Item  // acknowledged, and not noted since older ones that came with them are not
+	lost   int64       // items that the log has not told
+	warn   rate.Sometimes
 
 	stop      context.CancelFunc
 	receiving sync.WaitGroup
@@ -37,7 +40,10 @@ type source struct {
 }
 
 func (r *keyring) openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
-	s := &source{set: set, env: env, queue: newQueue(int(set.Buffer)), cursor: new(sdk.Cursor)}
+	s := &source{
+		set: set, env: env, queue: newQueue(int(set.Buffer)), cursor: new(sdk.Cursor),
+		warn: rate.Sometimes{Interval: time.Second},
+	}
 	s.saver = bridge.NewSaver(env, s.state)
 	state, err := env.Checkpoint.Load(ctx)
 	if err != nil {
@@ -62,18 +68,25 @@ func (r *keyring) openSource(ctx context.Context, set *SourceSettings, env bridg
 // receive puts what comes into the queue until ctx is done or there is an error.
 func (s *source) receive(ctx context.Context) {
 	request := sdk.GetRequest{
-		Portals:  sdk.Portals(s.set.Portals...),
+		All:      s.set.all(),
 		Mode:     sdk.Mode(s.set.Mode),
 		Every:    s.set.Interval,
 		Schedule: sdk.Schedule(s.set.Schedule),
 		MaxAge:   s.set.Cutoff,
 		After:    s.cursor,
-		Missed:   s.missed,
+	}
+	if !request.All {
+		request.Portals = sdk.Portals(s.set.Portals...)
 	}
 	for items, err := range s.StreamBatches(ctx, request) {
 		if err != nil {
 			s.queue.end(classify(err))
 			return
+		}
+		if s.set.lifo() {
+			s.mu.Lock()
+			s.lots = append(s.lots, len(items))
+			s.mu.Unlock()
 		}
 		if !s.queue.add(ctx, items) {
 			return
@@ -82,28 +95,16 @@ func (s *source) receive(ctx context.Context) {
 	s.queue.end(context.Canceled)
 }
 
-// missed counts items that were gone before they could be read, and logs that now and then.
+// missed counts items that will never be read, and logs them at most once a second.
 func (s *source) missed(n int64) {
 	s.env.Dropped(int(n))
-	if sum, ok := s.gap.add(n, time.Now()); ok {
-		s.env.Logger.Warn("items went from their portal before they could be read: the pipeline is slower than the portals are written",
-			"n", sum)
+	if s.lost += n; s.set.lifo() || s.set.Cutoff > 0 {
+		return
 	}
-}
-
-// gap adds up what was missed between two lines of the log.
-type gap struct {
-	n      int64
-	logged time.Time
-}
-
-func (g *gap) add(n int64, now time.Time) (sum int64, due bool) {
-	g.n += n
-	if now.Sub(g.logged) < gapEvery {
-		return 0, false
-	}
-	sum, g.n, g.logged = g.n, 0, now
-	return sum, true
+	s.warn.Do(func() {
+		s.env.Logger.Warn("items went from their portal before they could be read: the pipeline is slower than the portals are written, or was away", "n", s.lost)
+		s.lost = 0
+	})
 }
 
 // Read returns what has arrived.
@@ -143,7 +144,10 @@ func (s *source) messages(items []sdk.Item) (bridge.Batch, bridge.Refusals) {
 			}
 		}
 		if err != nil {
-			refused = append(refused, bridge.Refusal{Index: i, Err: fmt.Errorf("decode payload of portal %s: %w", it.PortalID, err)})
+			refused = append(refused, bridge.Refusal{
+				Index: i,
+				Err:   fmt.Errorf("decode payload of portal %s: %w", it.PortalID, err),
+			})
 		}
 	}
 	return batch, refused
@@ -152,15 +156,38 @@ func (s *source) messages(items []sdk.Item) (bridge.Batch, bridge.Refusals) {
 // ack notes what was delivered.
 func (s *source) ack(items []sdk.Item) bridge.Ack {
 	return func(ctx context.Context, refused error) error {
-		if refused != nil {
-			return nil //nolint:nilerr // there is nothing to do: whoever reads next begins behind what was acknowledged
+		n := bridge.Settled(len(items), refused)
+		if refused != nil && s.set.lifo() {
+			n = 0 // a place in a portal says nothing of what is behind it
 		}
-		s.mu.Lock()
-		for i := range items {
-			s.cursor.Add(&items[i])
+		if n == 0 {
+			return nil // whoever reads next begins behind what was acknowledged
 		}
-		s.mu.Unlock()
+		s.note(items[:n])
 		return s.saver.Delivered(ctx)
+	}
+}
+
+// note notes what was delivered. What came together newest first is noted when all of it was, for a
+// cursor holds one place in each portal.
+func (s *source) note(items []sdk.Item) {
+	missed := int64(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set.lifo() {
+		s.held, items = append(s.held, items...), nil
+	}
+	for i := range items {
+		missed += s.cursor.Add(&items[i])
+	}
+	for ; len(s.lots) > 0 && s.lots[0] <= len(s.held); s.lots = s.lots[1:] {
+		for i := s.lots[0] - 1; i >= 0; i-- {
+			missed += s.cursor.Add(&s.held[i])
+		}
+		s.held = s.held[s.lots[0]:]
+	}
+	if missed > 0 {
+		s.missed(missed)
 	}
 }
 
@@ -177,7 +204,7 @@ func (s *source) shut() error {
 	s.stop()
 	s.queue.end(errClosed)
 	s.receiving.Wait()
-	s.connection.close()
+	_ = s.connection.Close()
 	return s.saver.Close(context.Background())
 }
 

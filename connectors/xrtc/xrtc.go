@@ -37,18 +37,25 @@
 // # Delivery
 //
 // Source: at least once, as long as the server holds the item. Portals are rings in the memory of
-// the server: a pipeline that is slower than its portals are written loses the oldest items, which
-// servers of this project tell; the source logs it and counts them as dropped. A new instance in
-// the same process goes on where the last one had acknowledged; a new process begins with
-// everything that the server holds. Message.ID is made of portal, time and payload and stays the
-// same when an item comes again.
+// the server: a pipeline that is slower than its portals are written, or was away, loses the oldest
+// items. Servers of this project number items, so that the source counts what is missing as dropped
+// once a later item of the portal is acknowledged. A new instance goes on where the last one had
+// acknowledged, after a restart of the process too if the pipeline has a state. With schedule LIFO
+// an answer leaves out older items that it has no room for: at most once, and counted the same way,
+// as is what cutoff leaves out. Message.ID is made of portal, time and payload and stays the same
+// when an item comes again.
+//
+// With portals: all the source finds portals that come into being within five seconds or so, and
+// all that their rings hold by then. The public service shows as many as fit into one answer, the
+// ones written last first.
 //
 // Sink: a message is delivered when the server has answered that it holds it. A request whose
 // answer is lost is made again: at least once. The order is kept for each portal, over a failure
 // too: what is sent again comes behind what was there.
 //
 // A portal beyond max_portals would make the server throw another one away, with its items, so with
-// overflow block the message is refused.
+// overflow block the message is refused. All sinks of an account count together, with the portals
+// that the server had when the first one was opened.
 //
 // # Errors
 //
@@ -69,11 +76,12 @@ var example string
 
 // Connector returns the connector.
 func Connector() bridge.Connector {
-	keys := new(keyring)
+	keys := newKeyring()
 	return bridge.Connector{
 		Name:     "xrtc",
 		Summary:  "gets items from XRTC portals, and sets them",
 		Delivery: "at least once while the portal's ring holds the item; what a ring lost is counted",
+		Headers:  []string{"with envelope: true, those of the message"},
 		Example:  example,
 		Source: bridge.NewOpener(SourceSettings{
 			Mode: "stream", Interval: time.Second, Schedule: "FIFO", Decode: "auto", Buffer: 4 << 20,

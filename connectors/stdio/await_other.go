@@ -1,0 +1,8 @@
+//go:build !unix
+
+package stdio
+
+import "io"
+
+// await cannot tell here.
+func await(io.Reader) bool { return false }
