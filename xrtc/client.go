@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +23,8 @@ const (
 	maxHeader      = 64 << 10         // bytes of the header of an answer
 )
 
-// Client is a logged-in client of one account. Its methods may be called from any number of goroutines.
+// Client is a logged-in client of one account. Its methods may be called from any number of
+// goroutines.
 type Client struct {
 	to        *resolved // a pointer, which fmt does not follow
 	limiter   Limiter
@@ -43,7 +46,8 @@ type Client struct {
 	notBefore time.Time  // the server asked for a pause until then
 }
 
-// Open logs in. An error is [ErrNoCredentials], before anything is sent, or [Error], or of the network.
+// Open logs in. An error is [ErrNoCredentials], before anything is sent, or [Error], or of the
+// network.
 func Open(ctx context.Context, config Config) (*Client, error) {
 	to, err := config.resolve()
 	if err != nil {
@@ -52,6 +56,9 @@ func Open(ctx context.Context, config Config) (*Client, error) {
 	c := &Client{to: to, limiter: config.Limiter, log: config.Logger, transport: config.Transport, renewing: make(chan struct{}, 1)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	if address := to.inTheClear(); address != "" {
+		c.log.WarnContext(ctx, "account, key and items go over the network in the clear: use https://", "address", address)
 	}
 	c.closed, c.end = context.WithCancelCause(context.Background())
 	if c.transport == nil {
@@ -96,8 +103,8 @@ func (c *Client) newTransport(config *Config) *http.Transport {
 	return t
 }
 
-// Close ends all requests of the client, unless Config gave the transport; then it makes no new ones. The API has
-// no logout; the session ends by itself.
+// Close ends all requests of the client, unless Config gave the transport; then it makes no new
+// ones. The API has no logout; the session ends by itself.
 func (c *Client) Close() error {
 	c.end(ErrClosed)
 	c.conns.close()
@@ -120,14 +127,15 @@ func (c *Client) now() *session {
 	return c.session
 }
 
-// Set puts the items into their portals, in this order, all or none of them, and returns the time that they
-// bear. It fails before anything is sent if an item cannot be sent, or all of them are too large for one request
-// ([ErrTooLarge]). After another error than [Error] they may have been set.
+// Set puts the items into their portals, in this order, all or none of them, and returns the time
+// that they bear. It fails before anything is sent if an item cannot be sent, or all of them are
+// too large for one request ([ErrTooLarge]). After another error than [Error] they may have been
+// set.
 func (c *Client) Set(ctx context.Context, items ...Item) (time.Time, error) {
 	size := wire.SetOverhead
 	for i := range items {
-		if err := checkItem(&items[i]); err != nil {
-			return time.Time{}, fmt.Errorf("set: %w: %w", ErrRequest, err)
+		if err := CheckItem(items[i].PortalID, []byte(items[i].Payload)); err != nil {
+			return time.Time{}, fmt.Errorf("set: %w", err)
 		}
 		size += wire.SetItemSize(items[i].PortalID, items[i].Payload)
 	}
@@ -143,7 +151,7 @@ func (c *Client) Set(ctx context.Context, items ...Item) (time.Time, error) {
 
 // SetEncoded is Set of a request that [Pack] made.
 func (c *Client) SetEncoded(ctx context.Context, body []byte) (time.Time, error) {
-	answer, err := c.ask(ctx, c.to.set, body, nil)
+	answer, err := c.ask(ctx, c.to.set, body)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("set: %w", err)
 	}
@@ -151,26 +159,30 @@ func (c *Client) SetEncoded(ctx context.Context, body []byte) (time.Time, error)
 	return time.UnixMilli(answer.ServerTimestamp), nil
 }
 
-// sizeMax returns the most bytes of a request and the name of that limit.
-func (c *Client) sizeMax() (int, string) {
+// sizeMax returns the most bytes of a request to u and the name of that limit.
+func (c *Client) sizeMax(u *url.URL) (int, string) {
 	l := c.Limits()
-	if l.Announced && l.PayloadSizeMax < c.to.sizeMax {
-		return l.PayloadSizeMax, "PAYLOAD_SIZE_MAX of the server"
+	most := l.PayloadSizeMax
+	if u == c.to.get {
+		most = wire.GetSizeMax(most, l.PortalsCountMax)
+	}
+	if l.Announced && most < c.to.sizeMax {
+		return most, "PAYLOAD_SIZE_MAX of the server"
 	}
 	return c.to.sizeMax, "SERIALIZED_JSON_SIZE_MAX"
 }
 
-// checkSize refuses a request that is larger than is allowed.
-func (c *Client) checkSize(body []byte) error {
-	if most, name := c.sizeMax(); len(body) > most {
+// checkSize refuses a request to u that is larger than is allowed.
+func (c *Client) checkSize(u *url.URL, body []byte) error {
+	if most, name := c.sizeMax(u); len(body) > most {
 		return fmt.Errorf("%w: %d bytes, and %s is %d", ErrTooLarge, len(body), name, most)
 	}
 	return nil
 }
 
 // Get makes one request and returns the items of its answer; with mode Stream that takes as long as
-// the server streams. Only what is new to the session is returned, unless no portal is named. After another
-// error than [Error] the session may have had items that never arrived.
+// the server streams. Only what is new to the session is returned, unless no portal is named. After
+// another error than [Error] the session may have had items that never arrived.
 func (c *Client) Get(ctx context.Context, r GetRequest) ([]Item, error) {
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("get: %w: %w", ErrRequest, err)
@@ -186,32 +198,49 @@ func (c *Client) Get(ctx context.Context, r GetRequest) ([]Item, error) {
 		}
 		return all, ctx.Err()
 	}
-	answer, err := c.ask(ctx, c.to.get, r.wire(Probe, LIFO).Append(nil), r.header())
+	if len(r.Portals) == 0 {
+		return c.latest(ctx, nil)
+	}
+	return c.get(ctx, r.wire(Probe, LIFO))
+}
+
+func (c *Client) get(ctx context.Context, r *wire.Get) ([]Item, error) {
+	answer, err := c.ask(ctx, c.to.get, encode(r))
 	if err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
 	defer answers.Put(answer)
-	r.tell(answer.Missed)
-	return itemsOf(answer), nil
+	return itemsOf(answer, r.Schedule == wire.DefaultSchedule), nil
 }
 
-func (r *GetRequest) header() http.Header {
-	if r.Missed == nil {
-		return nil
+// latest returns the newest item of every portal but those, the portal written last first. A server
+// that cannot leave out what it has told may return the newest of those too, and not of all others.
+func (c *Client) latest(ctx context.Context, except []string) ([]Item, error) {
+	get := (&GetRequest{}).wire(Probe, LIFO)
+	if !c.Limits().Announced {
+		return c.get(ctx, get)
 	}
-	return http.Header{wire.PreferHeader: {wire.PreferMissed}}
-}
-
-func (r *GetRequest) tell(missed int64) {
-	if r.Missed != nil && missed > 0 {
-		r.Missed(missed)
+	var all []Item
+	for get.Except = slices.Clone(except); ; {
+		items, err := c.get(ctx, get)
+		if err != nil || len(items) == 0 || slices.Contains(get.Except, items[0].PortalID) {
+			return all, err
+		}
+		all = append(all, items...)
+		for i := range items {
+			get.Except = append(get.Except, items[i].PortalID)
+		}
 	}
 }
 
-// itemsOf copies the items of an answer.
-func itemsOf(a *wire.Answer) []Item {
+// itemsOf copies the items of an answer, which are newest first or oldest first.
+func itemsOf(a *wire.Answer, newestFirst bool) []Item {
 	if len(a.Items) == 0 {
 		return nil
+	}
+	step := int64(1)
+	if newestFirst {
+		step = -1
 	}
 	items := make([]Item, len(a.Items))
 	for i := range a.Items {
@@ -223,6 +252,11 @@ func itemsOf(a *wire.Answer) []Item {
 		}
 		items[i].Payload = string(w.Payload)
 		items[i].Time = time.UnixMilli(w.ServerTimestamp)
+		if place, told := a.Places[items[i].PortalID]; told {
+			items[i].Place = Place(place)
+			place.Number += step
+			a.Places[items[i].PortalID] = place
+		}
 	}
 	return items
 }

@@ -1,12 +1,14 @@
 package xrtc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +16,9 @@ import (
 	"strings"
 
 	"github.com/joho/godotenv"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
+	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
 )
 
 // DefaultFile is the dotenv file that is read unless Config names another.
@@ -27,8 +32,8 @@ const (
 	getPath        = "/v1/item/get"
 )
 
-// Config says how to reach a server. The zero value takes everything from the environment or xrtc.env. It does not print
-// account id and key.
+// Config says how to reach a server. The zero value takes everything from the environment or
+// xrtc.env. It does not print account id and key.
 type Config struct {
 	// AccountID and APIKey count only if both are given.
 	AccountID string
@@ -37,18 +42,23 @@ type Config struct {
 	// BaseURL, such as http://localhost:28080, stands for the three URLs.
 	BaseURL string
 
-	// The URLs of the calls. Those that are empty come from BaseURL, the environment, the file, or are those of the public service.
+	// The URLs of the calls. Those that are empty come from BaseURL, the environment, the file, or
+	// are those of the public service. In xrtc.env, which nobody has named, they are an error
+	// unless account id and key come from there, too: a folder in which a program is started must
+	// not say where they go.
 	LoginURL, SetURL, GetURL string
 
 	// CredentialsFile and ConnectionFile are read instead of xrtc.env, for account id and key
-	// and for everything else. Only a file that is named here must exist.
+	// and for everything else. Only a file that is named here must exist. A file that is another
+	// user's, or that others can write to, is an error.
 	CredentialsFile, ConnectionFile string
 
 	// RequestSizeMax is the most bytes of a request; 0 means SERIALIZED_JSON_SIZE_MAX of the
 	// environment or file, or else the constant RequestSizeMax.
 	RequestSizeMax int
 
-	// Limiter, if not nil, is asked before each set and get. A *rate.Limiter of golang.org/x/time fits.
+	// Limiter, if not nil, is asked before each set and get. A *rate.Limiter of golang.org/x/time
+	// fits.
 	Limiter Limiter
 
 	TLS    *tls.Config  // nil: the system's root certificates
@@ -81,6 +91,36 @@ func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 // LogValue gives what String returns.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
+// CheckForm returns an error if account id and key, wherever they come from, cannot be any of a
+// server of this package or of the public service. An error names ACCOUNT_ID or API_KEY, and shows
+// neither. Without credentials it is [ErrNoCredentials].
+func (c Config) CheckForm() error {
+	to, err := c.resolve()
+	if err != nil {
+		return err
+	}
+	if err := CheckAccountID(*to.account); err != nil {
+		return fmt.Errorf("ACCOUNT_ID: %w", err)
+	}
+	if err := CheckAPIKey(*to.key); err != nil {
+		return fmt.Errorf("API_KEY: %w", err)
+	}
+	return nil
+}
+
+// CheckAccountID returns an error, which does not show it, if that can be no account id.
+func CheckAccountID(id string) error { return formError(wire.CheckAccountID(id)) }
+
+// CheckAPIKey returns an error, which does not show it, if that can be no API key.
+func CheckAPIKey(key string) error { return formError(wire.CheckAPIKey(key)) }
+
+func formError(bad string) error {
+	if bad == "" {
+		return nil
+	}
+	return requestError(bad)
+}
+
 // resolved is a Config with everything filled in.
 type resolved struct {
 	account, key    *string // pointers, which no verb of fmt follows, not even a wrong one
@@ -99,24 +139,26 @@ func (c Config) resolve() (*resolved, error) {
 		name, value, _ := strings.Cut(e, "=")
 		env[strings.ToUpper(name)] = value
 	}
-	credentials, err := readFile(c.CredentialsFile)
-	if err != nil {
-		return nil, err
-	}
-	connection, err := readFile(c.ConnectionFile)
-	if err != nil {
-		return nil, err
-	}
 	account, key := c.AccountID, c.APIKey
 	if account == "" || key == "" {
-		account, key = first(env, credentials, "ACCOUNT_ID"), first(env, credentials, "API_KEY")
+		account, key = env["ACCOUNT_ID"], env["API_KEY"]
 	}
-	if account == "" || key == "" {
-		file := DefaultFile
-		if c.CredentialsFile != "" {
-			file = c.CredentialsFile
+	trusted := c.ConnectionFile != "" || c.CredentialsFile == "" && account == "" && key == "" // with the addresses of the file
+	var credentials map[string]string
+	var err error
+	if c.CredentialsFile != "" || account == "" || key == "" {
+		if credentials, err = readFile(c.CredentialsFile); err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("%w: set ACCOUNT_ID and API_KEY in the environment or in the file %s, or give both", ErrNoCredentials, file)
+	}
+	account, key = cmp.Or(account, credentials["ACCOUNT_ID"]), cmp.Or(key, credentials["API_KEY"])
+	if account == "" || key == "" {
+		return nil, fmt.Errorf("%w: set ACCOUNT_ID and API_KEY in the environment or in the file %s, or give both",
+			ErrNoCredentials, cmp.Or(c.CredentialsFile, DefaultFile))
+	}
+	connection, err := readFile(c.ConnectionFile)
+	if err != nil && (c.ConnectionFile != "" || !c.hasAddresses(env)) {
+		return nil, err
 	}
 	r := &resolved{account: &account, key: &key}
 	for _, u := range []struct {
@@ -130,17 +172,24 @@ func (c Config) resolve() (*resolved, error) {
 			text, name = strings.TrimSuffix(c.BaseURL, "/")+u.path, "base URL"
 		}
 		if text == "" {
-			text = first(env, connection, u.name)
+			text = env[u.name]
 		}
-		if text == "" {
-			text = DefaultBaseURL + u.path
+		if text == "" && connection[u.name] != "" && !trusted {
+			return nil, fmt.Errorf("%w: %s of %s, which would get account and key that do not come from there: "+
+				"set %[2]s in the environment, name the file, or put ACCOUNT_ID and API_KEY into it", ErrConfig, u.name, DefaultFile)
 		}
-		if *u.to, err = parseURL(text); err != nil {
+		if *u.to, err = parseURL(cmp.Or(text, connection[u.name], DefaultBaseURL+u.path)); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
 		}
 	}
-	r.sizeMax, err = c.sizeMax(first(env, connection, "SERIALIZED_JSON_SIZE_MAX"))
+	r.sizeMax, err = c.sizeMax(cmp.Or(env["SERIALIZED_JSON_SIZE_MAX"], connection["SERIALIZED_JSON_SIZE_MAX"]))
 	return r, err
+}
+
+// hasAddresses reports whether no address has to come from a file.
+func (c Config) hasAddresses(env map[string]string) bool {
+	return c.BaseURL != "" || cmp.Or(c.LoginURL, env["LOGIN_URL"]) != "" && cmp.Or(c.SetURL, env["SET_URL"]) != "" &&
+		cmp.Or(c.GetURL, env["GET_URL"]) != ""
 }
 
 func (c Config) sizeMax(text string) (int, error) {
@@ -157,29 +206,22 @@ func (c Config) sizeMax(text string) (int, error) {
 	return n, nil
 }
 
-func first(env, file map[string]string, name string) string {
-	if v := env[name]; v != "" {
-		return v
-	}
-	return file[name]
-}
-
 // readFile reads a dotenv file, by default one that need not be there.
 func readFile(name string) (map[string]string, error) {
 	named := name != ""
 	if !named {
 		name = DefaultFile
 	}
-	values, err := godotenv.Read(name)
+	text, err := owned.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		return nil, nil
 	}
-	var path *fs.PathError
-	if err != nil && !errors.As(err, &path) {
-		err = errors.New("not a dotenv file, whose lines are NAME=value") // the library quotes what it read
-	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("%w: read %s: %w", ErrConfig, name, err)
+	}
+	values, err := godotenv.UnmarshalBytes(text)
+	if err != nil { // the library quotes what it read
+		return nil, fmt.Errorf("%w: read %s: not a dotenv file, whose lines are NAME=value", ErrConfig, name)
 	}
 	upper := make(map[string]string, len(values))
 	for k, v := range values {
@@ -195,6 +237,18 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errors.New("not a URL that begins with http:// or https://")
 	}
 	return u, nil
+}
+
+// inTheClear returns the first address to which account id, key and items go over a network without
+// TLS, or nothing.
+func (r *resolved) inTheClear() string {
+	for _, u := range []*url.URL{r.login, r.set, r.get} {
+		ip := net.ParseIP(u.Hostname())
+		if loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback(); u.Scheme == "http" && !loopback {
+			return show(u)
+		}
+	}
+	return ""
 }
 
 // show returns a URL without what may be secret in it.

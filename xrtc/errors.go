@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Code is an error code of the API. It is an error itself, so that errors.Is finds it in an [Error].
+// Code is an error code of the API. It is an error itself, so that errors.Is finds it in an
+// [Error].
 type Code int //nolint:errname // it is a code, and Err begins the names of its values
 
 // The error codes.
@@ -46,7 +47,7 @@ var (
 	// ErrNoCredentials: neither Config nor environment nor file has an account id and a key.
 	ErrNoCredentials = errors.New("no credentials")
 
-	// ErrConfig: an address in Config, environment or file is none.
+	// ErrConfig: an address in Config, environment or file is none, or a file must not be read.
 	ErrConfig = errors.New("wrong configuration")
 
 	// ErrRequest: the server would refuse the request, so it was not sent.
@@ -92,8 +93,9 @@ func (e *Error) rate() bool {
 		e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0
 }
 
-// IsTemporary reports whether the same request may succeed later: the network or the server is at fault, or there
-// were too many requests. A refusal for what the request says, or for the credentials, is not temporary.
+// IsTemporary reports whether the same request may succeed later: the network or the server is at
+// fault, or there were too many requests. A refusal for what the request says, or for the
+// credentials, is not temporary.
 func IsTemporary(err error) bool {
 	var e *Error
 	switch {

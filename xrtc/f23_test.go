@@ -27,8 +27,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
 )
 
-// run sets n items, again after each error, while a stream receives them, and checks that none is lost. Items may come
-// twice if they were set twice, since an answer to a set may not arrive.
+// run sets n items, again after each error, while a stream receives them, and checks that none is
+// lost. Items may come twice if they were set twice, since an answer to a set may not arrive.
 func run(t *testing.T, config xrtc.Config, n int) {
 	t.Helper()
 	setter := config
@@ -375,7 +375,8 @@ func TestF23TimestampsStepBack(t *testing.T) {
 	config.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Path == loginPath {
 			logins++
-			return reply(r, http.StatusOK, fmt.Sprintf(`{"servertimestamp":%d}`, now+20), "Set-Cookie", "JSESSIONID=1; Path=/", "Xrtc-Limits", "login-timeout=0"), nil
+			return reply(r, http.StatusOK, fmt.Sprintf(`{"servertimestamp":%d}`, now+20), "Set-Cookie",
+				"JSESSIONID=1; Path=/", "Xrtc-Limits", `{"login-timeout":0}`), nil
 		}
 		if gets == 1 && logins == 1 {
 			return reply(r, http.StatusUnauthorized, ""), nil

@@ -3,7 +3,6 @@ package xrtc
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
 )
@@ -13,9 +12,15 @@ type Item struct {
 	PortalID string // 1 to 32 letters and digits
 	Payload  string // UTF-8
 
-	// Time is when the server got the item, in milliseconds. Set ignores it.
-	Time time.Time
+	// Time is when the server got the item, in milliseconds. Set ignores it, and Place.
+	Time  time.Time
+	Place Place
 }
+
+// Place says where in its portal an item is: which one it is in one life of the portal, from 1 on
+// and without gaps. Lives are random, and another one begins when the server does. Only servers of
+// this package tell; others leave it zero.
+type Place struct{ Life, Number int64 }
 
 // Mode says how long a get waits for items.
 type Mode string
@@ -55,28 +60,33 @@ func Portals(ids ...string) []Portal {
 
 // GetRequest says which items to get. The zero value asks for the latest item of every portal.
 type GetRequest struct {
-	// Portals are the portals to get new items from. None means the latest item of every portal, be it new or not; then
-	// Get answers at once, and Stream is an error.
+	// Portals are the portals to get new items from. None means the latest item of every portal, be
+	// it new or not, the portal written last first; then Get answers at once. A server other than
+	// those of this package leaves out what does not fit into one answer.
 	Portals []Portal
+
+	// All makes Client.Stream get every portal of the account. It looks for new ones before each
+	// request, at most once in Every; so it may take GET_ITEM_TIMEOUT until one is found, whose
+	// items come all the same.
+	All bool
 
 	Mode     Mode     // empty: Probe for Get, Stream for Client.Stream
 	Schedule Schedule // empty: LIFO for Get, FIFO for Client.Stream
 
-	// MaxAge leaves out items that are older when the answer is made (cutoff), to the millisecond. 0 is no bound.
+	// MaxAge leaves out items that are older when the answer is made (cutoff), to the millisecond.
+	// 0 is no bound.
 	MaxAge time.Duration
 
-	// Every is the time from one probe to the next when Client.Stream is used with mode Probe; 0 is a second.
+	// Every is the time from one probe to the next when Client.Stream is used with mode Probe, and
+	// from one look for new portals to the next with All; 0 is a second.
 	Every time.Duration
 
 	// Once makes Client.Stream end with the server's answer, after GET_ITEM_TIMEOUT.
 	Once bool
 
-	// After makes Client.Stream go on behind what it notes; nil begins with all that the server holds.
+	// After makes Client.Stream go on behind what it notes; nil begins with all that the server
+	// holds.
 	After *Cursor
-
-	// Missed, if not nil, is called from the goroutine that receives, with the number of items that went from their portal before
-	// they could be read, because newer ones needed the room or they were too old. Only servers of this package tell.
-	Missed func(n int64)
 }
 
 func (r *GetRequest) check() error {
@@ -121,14 +131,4 @@ func (r *GetRequest) wire(mode Mode, schedule Schedule) *wire.Get {
 		g.Portals = append(g.Portals, wire.Portal{ID: p.ID, Since: since})
 	}
 	return g
-}
-
-func checkItem(it *Item) error {
-	if bad := wire.CheckPortalID(it.PortalID); bad != "" {
-		return fmt.Errorf("portal id %q: %s", it.PortalID, bad)
-	}
-	if !utf8.ValidString(it.Payload) {
-		return fmt.Errorf("payload for portal %s: it is not UTF-8; encode it, as base64 for example", it.PortalID)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package xrtc
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
@@ -35,32 +36,20 @@ type Limits struct {
 	Announced         bool          // the server said so; else they are those of the public service
 }
 
-// limits reads what a server announced.
+// limits reads what a server announced. What it leaves out is as with the public service.
 func limits(header string) Limits {
-	l := Limits{
+	told := wire.Limits{
 		PayloadSizeMax: PayloadSizeMax, PortalsCountMax: PortalsCountMax, RequestsPerSecond: RequestsPerSecond,
-		ItemAgeMax: ItemAgeMax, GetItemTimeout: GetItemTimeout, LoginTimeout: LoginTimeout,
+		ItemAgeMax: ItemAgeMax.Milliseconds(), GetItemTimeout: GetItemTimeout.Milliseconds(), LoginTimeout: LoginTimeout.Milliseconds(),
 	}
-	if header == "" {
-		return l
+	announced := json.Unmarshal([]byte(header), &told) == nil
+	duration := func(ms int64) time.Duration {
+		return time.Duration(max(0, min(ms, (24*time.Hour).Milliseconds()))) * time.Millisecond
 	}
-	told := wire.ParseLimits(header)
-	number := func(name string, to *int) {
-		if n, ok := told[name]; ok {
-			*to = int(n)
-		}
+	return Limits{
+		PayloadSizeMax: max(0, told.PayloadSizeMax), PortalsCountMax: max(0,
+			told.PortalsCountMax), RequestsPerSecond: max(0, told.RequestsPerSecond),
+		ItemAgeMax: duration(told.ItemAgeMax), GetItemTimeout: duration(told.GetItemTimeout), LoginTimeout: duration(told.LoginTimeout),
+		Announced: announced,
 	}
-	duration := func(name string, to *time.Duration) {
-		if n, ok := told[name]; ok {
-			*to = time.Duration(min(n, int64(24*time.Hour/time.Millisecond))) * time.Millisecond
-		}
-	}
-	number(wire.LimitPayloadSize, &l.PayloadSizeMax)
-	number(wire.LimitPortals, &l.PortalsCountMax)
-	number(wire.LimitRequestsPerSecond, &l.RequestsPerSecond)
-	duration(wire.LimitItemAge, &l.ItemAgeMax)
-	duration(wire.LimitGetTimeout, &l.GetItemTimeout)
-	duration(wire.LimitLoginTimeout, &l.LoginTimeout)
-	l.Announced = true
-	return l
 }

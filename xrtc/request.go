@@ -3,10 +3,11 @@ package xrtc
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -20,14 +21,24 @@ const (
 	rateTries   = 5               // times that a request is refused for its rate before that is an error
 	maxPause    = 5 * time.Minute // the longest that a server may make us wait
 	rateDefault = time.Second     // the wait after a refusal that does not name one
+	longPause   = 2 * time.Second // a longer one is told
 )
 
 // answers holds answers for use again. What of their items is kept has been copied.
 var answers = sync.Pool{New: func() any { return new(wire.Answer) }}
 
+// encode writes a request, but for those to set.
+func encode(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // v cannot be written
+	}
+	return text
+}
+
 // ask makes a request within a session and reads its answer, which goes back to answers.
-func (c *Client) ask(ctx context.Context, u *url.URL, body []byte, header http.Header) (answer *wire.Answer, err error) {
-	resp, err := c.call(ctx, u, header, func(*session) []byte { return body }, func(resp *http.Response) (err error) {
+func (c *Client) ask(ctx context.Context, u *url.URL, body []byte) (answer *wire.Answer, err error) {
+	resp, err := c.call(ctx, u, func(*session) []byte { return body }, func(resp *http.Response) (err error) {
 		answer, err = c.readAnswer(ctx, resp, u)
 		return err
 	})
@@ -37,27 +48,25 @@ func (c *Client) ask(ctx context.Context, u *url.URL, body []byte, header http.H
 	return answer, err
 }
 
-// call makes a request within a session and returns its answer, if read has no error. It logs in again once if the session
-// has expired, and waits if there were too many requests. body is asked for each session anew.
-func (c *Client) call(ctx context.Context, u *url.URL, header http.Header, body func(*session) []byte, read func(*http.Response) error) (*http.Response, error) {
+// call makes a request within a session and returns its answer, if read has no error. It logs in
+// again once if the session has expired, and waits if there were too many requests. body is asked
+// for each session anew.
+func (c *Client) call(ctx context.Context, u *url.URL, body func(*session) []byte,
+	read func(*http.Response) error,
+) (*http.Response, error) {
 	s := c.now()
 	for renewed, refused := false, 0; ; {
 		if err := c.clear(ctx); err != nil {
 			return nil, err
 		}
 		text := body(s)
-		if err := c.checkSize(text); err != nil {
+		if err := c.checkSize(u, text); err != nil {
 			return nil, err
 		}
 		if u == c.to.get {
 			s.read.Store(true)
 		}
-		h := s.kept(c.to, u)
-		if header != nil {
-			h = maps.Clone(h)
-			maps.Copy(h, header)
-		}
-		resp, err := c.post(ctx, u, text, h)
+		resp, err := c.post(ctx, u, text, s.kept(c.to, u))
 		if err == nil {
 			s.keep(c.to, u, resp)
 			if err = read(resp); err == nil {
@@ -128,7 +137,11 @@ func (c *Client) pause(e *Error) time.Duration {
 	defer c.mu.Unlock()
 	if until.After(c.notBefore) {
 		c.notBefore = until
-		c.log.Debug("the server wants a pause", "wait", wait.String())
+		level := slog.LevelDebug
+		if wait > longPause {
+			level = slog.LevelInfo
+		}
+		c.log.Log(context.Background(), level, "the server wants a pause", "wait", wait.String())
 	}
 	return wait
 }

@@ -35,11 +35,13 @@ func (s *session) keep(to *resolved, from *url.URL, resp *http.Response) {
 		return
 	}
 	s.jar.SetCookies(from, cookies)
-	s.set.Store(s.header(to.set))
-	s.get.Store(s.header(to.get))
+	set, get := s.header(to.set), s.header(to.get)
+	get[wire.PreferHeader] = []string{wire.PreferPlaces}
+	s.set.Store(&set)
+	s.get.Store(&get)
 }
 
-func (s *session) header(to *url.URL) *http.Header {
+func (s *session) header(to *url.URL) http.Header {
 	h := plainHeader()
 	var pairs []string
 	for _, c := range s.jar.Cookies(to) {
@@ -48,7 +50,7 @@ func (s *session) header(to *url.URL) *http.Header {
 	if len(pairs) > 0 {
 		h["Cookie"] = []string{strings.Join(pairs, "; ")}
 	}
-	return &h
+	return h
 }
 
 // plainHeader returns what goes with every request.
@@ -138,7 +140,7 @@ func (c *Client) login(ctx context.Context, old *session) (*session, error) {
 }
 
 func (c *Client) loginOnce(ctx context.Context) (*session, error) {
-	body := wire.AppendTexts(nil, "accountid", *c.to.account, "apikey", *c.to.key)
+	body := encode(map[string]string{"accountid": *c.to.account, "apikey": *c.to.key})
 	s := &session{began: time.Now()}
 	var err error
 	if s.jar, err = cookiejar.New(nil); err != nil {

@@ -230,7 +230,7 @@ func TestLimiterIsAsked(t *testing.T) {
 	config.Limiter = &asked
 	c := open(t, config)
 	set(t, c, "a", "1")
-	get(t, c, xrtc.GetRequest{})
+	get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a")})
 	if got := asked.Load(); got != 2 {
 		t.Errorf("asked %d times, want 2: for set and get, not for the login", got)
 	}

@@ -3,7 +3,9 @@ package xrtc_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +30,7 @@ func TestSetAndGet(t *testing.T) {
 	c := xrtctest.New(t)
 	texts := []string{"", "plain", "\"\\/\b\f\n\r\t\x00\x7f", "a+b%20c&d=1;<>", "héllo 😀", `{"json":[1]}`, strings.Repeat("x", 60000)}
 	began := time.Now().Truncate(time.Millisecond)
-	for _, text := range texts {
+	for i, text := range texts {
 		at, err := c.Set(t.Context(), xrtc.Item{PortalID: "Room7", Payload: text, Time: time.Unix(1, 0)})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +42,11 @@ func TestSetAndGet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]xrtc.Item{{PortalID: "Room7", Payload: text, Time: at}}, got); diff != "" {
+		want := []xrtc.Item{{PortalID: "Room7", Payload: text, Time: at, Place: xrtc.Place{Number: int64(i) + 1}}}
+		if len(got) > 0 {
+			want[0].Place.Life = got[0].Place.Life
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error("(-want +got)\n" + diff)
 		}
 	}
@@ -115,6 +121,22 @@ func TestGetLatestOfEveryPortal(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{"2", "1"}, get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a")})); diff != "" {
+		t.Error("(-want +got)\n" + diff)
+	}
+}
+
+// A server that announces limits and knows nothing of except is not asked for ever.
+func TestGetLatestWithoutExcept(t *testing.T) {
+	g := newGate(t, quick())
+	g.hook = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == getPath {
+			r.Body = io.NopCloser(strings.NewReader(`{"portals":[]}`))
+		}
+		return false
+	}
+	c := open(t, g.listen(t))
+	set(t, c, "a", "1", "2")
+	if diff := cmp.Diff([]string{"2"}, get(t, c, xrtc.GetRequest{})); diff != "" {
 		t.Error("(-want +got)\n" + diff)
 	}
 }
@@ -269,5 +291,24 @@ func TestTwoKeysAndTwoClients(t *testing.T) {
 	}
 	if a.LoginTime().IsZero() || b.LoginTime().Before(a.LoginTime()) {
 		t.Errorf("logins at %v and %v", a.LoginTime(), b.LoginTime())
+	}
+}
+
+// Every portal has its latest item in a get without portals, also if they do not fit into one
+// answer.
+func TestGetOfAllPortals(t *testing.T) {
+	l := server.Open()
+	l.PayloadSizeMax = 256
+	s := xrtctest.Start(t, server.Config{Limits: l})
+	c := s.Client(t)
+	var want []string
+	for i := range 100 {
+		text := strconv.Itoa(i) + strings.Repeat("x", 100)
+		want = append([]string{text}, want...)
+		set(t, c, "p"+strconv.Itoa(i), "old")
+		set(t, c, "p"+strconv.Itoa(i), text)
+	}
+	if diff := cmp.Diff(want, get(t, c, xrtc.GetRequest{})); diff != "" {
+		t.Error("(-want +got)\n" + diff)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
@@ -20,16 +21,18 @@ const (
 	backoffMost  = 15 * time.Second
 )
 
-// Stream returns the items of the named portals as they come, oldest first unless r says otherwise. It
-// begins behind r.After, or else with what is new to the session: in a fresh one, with all that the server holds. It goes on over
-// the server's time limit and over new sessions until ctx is done, which ends it without an error, or the caller breaks off.
+// Stream returns the items of the named portals as they come, oldest first unless r says otherwise.
+// It begins behind r.After, or else with what is new to the session: in a fresh one, with all that
+// the server holds. It goes on over the server's time limit and over new sessions until ctx is
+// done, which ends it without an error, or the caller breaks off.
 //
-// Items that the server still holds neither get lost nor come twice, as long as no other goroutine gets items of the
-// same portals with this Client. When a Stream is broken off, or ctx is done, the server may have sent items that nobody took. The
-// next one gets them if it has r.After, for which it logs in anew.
+// Items that the server still holds neither get lost nor come twice, as long as no other goroutine
+// gets items of the same portals with this Client. When a Stream is broken off, or ctx is done, the
+// server may have sent items that nobody took. The next one gets them if it has r.After, for which
+// it logs in anew.
 //
-// With an error that may pass ([IsTemporary]) a caller who ranges on has the
-// Stream go on after a pause, in a new session; after any other error it ends.
+// With an error that may pass ([IsTemporary]) a caller who ranges on has the Stream go on after a
+// pause, in a new session; after any other error it ends.
 func (c *Client) Stream(ctx context.Context, r GetRequest) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		for items, err := range c.StreamBatches(ctx, r) {
@@ -45,7 +48,8 @@ func (c *Client) Stream(ctx context.Context, r GetRequest) iter.Seq2[Item, error
 	}
 }
 
-// StreamBatches is [Client.Stream] with the items that came together in one slice, which is the caller's.
+// StreamBatches is [Client.Stream] with the items that came together in one slice, which is the
+// caller's.
 func (c *Client) StreamBatches(ctx context.Context, r GetRequest) iter.Seq2[[]Item, error] {
 	return func(yield func([]Item, error) bool) {
 		s := stream{client: c, request: r, cursor: r.After.Clone(), taken: new(Cursor)}
@@ -55,17 +59,17 @@ func (c *Client) StreamBatches(ctx context.Context, r GetRequest) iter.Seq2[[]It
 		err := r.check()
 		switch {
 		case err != nil:
-		case len(r.Portals) == 0:
-			err = errors.New("a stream needs to name its portals")
+		case r.All != (len(r.Portals) == 0):
+			err = errors.New("a stream needs to name its portals, or to be of all")
 		}
 		if err != nil {
 			yield(nil, fmt.Errorf("stream: %w: %w", ErrRequest, err))
 			return
 		}
-		every := r.Every
-		if every <= 0 {
-			every = time.Second
+		if r.Every <= 0 {
+			r.Every = time.Second
 		}
+		s.request = r
 		for failures := 0; ctx.Err() == nil; {
 			began := time.Now()
 			some, err := s.once(ctx, yield)
@@ -83,9 +87,9 @@ func (c *Client) StreamBatches(ctx context.Context, r GetRequest) iter.Seq2[[]It
 				failures++
 			case r.Once:
 				return
-			case r.Mode == Probe:
+			case r.Mode == Probe || len(s.request.Portals) == 0:
 				failures = 0
-				_ = c.sleep(ctx, every) // the next request tells if the client was closed
+				_ = c.sleep(ctx, r.Every) // the next request tells if the client was closed
 				continue
 			case some || time.Since(began) > min(time.Second, c.Limits().GetItemTimeout/2):
 				failures = 0
@@ -115,24 +119,24 @@ func mayHaveSent(err error) bool {
 type stream struct {
 	client  *Client
 	request GetRequest
-	cursor  *Cursor  // what the caller has
-	session *session // of the last request
-	taken   *Cursor  // what the caller had when that session began
-	unsure  bool     // the session may have given us items that never arrived
+	cursor  *Cursor   // what the caller has
+	session *session  // of the last request
+	taken   *Cursor   // what the caller had when that session began
+	unsure  bool      // the session may have given us items that never arrived
+	looked  time.Time // for portals that are not known
 	reader  *bufio.Reader
 	answer  wire.Answer
 	long    []byte
 }
 
-// clockSkew is how much the clocks of the machines of one service may differ.
-const clockSkew = 2 * time.Second
-
 // body returns the request for a session. In a new one it begins behind what the caller has.
 func (s *stream) body(now *session) []byte {
+	places := now.limits.Announced
 	if now != s.session {
 		for portal, m := range s.cursor.portals {
-			// It is another server, with nothing of what we had from the one before.
-			if now.time > 0 && m.Time-now.time > clockSkew.Milliseconds() {
+			// It is another server, with nothing of what we had from the one before. Places tell
+			// that better.
+			if (!places || m.Life == 0) && now.time > 0 && m.Time-now.time > clockSkew.Milliseconds() {
 				s.cursor.forget(portal)
 			}
 		}
@@ -140,11 +144,42 @@ func (s *stream) body(now *session) []byte {
 	}
 	get := s.request.wire(Stream, FIFO)
 	for i := range get.Portals {
-		if m := s.taken.portals[get.Portals[i].ID]; m != nil {
-			get.Portals[i].Since = max(get.Portals[i].Since, m.Time)
+		p := &get.Portals[i]
+		switch m := s.taken.portals[p.ID]; {
+		case m == nil:
+		case places && m.Life > 0:
+			p.After = wire.Place(m.Place)
+		default:
+			p.Since = max(p.Since, m.Time)
 		}
 	}
-	return get.Append(nil)
+	text := encode(get)
+	if most, _ := s.client.sizeMax(s.client.to.get); len(text) > most { // fresh leaves out what the server then sends again
+		text = encode(s.request.wire(Stream, FIFO))
+	}
+	return text
+}
+
+// look finds portals that are not known yet.
+func (s *stream) look(ctx context.Context) error {
+	if time.Since(s.looked) < s.request.Every {
+		return nil
+	}
+	s.looked = time.Now()
+	if l := s.client.Limits(); l.Announced && len(s.request.Portals) > l.PortalsCountMax {
+		s.request.Portals = nil // some are gone
+	}
+	known := make([]string, len(s.request.Portals))
+	for i, p := range s.request.Portals {
+		known[i] = p.ID
+	}
+	items, err := s.client.latest(ctx, known)
+	for i := range items {
+		if id := items[i].PortalID; !slices.Contains(known, id) {
+			s.request.Portals = append(s.request.Portals, Portal{ID: id})
+		}
+	}
+	return err
 }
 
 // once makes one request and passes its items on. some tells whether there were some.
@@ -156,9 +191,14 @@ func (s *stream) once(ctx context.Context, yield func([]Item, error) bool) (some
 		}
 		s.unsure = false
 	}
+	if s.request.All {
+		if err := s.look(ctx); err != nil || len(s.request.Portals) == 0 {
+			return false, err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	resp, err := c.call(ctx, c.to.get, s.request.header(), s.body, func(resp *http.Response) error {
+	resp, err := c.call(ctx, c.to.get, s.body, func(resp *http.Response) error {
 		if resp.StatusCode == http.StatusOK {
 			return nil
 		}
@@ -169,7 +209,9 @@ func (s *stream) once(ctx context.Context, yield func([]Item, error) bool) (some
 		return false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	defer time.AfterFunc(c.Limits().GetItemTimeout+answerTimeout, func() { cancel(errLate) }).Stop()
+	patience := c.Limits().GetItemTimeout + answerTimeout
+	late := time.AfterFunc(patience, func() { cancel(errLate) })
+	defer late.Stop()
 	if s.reader == nil {
 		s.reader = bufio.NewReaderSize(nil, RequestSizeMax)
 	}
@@ -188,33 +230,43 @@ func (s *stream) once(ctx context.Context, yield func([]Item, error) bool) (some
 		if f := s.answer.Failure; f != nil {
 			return some, c.newError(resp, c.to.get, f)
 		}
-		s.request.tell(s.answer.Missed)
 		if items := s.fresh(); len(items) > 0 {
 			some = true
+			late.Stop() // the caller may take as long as it likes
 			if !yield(items, nil) {
 				return some, errBroken
 			}
+			late.Reset(patience)
 		}
 	}
 }
 
 // fresh returns the items of the answer that the caller does not have, and notes that he has them.
 func (s *stream) fresh() []Item {
-	items := itemsOf(&s.answer)
-	kept := items[:0]
-	for i := range items {
-		if len(s.taken.portals) > 0 {
-			if s.taken.taken(&items[i]) {
-				continue
-			}
-			if s.request.Schedule != LIFO && items[i].Time.UnixMilli() > s.taken.portals[items[i].PortalID].at() {
-				s.taken.forget(items[i].PortalID) // the session itself is behind it now, whatever the clock does
-			}
+	lifo := s.request.Schedule == LIFO
+	items := itemsOf(&s.answer, lifo)
+	kept := slices.DeleteFunc(items, func(it Item) bool { return s.had(&it, lifo) })
+	for i := range kept {
+		if lifo {
+			i = len(kept) - 1 - i
 		}
-		s.cursor.Add(&items[i])
-		kept = append(kept, items[i])
+		s.cursor.Add(&kept[i])
 	}
 	return kept
+}
+
+// had reports whether the caller has the item already.
+func (s *stream) had(it *Item, lifo bool) bool {
+	if m := s.cursor.portals[it.PortalID]; m != nil && m.Life > 0 && it.Place.Life > 0 {
+		return m.Life == it.Place.Life && it.Place.Number <= m.Number
+	}
+	if len(s.taken.portals) > 0 && s.taken.taken(it) {
+		return true
+	}
+	if m := s.taken.portals[it.PortalID]; m != nil && !lifo && it.Time.UnixMilli() > m.Time {
+		s.taken.forget(it.PortalID) // the session itself is behind it now, whatever the clock does
+	}
+	return false
 }
 
 // line reads a line, of any length up to maxAnswer. It is valid until the next call.

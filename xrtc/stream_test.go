@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
@@ -252,7 +255,8 @@ func TestStreamOverServerRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := func(address string) (*server.Server, string, chan error) {
+	address := bridgetest.FreeAddr(t)
+	start := func() (*server.Server, chan error) {
 		s, err := server.New(server.Config{Limits: quick(), Accounts: []server.Account{{ID: xrtctest.AccountID, Keys: []server.Key{key}}}})
 		if err != nil {
 			t.Fatal(err)
@@ -263,9 +267,9 @@ func TestStreamOverServerRestart(t *testing.T) {
 		}
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
-		return s, l.Addr().String(), served
+		return s, served
 	}
-	s, address, served := start("127.0.0.1:0")
+	s, served := start()
 	c := open(t, account("http://"+address))
 	set(t, c, "a", count(3)...)
 	var got []string
@@ -274,7 +278,7 @@ func TestStreamOverServerRestart(t *testing.T) {
 		switch {
 		case err != nil && !failed: // it noticed, so the next one may come
 			failed = true
-			s, _, served = start(address)
+			s, served = start()
 			set(t, open(t, account("http://"+address)), "a", "3", "4")
 		case err != nil:
 		default:
@@ -337,32 +341,101 @@ func TestStreamOfClosedClient(t *testing.T) {
 	}
 }
 
-func TestStreamTellsMissed(t *testing.T) {
-	l := quick()
-	l.RingCapacity = 10
-	c := xrtctest.Start(t, server.Config{Limits: l}).Client(t)
-	set(t, c, "a", count(10)...)
-	var got []string
-	missed := 0
-	request := xrtc.GetRequest{Portals: xrtc.Portals("a"), Once: true, Missed: func(n int64) { missed += int(n) }}
-	for it, err := range c.Stream(t.Context(), request) {
-		if err != nil {
-			t.Fatal(err)
+// A cursor counts what the ring lost between two streams, in the same session or another one, and
+// what LIFO and MaxAge leave out.
+func TestCursorCountsWhatWasMissed(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		change  func(*server.Limits)
+		request xrtc.GetRequest
+		again   bool // the second stream has a client of its own
+		want    []string
+		missed  int64
+	}{
+		{"same session", nil, xrtc.GetRequest{}, false, append(count(3), count(35)[25:]...), 25},
+		{"other session", nil, xrtc.GetRequest{}, true, append(count(3), count(35)[25:]...), 25},
+		{
+			"LIFO", func(l *server.Limits) { l.ItemCountMax = 4 },
+			xrtc.GetRequest{Schedule: xrtc.LIFO},
+			true,
+			[]string{"2", "1", "0", "34", "33", "32", "31"},
+			31,
+		},
+		{"MaxAge", nil, xrtc.GetRequest{MaxAge: 10 * time.Second}, true, append(count(3), "last"), 35},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := quick()
+			l.RingCapacity = 10
+			if test.change != nil {
+				test.change(&l)
+			}
+			bubble(t, l, func(t *testing.T, _ *gate, config xrtc.Config) {
+				c := open(t, config)
+				cursor := new(xrtc.Cursor)
+				missed := int64(0)
+				read := func(c *xrtc.Client) (got []string) {
+					r := test.request
+					r.Portals, r.Once, r.After = xrtc.Portals("a"), true, cursor
+					for items, err := range c.StreamBatches(t.Context(), r) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						got = append(got, payloads(items)...)
+						if r.Schedule == xrtc.LIFO {
+							slices.Reverse(items)
+						}
+						for i := range items {
+							missed += cursor.Add(&items[i])
+						}
+					}
+					return got
+				}
+				set(t, c, "a", count(3)...)
+				got := read(c)
+				set(t, c, "a", count(35)...)
+				if test.request.MaxAge > 0 {
+					<-time.After(time.Minute)
+					set(t, c, "a", "last")
+				}
+				if test.again {
+					saved := roundTripJSON(t, *cursor)
+					cursor, c = &saved, open(t, config)
+				}
+				got = append(got, read(c)...)
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Error("(-want +got)\n" + diff)
+				}
+				if missed != test.missed {
+					t.Errorf("%d missed, want %d", missed, test.missed)
+				}
+			})
+		})
+	}
+}
+
+// A stream of all portals finds those that come into being while it runs, and survives that many
+// come and go.
+func TestStreamOfAllPortals(t *testing.T) {
+	l := server.Open()
+	l.PortalsCountMax, l.PayloadSizeMax = 20, 150 // which is less than it takes to name them
+	bubble(t, l, func(t *testing.T, _ *gate, config xrtc.Config) {
+		c := open(t, config)
+		var setting sync.WaitGroup
+		setting.Go(func() {
+			for i := range 60 { // three times as many as can be there
+				<-time.After(500 * time.Millisecond)
+				_, _ = c.Set(t.Context(), items("portal"+strconv.Itoa(i), strconv.Itoa(i))...)
+			}
+		})
+		got, errs := take(t, c, 60, xrtc.GetRequest{All: true})
+		setting.Wait()
+		want := count(60)
+		slices.Sort(want)
+		slices.Sort(got) // a portal's items come when it is found
+		if diff := cmp.Diff(want, got); diff != "" || errs != nil {
+			t.Error(errs, "(-want +got)\n"+diff)
 		}
-		got = append(got, it.Payload)
-	}
-	set(t, c, "a", count(35)...)
-	more, err := c.Get(t.Context(), xrtc.GetRequest{Portals: xrtc.Portals("a"), Schedule: xrtc.FIFO, Missed: request.Missed})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := append(count(10), count(35)[25:]...)
-	if diff := cmp.Diff(want, append(got, payloads(more)...)); diff != "" {
-		t.Error("(-want +got)\n" + diff)
-	}
-	if missed != 25 {
-		t.Errorf("%d missed, want 25", missed)
-	}
+	})
 }
 
 func TestStreamLIFO(t *testing.T) {
@@ -372,15 +445,16 @@ func TestStreamLIFO(t *testing.T) {
 	set(t, c, "a", "1", "2", "3")
 	request := xrtc.GetRequest{Portals: xrtc.Portals("a"), Schedule: xrtc.LIFO, After: new(xrtc.Cursor)}
 	var got []string
-	for it, err := range c.Stream(t.Context(), request) {
+	for items, err := range c.StreamBatches(t.Context(), request) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, it.Payload)
-		request.After.Add(&it)
-		if len(got) == 3 {
-			break
+		got = append(got, payloads(items)...)
+		slices.Reverse(items)
+		for i := range items {
+			request.After.Add(&items[i])
 		}
+		break
 	}
 	c = open(t, config)
 	set(t, c, "a", "4", "5")
@@ -399,4 +473,33 @@ func TestStreamBatches(t *testing.T) {
 		}
 		break
 	}
+}
+
+// Who reads items may take longer than an answer may: that says nothing of the server.
+func TestStreamWaitsForTheCaller(t *testing.T) {
+	bubble(t, server.Open(), func(t *testing.T, _ *gate, config xrtc.Config) {
+		c := open(t, config)
+		defer c.Close()
+		want := make([]string, 100)
+		for i := range want { // more than is on the way
+			want[i] = strconv.Itoa(i) + strings.Repeat("x", 5000)
+			set(t, c, "a", want[i])
+		}
+		var got []string
+		for it, err := range c.Stream(t.Context(), xrtc.GetRequest{Portals: xrtc.Portals("a")}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, it.Payload)
+			if len(got) == len(want) {
+				break
+			}
+			if len(got) == 1 {
+				<-time.After(5 * time.Minute)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error("(-want +got)\n" + diff)
+		}
+	})
 }

@@ -1,18 +1,20 @@
 package server
 
 import (
+	"container/list"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
 )
 
 // Account owns portals. All its keys reach the same ones.
@@ -23,15 +25,7 @@ type Account struct {
 }
 
 // Key is an API key as a server keeps it: hashed.
-type Key struct {
-	Name string // for people; may be empty
-	Hash [sha256.Size]byte
-}
-
-var (
-	accountID = regexp.MustCompile(`^AC[0-9]{4,30}$`)
-	apiKey    = regexp.MustCompile(`^[A-Za-z0-9]{32}$`)
-)
+type Key struct{ Hash [sha256.Size]byte }
 
 const hashPrefix = "sha256:"
 
@@ -45,14 +39,23 @@ func ParseKey(text string) (Key, error) {
 		}
 		return Key{Hash: [sha256.Size]byte(sum)}, nil
 	}
-	if !apiKey.MatchString(text) {
-		return Key{}, errors.New("a key has 32 letters and digits, or is sha256: and the hash of one; xrtcbridge server keys new makes one")
+	if bad := wire.CheckAPIKey(text); bad != "" {
+		return Key{}, errors.New(bad + ", or is sha256: and the hash of one; xrtcbridge server keys new makes one")
 	}
 	return Key{Hash: sha256.Sum256([]byte(text))}, nil
 }
 
 // String returns the key in its hashed form, which ParseKey reads.
 func (k Key) String() string { return hashPrefix + hex.EncodeToString(k.Hash[:]) }
+
+// MarshalText returns what String returns.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText is ParseKey.
+func (k *Key) UnmarshalText(text []byte) (err error) {
+	*k, err = ParseKey(string(text))
+	return err
+}
 
 // NewKey makes an API key and returns it with what a server keeps of it.
 func NewKey() (text string, key Key) {
@@ -105,12 +108,16 @@ type account struct {
 
 	quota quota
 
+	work    atomic.Int64 // bytes that requests take while they are answered
+	reading atomic.Int64 // bytes of sessions
+	bytes   atomic.Int64 // bytes of portals and what is in them; changed under mu
+
 	mu      sync.Mutex // guards what follows, portals and positions of sessions included
 	seq     uint64
 	lastTS  int64
-	bytes   int
 	portals map[string]*portal
-	gone    map[string]uint64 // where portals that are gone stopped counting
+	byUse   *list.List       // of them, the one that was written last behind
+	gone    map[string]count // where portals that are gone stopped counting
 	waiting map[string]map[*waiter]struct{}
 }
 
@@ -134,8 +141,8 @@ func newKey(a *account, k Key) *key {
 
 // CheckAccountID returns an error unless id is AC and 4 to 30 digits.
 func CheckAccountID(id string) error {
-	if !accountID.MatchString(id) {
-		return fmt.Errorf("account %q: an account id is AC and 4 to 30 digits, such as AC0987654321012345", id)
+	if bad := wire.CheckAccountID(id); bad != "" {
+		return fmt.Errorf("account %q: %s", id, bad)
 	}
 	return nil
 }
@@ -161,7 +168,8 @@ func (as *accounts) add(c Account) error {
 	a := &account{
 		server: as.server, id: c.ID, email: c.Email,
 		portals: make(map[string]*portal),
-		gone:    make(map[string]uint64),
+		byUse:   list.New(),
+		gone:    make(map[string]count),
 		waiting: make(map[string]map[*waiter]struct{}),
 	}
 	for _, k := range c.Keys {
@@ -237,13 +245,14 @@ func (a *account) give(k Key) {
 	a.keys = append(a.keys, newKey(a, k))
 }
 
-// snapshot returns the account as configuration.
-func (a *account) snapshot() Account {
+// with returns the account as configuration, as it will be when the key is given.
+func (a *account) with(k Key) Account {
 	a.keysMu.Lock()
 	defer a.keysMu.Unlock()
 	c := Account{ID: a.id, Email: a.email}
-	for _, k := range a.keys {
-		c.Keys = append(c.Keys, k.Key)
+	for _, old := range a.keys[max(0, len(a.keys)+1-a.server.limits.APIKeyCountMax):] {
+		c.Keys = append(c.Keys, old.Key)
 	}
+	c.Keys = append(c.Keys, k)
 	return c
 }

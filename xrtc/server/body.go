@@ -9,40 +9,74 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
-// drainMost is how much of a body beyond the limit is read and thrown away, for clients that
-// read the answer only when they have sent everything.
-const drainMost = 512 << 10
+// drainMost is how much of a body beyond the limit is read and thrown away. A client that is still
+// sending when the connection closes may lose the answer, and many read it only when they have sent
+// everything.
+const drainMost = 4 << 20
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
+// What a request without session may hold: it needs some hundred bytes.
+const (
+	strangeMost    = 4096
+	strangeTimeout = 5 * time.Second
+)
+
+// readStrange reads the body of a request without session, which has less room and time, and
+// nothing of what others have used.
+func (s *Server) readStrange(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(strangeTimeout)) // if there is a connection
+	body, err := readInto(new([]byte), w, r, strangeMost)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(s.http.ReadTimeout)) // or the request would count as hung up on then
+	s.connLimit.serving(r, false)
+	return body, nil
+}
+
 // readBody reads the body, whatever its type is said to be. free gives its memory back.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, most int) (body []byte, free func(), err error) {
+func readBody(w http.ResponseWriter, r *http.Request, most int) (body []byte, free func(), err error) {
 	buffer := bodies.Get().(*[]byte)
 	free = func() { bodies.Put(buffer) }
+	if body, err = readInto(buffer, w, r, most); err != nil {
+		free()
+		return nil, nil, err
+	}
+	return body, free, nil
+}
+
+// readInto reads a body with the help of buffer.
+func readInto(buffer *[]byte, w http.ResponseWriter, r *http.Request, most int) (body []byte, err error) {
 	*buffer, err = readMost((*buffer)[:0], r.Body, most+1, r.ContentLength)
 	switch {
 	case err != nil:
-		free()
 		w.Header().Set("Connection", "close")
-		return nil, nil, &refusal{group: groupApplication, code: codeParse, text: "the body could not be read to its end"}
+		return nil, &refusal{group: groupApplication, code: codeParse, text: "the body could not be read to its end"}
 	case len(*buffer) > most:
-		free()
 		if n, _ := io.CopyN(io.Discard, r.Body, drainMost); n == drainMost {
 			w.Header().Set("Connection", "close")
 		}
-		return nil, nil, &refusal{group: groupApplication, code: codeParse, text: fmt.Sprintf("the body is larger than %d bytes", most)}
+		return nil, &refusal{
+			group: groupApplication, code: codeParse,
+			text: fmt.Sprintf("the body is larger than %d bytes", most),
+		}
 	}
 	if kind := r.Header.Get("Content-Type"); isMultipart(kind, *buffer) {
 		body, err := firstPart(kind, *buffer)
 		if err != nil {
-			free()
-			return nil, nil, &refusal{group: groupApplication, code: codeParse, text: "a multipart body without a part that can be read"}
+			return nil, &refusal{
+				group: groupApplication, code: codeParse,
+				text: "a multipart body without a part that can be read",
+			}
 		}
-		return body, free, nil
+		return body, nil
 	}
-	return *buffer, free, nil
+	return *buffer, nil
 }
 
 // readMost appends what r has to b, until b has most bytes.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -215,7 +216,9 @@ func TestNullViewCut(t *testing.T) {
 }
 
 // Gets of one session at the same time never bring an item twice, and together bring all.
-func TestGetAtOnce(t *testing.T) {
+func TestGetAtOnce(t *testing.T) { synctest.Test(t, getAtOnce) }
+
+func getAtOnce(t *testing.T) {
 	const readers, items = 8, 2000
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,7 +12,7 @@ import (
 var sets = sync.Pool{New: func() any { return new(wire.Set) }}
 
 func (s *Server) serveSet(w http.ResponseWriter, r *http.Request, sess *session) error {
-	body, free, err := s.readBody(w, r, s.limits.PayloadSizeMax)
+	body, free, err := readBody(w, r, s.limits.PayloadSizeMax)
 	if err != nil {
 		return err
 	}
@@ -35,7 +34,7 @@ func (s *Server) serveSet(w http.ResponseWriter, r *http.Request, sess *session)
 
 func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, sess *session) error {
 	g := get{server: s, session: sess, to: w, gone: r.Context().Done(), until: time.Now().Add(s.limits.GetItemTimeout)}
-	body, free, err := s.readBody(w, r, s.limits.PayloadSizeMax)
+	body, free, err := readBody(w, r, min(mostPayload, wire.GetSizeMax(s.limits.PayloadSizeMax, s.limits.PortalsCountMax)))
 	if err != nil {
 		return err
 	}
@@ -44,15 +43,20 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, sess *session)
 	if err != nil {
 		return mistake(err)
 	}
-	g.tells = slices.ContainsFunc(r.Header[wire.PreferHeader], func(p string) bool { return strings.Contains(p, wire.PreferMissed) })
+	defer s.sessions.shrink(sess.account)
+	g.tells = strings.Contains(r.Header.Get(wire.PreferHeader), wire.PreferPlaces)
 	defer sess.touch()
 	switch {
 	case len(g.Portals) == 0:
-		answer(w, http.StatusOK, wire.AppendAnswer(nil, sess.account.latest(), 0))
+		if err := sess.account.take(mostPayload); err != nil {
+			return err
+		}
+		defer sess.account.giveBack(mostPayload)
+		answer(w, http.StatusOK, wire.AppendAnswer(nil, sess.account.latest(g.Except), nil))
 		return nil
 	case g.Mode == "probe":
-		answer(w, http.StatusOK, g.claim(nil))
-		return nil
+		_, err := g.answer()
+		return err
 	case g.Mode == "watch":
 		return g.watch()
 	default:
@@ -67,36 +71,46 @@ type get struct {
 	session *session
 	to      http.ResponseWriter
 	gone    <-chan struct{}
-	tells   bool  // missed items are told
-	missed  int64 // that have not been told yet
+	tells   bool // the client wants to know the places of items
 	until   time.Time
 	timeout <-chan time.Time
 	over    bool // the time is
 }
 
-// claim appends what is new to dst, as an answer.
-func (g *get) claim(dst []byte) []byte {
-	items, missed := g.session.account.claim(g.session, &g.Get, g.tells)
-	if g.tells {
-		g.missed += missed
+// claim appends what is new to dst, as an answer; nothing if there is nothing and the mode is not
+// probe. The account is charged with size until giveBack.
+func (g *get) claim(dst []byte) (text []byte, size int, err error) {
+	items, places, size, err := g.session.account.claim(g.session, &g.Get)
+	if err != nil || len(items) == 0 && g.Mode != "probe" {
+		return dst, 0, err
 	}
-	if len(items) == 0 && g.Mode != "probe" {
-		return dst // what was missed is told with the next items
+	if !g.tells {
+		places = nil
 	}
-	told := g.missed
-	if len(items) == 1 && len(items[0])+wire.AnswerOverhead+wire.MissedSize >= mostPayload {
-		told = 0 // a line must not get longer than clients can read; the next one tells it
+	return wire.AppendAnswer(dst, items, places), size, nil
+}
+
+// answer answers with what is new, if there is something or the mode is probe.
+func (g *get) answer() (answered bool, err error) {
+	text, size, err := g.claim(nil)
+	if err != nil || len(text) == 0 {
+		return false, err
 	}
-	g.missed -= told
-	return wire.AppendAnswer(dst, items, told)
+	defer g.session.account.giveBack(size)
+	answer(g.to, http.StatusOK, text)
+	return true, nil
 }
 
 // begin registers for what comes, and starts the time-out.
-func (g *get) begin() (w *waiter, end func()) {
-	w, leave := g.session.account.wait(g.Portals)
+func (g *get) begin() (w *waiter, end func(), err error) {
+	a, size := g.session.account, len(g.Portals)*waitingSize
+	if err := a.take(size); err != nil {
+		return nil, nil, err
+	}
+	w, leave := a.wait(g.Portals)
 	timer := time.NewTimer(time.Until(g.until))
 	g.timeout = timer.C
-	return w, func() { timer.Stop(); leave() }
+	return w, func() { timer.Stop(); leave(); a.giveBack(size) }, nil
 }
 
 // wait returns true when something may have come, and false when the time is over.
@@ -123,19 +137,21 @@ func (g *get) wait(w *waiter) (bool, error) {
 
 // watch answers with the first items that come.
 func (g *get) watch() error {
-	w, end := g.begin()
+	w, end, err := g.begin()
+	if err != nil {
+		return err
+	}
 	defer end()
 	for {
-		if text := g.claim(nil); len(text) > 0 {
-			answer(g.to, http.StatusOK, text)
-			return nil
+		if answered, err := g.answer(); answered || err != nil {
+			return err
 		}
 		more, err := g.wait(w)
 		switch {
 		case err != nil:
 			return err
 		case !more:
-			answer(g.to, http.StatusOK, wire.AppendAnswer(nil, nil, g.missed))
+			answer(g.to, http.StatusOK, wire.AppendAnswer(nil, nil, nil))
 			return nil
 		}
 	}
@@ -145,7 +161,10 @@ var lines = sync.Pool{New: func() any { return new([]byte) }}
 
 // stream answers with a line for each lot of items. It flushes when nothing more is waiting.
 func (g *get) stream() error {
-	w, end := g.begin()
+	w, end, err := g.begin()
+	if err != nil {
+		return err
+	}
 	defer end()
 	g.to.Header()["Content-Type"] = jsonType
 	g.to.WriteHeader(http.StatusOK)
@@ -166,7 +185,7 @@ func (g *get) stream() error {
 		case more:
 			continue
 		case !some:
-			_, err = g.to.Write(append(wire.AppendAnswer(nil, nil, g.missed), '\n'))
+			_, err = g.to.Write(append(wire.AppendAnswer(nil, nil, nil), '\n'))
 		}
 		if err != nil {
 			return errGone
@@ -175,24 +194,30 @@ func (g *get) stream() error {
 	}
 }
 
-// sendAll writes lines until nothing is waiting, and then flushes.
+// sendAll writes lines until nothing is waiting, and then flushes. When the account has no memory
+// for a line, the time is over.
 func (g *get) sendAll(flusher *http.ResponseController) (sent bool, err error) {
 	line := lines.Get().(*[]byte)
 	defer lines.Put(line)
-	for {
-		*line = g.claim((*line)[:0])
-		if len(*line) == 0 {
+	for !g.over {
+		text, size, err := g.claim((*line)[:0])
+		if *line = text; err != nil {
+			g.over = true // what is new stays for the next stream
 			break
 		}
-		*line = append(*line, '\n')
-		if _, err := g.to.Write(*line); err != nil {
+		if len(text) == 0 {
+			break
+		}
+		*line = append(text, '\n')
+		_, err = g.to.Write(*line)
+		g.session.account.giveBack(size)
+		if err != nil {
 			return sent, errGone
 		}
 		sent = true
 		select {
 		case <-g.timeout:
 			g.over = true // steady traffic must not keep a stream beyond its time
-			return sent, nil
 		case <-g.gone:
 			return sent, errGone
 		default:

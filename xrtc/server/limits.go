@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -9,20 +10,27 @@ import (
 
 // Limits are what a server allows. Where it says so, 0 switches a limit off.
 type Limits struct {
-	APIKeyCountMax    int           // API_KEY_COUNT_MAX: keys of an account that registration gives; the newest replaces the oldest
-	APIKeyAgeMax      time.Duration // API_KEY_AGE_MAX: time without use after which a key is disabled; 0: never
-	PortalsCountMax   int           // PORTALS_COUNT_MAX: portals of an account
-	ItemAgeMax        time.Duration // ITEM_AGE_MAX: older items are gone
-	ItemCountMax      int           // ITEM_COUNT_MAX: items in an answer
-	RingCapacity      int           // items that a portal holds
-	PayloadSizeMax    int           // PAYLOAD_SIZE_MAX: bytes of a set or get, and of an answer or line of a stream; 65536 is the most
+	APIKeyCountMax  int           // API_KEY_COUNT_MAX: keys of an account that registration gives; the newest replaces the oldest
+	APIKeyAgeMax    time.Duration // API_KEY_AGE_MAX: time without use after which a key is disabled; 0: never
+	PortalsCountMax int           // PORTALS_COUNT_MAX: portals of an account
+	ItemAgeMax      time.Duration // ITEM_AGE_MAX: older items are gone
+	ItemCountMax    int           // ITEM_COUNT_MAX: items in an answer
+	RingCapacity    int           // items that a portal holds
+	// PAYLOAD_SIZE_MAX: bytes of a set, an answer or a line of a stream, and of a get unless it
+	// takes more to name all portals; 65536 is the most
+	PayloadSizeMax    int
 	GetItemTimeout    time.Duration // GET_ITEM_TIMEOUT: the longest watch or stream; Python clients want less than 10 s
 	LoginTimeout      time.Duration // LOGIN_TIMEOUT: least time between two logins with one key; 0: none
 	SessionIdle       time.Duration // time without use after which a session ends
 	RequestsPerSecond int           // requests per second and key; 0: no limit
 	RequestsPerMonth  int           // requests per calendar month (UTC) and account; 0: no limit
-	AccountMemory     int           // bytes that the items of an account take; then the oldest go
-	Connections       int           // connections at a time, of [Server.Serve]; then those go that never asked for anything, then idle ones
+	// bytes that an account takes in all: requests at work have half of it and then are refused,
+	// sessions a quarter and then end, items the rest and then the oldest go
+	AccountMemory int
+	Connections   int // connections at a time, of [Server.Serve]; then strangers go, then idle ones
+	// of them from one address, or IPv6 network of 64 bits; then one of its own goes; not from
+	// loopback; 0: no limit
+	ConnectionsEach int
 }
 
 // Open returns the limits for hosting it oneself: large bodies, a thousand portals,
@@ -53,6 +61,7 @@ func Public() Limits {
 		RequestsPerMonth:  1_000_000,
 		AccountMemory:     256 << 20,
 		Connections:       8192,
+		ConnectionsEach:   1024,
 	}
 }
 
@@ -79,6 +88,7 @@ func (l Limits) Check() error {
 		{"REQUESTS_PER_MONTH", int64(l.RequestsPerMonth), 0},
 		{"ACCOUNT_MEMORY", int64(l.AccountMemory), 1 << 20},
 		{"CONNECTIONS", int64(l.Connections), 1},
+		{"CONNECTIONS_PER_ADDRESS", int64(l.ConnectionsEach), 0},
 	} {
 		if c.got < c.least {
 			return fmt.Errorf("%s is %d, and %d is the least", c.name, c.got, c.least)
@@ -92,12 +102,9 @@ func (l Limits) Check() error {
 
 // announce is the header from which clients learn the limits.
 func (l Limits) announce() string {
-	return wire.FormatLimits(map[string]int64{
-		wire.LimitPayloadSize:       int64(l.PayloadSizeMax),
-		wire.LimitRequestsPerSecond: int64(l.RequestsPerSecond),
-		wire.LimitPortals:           int64(l.PortalsCountMax),
-		wire.LimitItemAge:           l.ItemAgeMax.Milliseconds(),
-		wire.LimitGetTimeout:        l.GetItemTimeout.Milliseconds(),
-		wire.LimitLoginTimeout:      l.LoginTimeout.Milliseconds(),
+	text, _ := json.Marshal(wire.Limits{ // which can always be written
+		PayloadSizeMax: l.PayloadSizeMax, PortalsCountMax: l.PortalsCountMax, RequestsPerSecond: l.RequestsPerSecond,
+		ItemAgeMax: l.ItemAgeMax.Milliseconds(), GetItemTimeout: l.GetItemTimeout.Milliseconds(), LoginTimeout: l.LoginTimeout.Milliseconds(),
 	})
+	return string(text)
 }

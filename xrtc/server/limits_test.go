@@ -21,7 +21,7 @@ func setOf(size int) string {
 
 // The bytes of a body count as sent, white space and escapes included.
 func TestPayloadSizeMax(t *testing.T) {
-	s := start(t, config(t, func(l *server.Limits) { l.PayloadSizeMax = 1024 }))
+	s := start(t, config(t, func(l *server.Limits) { l.PayloadSizeMax, l.PortalsCountMax = 1024, 10 }))
 	cookie := login(t, s)
 	for _, tt := range []struct {
 		name, path, body string
@@ -46,7 +46,8 @@ func TestPayloadSizeMax(t *testing.T) {
 	}
 }
 
-// What is accepted fits into a line of 65536 bytes, escaped as it is sent, and what would not is refused.
+// What is accepted fits into a line of 65536 bytes, escaped as it is sent, and what would not is
+// refused.
 func TestLargestItem(t *testing.T) {
 	s := start(t, config(t, func(l *server.Limits) { l.GetItemTimeout = time.Millisecond }))
 	cookie := login(t, s)
@@ -91,7 +92,8 @@ func TestRingOverrun(t *testing.T) {
 	}
 }
 
-// One portal too many, and the one written to least recently goes; those without items do not count.
+// One portal too many, and the one written to least recently goes; those without items do not
+// count.
 func TestPortalsCountMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, config(t, func(l *server.Limits) { l.PortalsCountMax, l.SessionIdle = 3, 24*time.Hour }))
@@ -209,5 +211,34 @@ func TestAccountMemory(t *testing.T) {
 		if got := get(t, s, cookie, `{"portals":[{"portalid":"`+portal+`"}]}`) != ""; got != want {
 			t.Errorf("%s: got %t, want %t", portal, got, want)
 		}
+	}
+}
+
+// A portal that went so long ago that the account has forgotten it has all of its items for a
+// session that knew it.
+func TestForgottenPortalComesAgain(t *testing.T) {
+	s := start(t, config(t, func(l *server.Limits) { l.PortalsCountMax = 10 }))
+	cookie := login(t, s)
+	fifo := `{"portals":[{"portalid":"a"}],"schedule":"FIFO"}`
+	many := func(n int) (items []string) {
+		for i := range n {
+			items = append(items, fmt.Sprintf("a:%d", i))
+		}
+		return items
+	}
+	set(t, s, cookie, many(500)...)
+	if got := len(strings.Fields(get(t, s, cookie, fifo))); got != 500 {
+		t.Fatalf("got %d items, want 500", got)
+	}
+	for batch := range 101 {
+		var items []string
+		for i := range 100 {
+			items = append(items, fmt.Sprintf("other%d:x", 100*batch+i))
+		}
+		set(t, s, cookie, items...)
+	}
+	set(t, s, cookie, many(600)...)
+	if got := len(strings.Fields(get(t, s, cookie, fifo))); got != 600 {
+		t.Errorf("got %d items, want 600", got)
 	}
 }

@@ -93,8 +93,8 @@ func TestLoginCookie(t *testing.T) {
 		tls  *tls.ConnectionState
 		want string
 	}{
-		{"http", nil, `^JSESSIONID=[A-Za-z0-9]{43}; Path=/; HttpOnly$`},
-		{"https", &tls.ConnectionState{}, `^JSESSIONID=[A-Za-z0-9]{43}; Path=/; HttpOnly; Secure$`},
+		{"http", nil, `^JSESSIONID=[A-Za-z0-9]{43}; Path=/; HttpOnly; SameSite=Strict$`},
+		{"https", &tls.ConnectionState{}, `^JSESSIONID=[A-Za-z0-9]{43}; Path=/; HttpOnly; Secure; SameSite=Strict$`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := request(t, pathLogin, "", loginBody(xrtctest.AccountID, xrtctest.APIKey))

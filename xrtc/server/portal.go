@@ -3,6 +3,8 @@ package server
 import (
 	"cmp"
 	"container/heap"
+	"container/list"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -12,18 +14,20 @@ import (
 // portal is a ring of items with a name. It belongs to the lock of its account.
 type portal struct {
 	ring
-	next   uint64 // ord of the next item; it goes on counting when the portal goes and comes again
-	newest uint64 // seq of the last item
+	count
+	id    string
+	place *list.Element // in byUse
+}
+
+// count numbers the items of a portal. It goes on when the portal goes and comes again, as long as
+// the account remembers it; then another life begins.
+type count struct {
+	life int64  // random
+	next uint64 // ord of the next item
 }
 
 // first is the ord of the oldest item held, or of the next one.
 func (p *portal) first() uint64 { return p.next - uint64(p.n) }
-
-// entryOverhead is what an entry takes beside its text, about.
-const entryOverhead = 64
-
-// perItemSlab is how many bytes of items for several portals share memory, which lives as long as one of them.
-const perItemSlab = 4 << 10
 
 // set puts the items into their portals and wakes who waits for them. All or none is taken.
 func (a *account) set(items []wire.SetItem) (timestamp int64, err error) {
@@ -39,18 +43,18 @@ func (a *account) set(items []wire.SetItem) (timestamp int64, err error) {
 	stamp := wire.AppendStamp(space[:0], timestamp)
 	for i := range items {
 		p := a.portal(items[i].PortalID, now)
-		text := append(texts[i], stamp...)
-		a.seq++
-		a.bytes += len(text) + entryOverhead
-		if freed := p.push(entry{seq: a.seq, ord: p.next, ts: timestamp, at: now, text: text}, a.server.limits.RingCapacity); freed > 0 {
-			a.bytes -= freed + entryOverhead
+		e := entry{
+			seq: a.seq + 1, ord: p.next, ts: timestamp, at: now, text: append(texts[i].text, stamp...),
+			held: texts[i].held,
 		}
+		before := p.size()
+		p.push(e, a.server.limits.RingCapacity)
+		a.bytes.Add(int64(p.size() - before))
+		a.seq++
 		p.next++
-		p.newest = a.seq
+		a.byUse.MoveToBack(p.place)
 	}
-	if a.bytes > a.server.limits.AccountMemory {
-		a.trim()
-	}
+	a.makeRoom()
 	for i := range items {
 		if i > 0 && string(items[i].PortalID) == string(items[i-1].PortalID) {
 			continue
@@ -62,30 +66,35 @@ func (a *account) set(items []wire.SetItem) (timestamp int64, err error) {
 	return timestamp, nil
 }
 
-// render makes the texts of the items up to the timestamp, with room for it.
-func (a *account) render(items []wire.SetItem) ([][]byte, error) {
-	sizes, total, same := make([]int, len(items)), 0, true
+// rendered is the text of an item up to the timestamp, with room for it. Neighbours for one portal
+// share memory, which is free when the last of them goes, and held is that.
+type rendered struct {
+	text []byte
+	held int
+}
+
+func (a *account) render(items []wire.SetItem) ([]rendered, error) {
+	texts := make([]rendered, len(items))
 	for i := range items {
-		sizes[i] = wire.ItemSize(items[i].PortalID, items[i].Text)
-		if sizes[i]-wire.StampSlack+wire.AnswerOverhead+len("\n") > mostPayload {
+		size := wire.ItemSize(items[i].PortalID, items[i].Text)
+		if size-wire.StampSlack+wire.AnswerOverhead+len("\n") > mostPayload {
 			return nil, &refusal{group: groupApplication, code: codeParse, text: "payload: too large for an answer, of which 65536 bytes are the most"}
 		}
-		total += sizes[i]
-		same = same && string(items[i].PortalID) == string(items[0].PortalID)
-	}
-	texts := make([][]byte, len(items))
-	var slab []byte
-	if same || total <= perItemSlab {
-		slab = make([]byte, 0, total)
-	}
-	for i := range items {
-		if slab == nil {
-			texts[i] = wire.AppendUnstamped(make([]byte, 0, sizes[i]), items[i].PortalID, items[i].Text)
-			continue
+		texts[i].held = size
+		if i > 0 && string(items[i].PortalID) == string(items[i-1].PortalID) {
+			texts[i].held += texts[i-1].held
+			texts[i-1].held = 0
 		}
-		start, end := len(slab), len(slab)+sizes[i]
-		texts[i] = wire.AppendUnstamped(slab[start:start:end], items[i].PortalID, items[i].Text)
-		slab = slab[:end]
+	}
+	var slab []byte
+	for i := len(items) - 1; i >= 0; i-- {
+		if held := texts[i].held; held > 0 {
+			slab = make([]byte, held)
+			texts[i].held += held / 8 // that the allocator rounds up, at the most
+		}
+		start := len(slab) - wire.ItemSize(items[i].PortalID, items[i].Text)
+		texts[i].text = wire.AppendUnstamped(slab[start:start:len(slab)], items[i].PortalID, items[i].Text)
+		slab = slab[:start]
 	}
 	return texts, nil
 }
@@ -108,77 +117,86 @@ func (a *account) portal(id []byte, now time.Duration) *portal {
 	if p := a.portals[string(id)]; p != nil {
 		return p
 	}
-	if len(a.portals) >= a.server.limits.PortalsCountMax {
-		a.expireAll(now)
-	}
-	for len(a.portals) >= a.server.limits.PortalsCountMax {
-		var oldest string
-		for id, p := range a.portals {
-			if oldest == "" || p.newest < a.portals[oldest].newest {
-				oldest = id
-			}
+	for full := len(a.portals) >= a.server.limits.PortalsCountMax; full && len(a.portals) > 0; {
+		oldest := a.byUse.Front().Value.(*portal)
+		if a.expire(oldest, now); oldest.n > 0 && len(a.portals) < a.server.limits.PortalsCountMax {
+			break
 		}
 		a.drop(oldest)
 	}
-	p := &portal{next: a.gone[string(id)]}
-	delete(a.gone, string(id))
-	a.portals[string(id)] = p
+	p := &portal{id: string(id), count: a.gone[string(id)]}
+	if p.life == 0 {
+		p.life = 1 + rand.Int64N(1<<40)
+	} else {
+		delete(a.gone, p.id)
+		a.bytes.Add(-goneSize)
+	}
+	a.portals[p.id] = p
+	p.place = a.byUse.PushBack(p)
+	a.bytes.Add(portalSize)
 	return p
 }
 
 // drop throws a portal away, with its items.
-func (a *account) drop(id string) {
-	p := a.portals[id]
-	for p.n > 0 {
-		a.bytes -= p.pop() + entryOverhead
+func (a *account) drop(p *portal) {
+	a.bytes.Add(-int64(p.size()) - portalSize)
+	delete(a.portals, p.id)
+	a.byUse.Remove(p.place)
+	if len(a.gone) >= min(maxGone, a.server.limits.AccountMemory/(16*goneSize)) {
+		a.bytes.Add(-int64(len(a.gone)) * goneSize)
+		a.gone = make(map[string]count)
 	}
-	delete(a.portals, id)
-	if len(a.gone) >= maxGone {
-		clear(a.gone)
-	}
-	a.gone[id] = p.next
+	a.gone[p.id] = p.count
+	a.bytes.Add(goneSize)
 }
 
-// maxGone bounds how many portals are remembered that are gone, for telling sessions what they missed.
+// maxGone bounds how many portals are remembered that are gone.
 const maxGone = 10_000
 
-// bounds returns the ord of the oldest item held of a portal, and of the next one.
-func (a *account) bounds(id string) (first, next uint64) {
-	if p := a.portals[id]; p != nil {
-		return p.first(), p.next
-	}
-	return a.gone[id], a.gone[id]
+// pop throws the oldest item of a portal away.
+func (a *account) pop(p *portal) {
+	before := p.size()
+	p.pop()
+	a.bytes.Add(int64(p.size() - before))
 }
 
 // expire throws items away that are too old.
 func (a *account) expire(p *portal, now time.Duration) {
 	for p.n > 0 && now-p.at(0).at > a.server.limits.ItemAgeMax {
-		a.bytes -= p.pop() + entryOverhead
+		a.pop(p)
 	}
 }
 
 // expireAll throws away all that is too old, portals that become empty included.
 func (a *account) expireAll(now time.Duration) {
-	for id, p := range a.portals {
+	for _, p := range a.portals {
 		if a.expire(p, now); p.n == 0 {
-			a.drop(id)
+			a.drop(p)
 		}
 	}
 }
 
-// trim throws the oldest items of all portals away until an eighth of the memory is free.
-func (a *account) trim() {
+// makeRoom throws the oldest items of all portals away if the account takes too much, until an
+// eighth of what is left for them is free, and the portals that become empty.
+func (a *account) makeRoom() {
+	room := a.room()
+	if a.bytes.Load() <= room {
+		return
+	}
 	var h byAge
 	for _, p := range a.portals {
-		if p.n > 0 {
+		if p.n == 0 {
+			a.drop(p)
+		} else {
 			h = append(h, p)
 		}
 	}
 	heap.Init(&h)
-	for a.bytes > a.server.limits.AccountMemory/8*7 && len(h) > 0 {
-		a.bytes -= h[0].pop() + entryOverhead
-		if h[0].n == 0 {
+	for a.bytes.Load() > room/8*7 && len(h) > 0 {
+		p := h[0]
+		if a.pop(p); p.n == 0 {
 			heap.Pop(&h)
+			a.drop(p)
 		} else {
 			heap.Fix(&h, 0)
 		}
@@ -199,19 +217,20 @@ func (h *byAge) Pop() any {
 	return p
 }
 
-// latest returns the newest item of every portal, the portal written last first, as many as fit.
-func (a *account) latest() [][]byte {
+// latest returns the newest item of every portal but those, the portal written last first, as many
+// as fit.
+func (a *account) latest(except []string) [][]byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.server.mono()
 	var newest []*entry
-	for _, p := range a.portals {
-		if a.expire(p, now); p.n > 0 {
+	for id, p := range a.portals {
+		if a.expire(p, now); p.n > 0 && !slices.Contains(except, id) {
 			newest = append(newest, p.at(p.n-1))
 		}
 	}
 	slices.SortFunc(newest, func(x, y *entry) int { return cmp.Compare(y.seq, x.seq) })
-	f := a.newFit(false)
+	f := a.newFit()
 	for _, e := range newest {
 		if !f.add(e.text) {
 			break
@@ -222,17 +241,14 @@ func (a *account) latest() [][]byte {
 
 // fit collects the texts of items that an answer has room for.
 type fit struct {
-	texts [][]byte
-	room  int // bytes
-	most  int // items
+	texts  [][]byte
+	places []byte // of the first item of each portal, as text
+	room   int    // bytes
+	most   int    // items
 }
 
-func (a *account) newFit(tells bool) *fit {
-	f := &fit{room: a.server.limits.PayloadSizeMax - wire.AnswerOverhead - len("\n"), most: a.server.limits.ItemCountMax}
-	if tells {
-		f.room -= wire.MissedSize
-	}
-	return f
+func (a *account) newFit() *fit {
+	return &fit{room: a.server.limits.PayloadSizeMax - wire.AnswerOverhead - len("\n"), most: a.server.limits.ItemCountMax}
 }
 
 // add adds an item if there is room. The first always fits.
@@ -251,70 +267,84 @@ func (f *fit) add(text []byte) bool {
 
 // unread is what a session has not read of a portal.
 type unread struct {
+	id     string
 	portal *portal
-	pos    *uint64 // ord of the next item to read
-	from   int     // index of the oldest
-	to     int     // index behind the newest
+	pos    *count // of the next item to read
+	from   int    // index of the oldest
+	to     int    // index behind the newest
+	placed bool   // the answer says where it begins
 }
 
-// claim takes what is new for the session and fits into an answer, and moves the
-// positions behind it. missed counts items that went before they could be claimed; tells leaves room for that number.
-func (a *account) claim(s *session, get *wire.Get, tells bool) (texts [][]byte, missed int64) {
+// claim takes what is new for the session and fits into an answer, and moves the positions behind
+// it. The account is charged with size until giveBack; without memory for that, nothing is claimed.
+func (a *account) claim(s *session, get *wire.Get) (texts [][]byte, places []byte, size int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.work.Load()+mostPayload > int64(a.server.limits.AccountMemory/2) {
+		return nil, nil, 0, errMemory
+	}
 	now := a.server.mono()
 	var space [4]unread
 	all := space[:0]
 	for i := range get.Portals {
-		u, lost := a.unread(s, &get.Portals[i], get.Cutoff, now)
-		missed += lost
-		if u.from < u.to {
+		if u := a.unread(s, &get.Portals[i], get.Cutoff, now); u.from < u.to {
 			all = append(all, u)
 		}
 	}
 	if len(all) == 0 {
-		return nil, missed
+		return nil, nil, 0, nil
 	}
-	f := a.newFit(tells)
+	f := a.newFit()
 	if get.Schedule == "FIFO" {
 		f.oldestFirst(all)
 	} else {
 		f.newestFirst(all)
 	}
-	return f.texts, missed
+	size = a.server.limits.PayloadSizeMax - f.room + len(f.places)
+	a.work.Add(int64(size))
+	return f.texts, f.places, size, nil
 }
 
-// unread looks up what the session has not read of a portal, and how much it missed.
-func (a *account) unread(s *session, want *wire.Portal, cutoff int64, now time.Duration) (u unread, missed int64) {
+// unread looks up what the session has not read of a portal. A fresh session begins where the get
+// says that its client is, or before everything held.
+func (a *account) unread(s *session, want *wire.Portal, cutoff int64, now time.Duration) unread {
 	p := a.portals[want.ID]
-	if p != nil {
-		a.expire(p, now)
-	}
-	first, next := a.bounds(want.ID)
-	pos := s.position(want.ID)
-	switch {
-	case pos == nil: // a fresh session begins before everything held, and has missed nothing
-		pos = &first
-		s.positions[want.ID] = pos
-	case *pos < first:
-		missed, *pos = int64(first-*pos), first
-	case *pos > next: // the portal was forgotten, and counts from the beginning
-		*pos = first
-	}
 	if p == nil {
-		return u, missed
+		return unread{}
 	}
-	u = unread{portal: p, pos: pos, from: int(*pos - p.first()), to: p.n}
+	a.expire(p, now)
+	pos := s.position(p)
+	switch {
+	case pos.life == p.life:
+	case want.After.Life == p.life:
+		*pos = count{p.life, min(uint64(max(0, want.After.Number)), p.next)}
+	default:
+		*pos = count{p.life, 0}
+	}
+	pos.next = max(pos.next, p.first())
+	u := unread{id: want.ID, portal: p, pos: pos, from: int(pos.next - p.first()), to: p.n}
 	if cutoff >= 0 {
 		for u.from < u.to && (now.Milliseconds()-p.at(u.from).at.Milliseconds()) > cutoff {
 			u.from++
-			*pos++
+			pos.next++
 		}
 	}
 	for u.from < u.to && p.at(u.from).ts < want.Since {
 		u.from++
 	}
-	return u, missed
+	return u
+}
+
+// take adds an item of u, and the first time where it is.
+func (f *fit) take(u *unread, e *entry) bool {
+	if !f.add(e.text) {
+		return false
+	}
+	if !u.placed {
+		f.places = wire.AppendPlace(f.places, u.id, wire.Place{Life: u.portal.life, Number: int64(e.ord) + 1})
+		u.placed = true
+	}
+	return true
 }
 
 // oldestFirst takes items in the order of their arrival. What does not fit stays.
@@ -328,10 +358,10 @@ func (f *fit) oldestFirst(all []unread) {
 		}
 		u := &all[least]
 		e := u.oldest()
-		if !f.add(e.text) {
+		if !f.take(u, e) {
 			return
 		}
-		*u.pos = e.ord + 1
+		u.pos.next = e.ord + 1
 		if u.from++; u.from == u.to {
 			all = slices.Delete(all, least, least+1)
 		}
@@ -344,7 +374,7 @@ func (u *unread) newest() *entry { return u.portal.at(u.to - 1) }
 // newestFirst takes items against the order of their arrival. What does not fit is passed over.
 func (f *fit) newestFirst(all []unread) {
 	for i := range all {
-		*all[i].pos = all[i].portal.next
+		*all[i].pos = all[i].portal.count
 	}
 	for len(all) > 0 {
 		most := 0
@@ -354,7 +384,7 @@ func (f *fit) newestFirst(all []unread) {
 			}
 		}
 		u := &all[most]
-		if !f.add(u.newest().text) {
+		if !f.take(u, u.newest()) {
 			return
 		}
 		if u.to--; u.from == u.to {

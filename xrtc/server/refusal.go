@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -35,6 +37,7 @@ const (
 
 // refusal is an error that the client is told.
 type refusal struct {
+	status      int // of HTTP; 0: 400
 	group, code int
 	text        string
 	retryAfter  time.Duration // 0: none is told
@@ -42,7 +45,7 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
-var errNoSession = &refusal{group: groupSystem, code: codeSession, text: "Server session denied"}
+var errNoSession = &refusal{status: http.StatusUnauthorized, group: groupSystem, code: codeSession, text: "Server session denied"}
 
 // errGone says that the client has hung up.
 var errGone = errors.New("the client is gone")
@@ -56,12 +59,13 @@ func mistake(err error) error {
 	return &refusal{group: groupApplication, code: code, text: err.Error()}
 }
 
-func (s *Server) refuse(w http.ResponseWriter, status int, r *refusal) {
+func refuse(w http.ResponseWriter, r *refusal) {
 	if r.retryAfter > 0 {
 		seconds := min(int64((r.retryAfter+time.Second-1)/time.Second), mostRetryAfterSecs)
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
-	answer(w, status, wire.AppendFailure(nil, wire.Failure{Group: r.group, Code: r.code, Message: r.text}))
+	answerJSON(w, cmp.Or(r.status, http.StatusBadRequest),
+		map[string]wire.Failure{"error": {Group: r.group, Code: r.code, Message: r.text}})
 }
 
 // jsonType is shared by all answers and never changed.
@@ -71,4 +75,13 @@ func answer(w http.ResponseWriter, status int, body []byte) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that is gone needs no answer
+}
+
+// answerJSON answers with what encoding/json makes of v: for what is seldom.
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // v cannot be written
+	}
+	answer(w, status, body)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/mail"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/xrtc/internal/wire"
 )
 
-// Mailer sends the code of a registration to an address.
+// Mailer sends the code of a registration to an address. It has a few seconds.
 type Mailer interface {
 	SendCode(ctx context.Context, email, code string) error
 }
@@ -26,7 +25,9 @@ const (
 	codeTriesMost    = 3
 	codeSendsMost    = 3
 	codeSendsApart   = 20 * time.Second
-	registrationsMax = 100 // open at a time
+	codeLength       = 10  // of 32 characters: 50 bits, while all open registrations together have a few thousand tries an hour
+	registrationsMax = 100 // open at a time; half of them from one origin
+	sameAddressMost  = 3   // of them for one address
 	longestEmail     = 254 // RFC 5321
 )
 
@@ -34,9 +35,9 @@ const (
 type registrar struct {
 	server *Server
 	mailer Mailer
-	tell   func(Account)
+	keep   func(Account) error
 
-	giving sync.Mutex // an address gets one account, and tell hears of its keys in their order
+	giving sync.Mutex // an address gets one account, and keep hears of its keys in their order
 
 	mu   sync.Mutex // guards what follows
 	open map[string]*registration
@@ -44,17 +45,18 @@ type registrar struct {
 
 type registration struct {
 	email string
+	from  string // network, see origin
 	code  string
 	began time.Duration // when the code was sent
 	tries int
 	sends int
 }
 
-func newRegistrar(s *Server, m Mailer, tell func(Account)) *registrar {
-	if tell == nil {
-		tell = func(Account) {}
+func newRegistrar(s *Server, m Mailer, keep func(Account) error) *registrar {
+	if keep == nil {
+		keep = func(Account) error { return nil }
 	}
-	return &registrar{server: s, mailer: m, tell: tell, open: make(map[string]*registration)}
+	return &registrar{server: s, mailer: m, keep: keep, open: make(map[string]*registration)}
 }
 
 func (r *registrar) refuse(code int, format string, args ...any) error {
@@ -62,11 +64,10 @@ func (r *registrar) refuse(code int, format string, args ...any) error {
 }
 
 func (r *registrar) read(w http.ResponseWriter, req *http.Request, required int, names ...string) ([]string, error) {
-	body, free, err := r.server.readBody(w, req, mostPayload)
+	body, err := r.server.readStrange(w, req)
 	if err != nil {
 		return nil, inGroup(err, groupRegistration, codeArguments)
 	}
-	defer free()
 	values, err := wire.DecodeTexts(body, required, names...)
 	if err != nil {
 		return nil, r.refuse(codeArguments, "%s", err)
@@ -83,46 +84,76 @@ func (r *registrar) serveStart(w http.ResponseWriter, req *http.Request) error {
 	if err != nil || len(values[0]) > longestEmail || address.Address != values[0] || !strings.Contains(values[0][strings.LastIndexByte(values[0], '@'):], ".") {
 		return r.refuse(codeEmail, "email: there can be no such address")
 	}
-	token, reg, err := r.begin(address.Address, values[1])
+	token, code, undo, err := r.begin(address.Address, values[1], origin(req.RemoteAddr))
 	if err != nil {
 		return err
 	}
-	if err := r.mailer.SendCode(req.Context(), reg.email, reg.code); err != nil {
+	if err := r.mailer.SendCode(req.Context(), address.Address, code); err != nil {
+		undo()
 		r.server.log.ErrorContext(req.Context(), "cannot send a registration code", "err", err)
 		return r.refuse(codeSends, "the code could not be sent, try again later")
 	}
-	answer(w, http.StatusOK, wire.AppendTexts(nil, "registrationtoken", token))
+	answerJSON(w, http.StatusOK, map[string]string{"registrationtoken": token})
 	return nil
 }
 
-// begin opens a registration, or gives the one of that token a new code.
-func (r *registrar) begin(email, token string) (string, registration, error) {
+// begin opens a registration, or gives the one of that token a new code. undo is for a code that
+// cannot be sent.
+func (r *registrar) begin(email, token, from string) (_, code string, undo func(), err error) {
 	now := r.server.mono()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	sameAddress, sameOrigin := 0, 0
+	for _, other := range r.open {
+		if other.email == email {
+			sameAddress++
+		}
+		if other.from == from {
+			sameOrigin++
+		}
+	}
 	reg := r.open[token]
 	switch {
 	case token != "" && (reg == nil || reg.email != email):
-		return "", registration{}, r.refuse(codeArguments, "registrationtoken: unknown, or of another address")
+		return "", "", nil, r.refuse(codeArguments, "registrationtoken: unknown, or of another address")
 	case reg != nil && reg.tries >= codeTriesMost:
-		return "", registration{}, r.refuse(codeSends, "three wrong codes, this registration is over")
+		return "", "", nil, r.refuse(codeSends, "three wrong codes, this registration is over")
 	case reg != nil && (reg.sends >= codeSendsMost || now-reg.began < codeSendsApart):
-		return "", registration{}, r.refuse(codeSends, "the code was sent too often, or a moment ago")
-	case reg == nil && len(r.open) >= registrationsMax:
-		return "", registration{}, r.refuse(codeRegistrations, "too many registrations are going on, try again later")
+		return "", "", nil, r.refuse(codeSends, "the code was sent too often, or a moment ago")
+	case reg == nil && sameAddress >= sameAddressMost:
+		return "", "", nil, r.refuse(codeSends, "codes were sent to this address too often, try again later")
+	case reg == nil && (len(r.open) >= registrationsMax || sameOrigin >= registrationsMax/2):
+		return "", "", nil, r.refuse(codeRegistrations, "too many registrations are going on, try again later")
 	case reg == nil:
-		token, reg = randomText(43), &registration{email: email}
+		token, reg = randomText(43), &registration{email: email, from: from}
 		r.open[token] = reg
 	}
-	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
-	if err != nil {
-		return "", registration{}, err
-	}
-	reg.code = fmt.Sprintf("%06d", n.Int64())
+	before := *reg
+	reg.code = newCode()
 	reg.began, reg.tries = now, 0
 	reg.sends++
-	return token, *reg, nil
+	return token, reg.code, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		before.tries += reg.tries // in the meantime
+		if *reg = before; reg.sends == 0 {
+			delete(r.open, token)
+		}
+	}, nil
 }
+
+// newCode returns a code that is easy to type: capitals and digits that do not look alike.
+func newCode() string {
+	code := make([]byte, codeLength)
+	_, _ = rand.Read(code) // never fails
+	for i, b := range code {
+		code[i] = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"[b&31]
+	}
+	return string(code)
+}
+
+// typed undoes what people do to a code when they type it.
+var typed = strings.NewReplacer(" ", "", "-", "")
 
 func (r *registrar) serveCode(w http.ResponseWriter, req *http.Request) error {
 	values, err := r.read(w, req, 2, "registrationtoken", "emailcode")
@@ -134,12 +165,14 @@ func (r *registrar) serveCode(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	text, k := NewKey()
-	k.Name = "key of " + r.server.now().UTC().Format(time.DateOnly)
 	account, err := r.give(email, k)
 	if err != nil {
 		return err
 	}
-	answer(w, http.StatusOK, wire.AppendTexts(nil, "accountid", account, "apikey", text, "apikeyname", k.Name))
+	answerJSON(w, http.StatusOK, map[string]string{
+		"accountid": account, "apikey": text,
+		"apikeyname": "key of " + r.server.now().UTC().Format(time.DateOnly),
+	})
 	return nil
 }
 
@@ -147,18 +180,20 @@ func (r *registrar) serveCode(w http.ResponseWriter, req *http.Request) error {
 func (r *registrar) give(email string, k Key) (account string, err error) {
 	r.giving.Lock()
 	defer r.giving.Unlock()
+	c := Account{ID: NewAccountID(), Email: email, Keys: []Key{k}}
 	a := r.server.accounts.findEmail(email)
-	if a == nil {
-		c := Account{ID: NewAccountID(), Email: email, Keys: []Key{k}}
-		if err := r.server.accounts.add(c); err != nil {
-			return "", err
-		}
-		a = r.server.accounts.find(c.ID)
-	} else {
-		a.give(k)
+	if a != nil {
+		c = a.with(k)
 	}
-	r.tell(a.snapshot())
-	return a.id, nil
+	if err := r.keep(c); err != nil {
+		r.server.log.Error("cannot keep an account", "err", err)
+		return "", r.refuse(codeRegistrations, "the account could not be kept, begin again later")
+	}
+	if a == nil {
+		return c.ID, r.server.accounts.add(c)
+	}
+	a.give(k)
+	return c.ID, nil
 }
 
 // redeem ends the registration of that token if the code is right, and returns its address.
@@ -174,7 +209,7 @@ func (r *registrar) redeem(token, code string) (string, error) {
 		return "", r.refuse(codeTries, "emailcode: three wrong codes, this registration is over")
 	case now-reg.began > codeLifetime:
 		return "", r.refuse(codeTimeout, "emailcode: it was good for five minutes")
-	case subtle.ConstantTimeCompare([]byte(code), []byte(reg.code)) == 0:
+	case subtle.ConstantTimeCompare([]byte(strings.ToUpper(typed.Replace(code))), []byte(reg.code)) == 0:
 		if reg.tries++; reg.tries == codeTriesMost {
 			return "", r.refuse(codeTries, "emailcode: three wrong codes, this registration is over")
 		}
@@ -184,7 +219,8 @@ func (r *registrar) redeem(token, code string) (string, error) {
 	return reg.email, nil
 }
 
-// sweep forgets registrations long after their code was good, so that for a while a late one is told why.
+// sweep forgets registrations long after their code was good, so that for a while a late one is
+// told why.
 func (r *registrar) sweep(now time.Duration) {
 	if r == nil {
 		return

@@ -1,6 +1,9 @@
 package server
 
-import "time"
+import (
+	"time"
+	"unsafe"
+)
 
 // entry is one item that a portal holds.
 type entry struct {
@@ -9,14 +12,25 @@ type entry struct {
 	ts   int64         // servertimestamp
 	at   time.Duration // when it came, by the monotonic clock
 	text []byte        // as it stands in answers; shared by all readers and never changed
+	// held is how many bytes are free when it goes: those of its text, or, with the last of several
+	// in one allocation, of all.
+	held int
 }
 
-// ring holds the newest entries of a portal, in order. It grows as it fills.
+// entrySize is what a slot takes.
+const entrySize = int(unsafe.Sizeof(entry{}))
+
+// ring holds the newest entries of a portal, in order. It grows as it fills, and shrinks as it
+// empties.
 type ring struct {
 	slots []entry
 	head  int // slot of the oldest
 	n     int
+	held  int // bytes of the texts
 }
+
+// size is what the ring takes, in bytes.
+func (r *ring) size() int { return r.held + len(r.slots)*entrySize }
 
 func (r *ring) at(i int) *entry { return &r.slots[r.slot(i)] }
 
@@ -28,30 +42,38 @@ func (r *ring) slot(i int) int {
 	return i
 }
 
-// push adds e. It drops the oldest entry, and returns the size of its text, if there are capacity entries.
-func (r *ring) push(e entry, capacity int) (freed int) {
+// push adds e. It drops the oldest entry if there are capacity entries.
+func (r *ring) push(e entry, capacity int) {
 	if r.n == capacity {
-		freed = r.pop()
+		r.drop()
 	}
 	if r.n == len(r.slots) {
-		r.grow(min(capacity, max(8, 2*r.n)))
+		r.resize(min(capacity, max(leastSlots, 2*r.n)))
 	}
 	r.slots[r.slot(r.n)] = e
 	r.n++
-	return freed
+	r.held += e.held
 }
 
-// pop drops the oldest entry and returns the size of its text.
-func (r *ring) pop() int {
+const leastSlots = 8
+
+// pop drops the oldest entry.
+func (r *ring) pop() {
+	r.drop()
+	if len(r.slots) > leastSlots && r.n <= len(r.slots)/4 {
+		r.resize(max(leastSlots, len(r.slots)/2))
+	}
+}
+
+func (r *ring) drop() {
 	e := r.at(0)
-	size := len(e.text)
+	r.held -= e.held
 	*e = entry{}
 	r.head = r.slot(1)
 	r.n--
-	return size
 }
 
-func (r *ring) grow(size int) {
+func (r *ring) resize(size int) {
 	slots := make([]entry, size)
 	for i := range r.n {
 		slots[i] = *r.at(i)

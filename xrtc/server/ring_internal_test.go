@@ -24,31 +24,28 @@ func TestRing(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(t *rapid.T) {
 				next++
-				e := entry{seq: next, text: make([]byte, rapid.IntRange(1, 9).Draw(t, "size"))}
-				var freed int
+				e := entry{seq: next, text: make([]byte, 1), held: rapid.IntRange(0, 9).Draw(t, "size")}
 				if want = append(want, e); len(want) > capacity {
-					freed = len(want[0].text)
 					want = want[1:]
 				}
-				if got := r.push(e, capacity); got != freed {
-					t.Fatalf("got %d freed bytes, want %d", got, freed)
-				}
+				r.push(e, capacity)
 			},
 			"pop": func(t *rapid.T) {
 				if len(want) == 0 {
-					t.Skip("nothing to pop")
+					return // there is nothing to pop
 				}
-				if got, want := r.pop(), len(want[0].text); got != want {
-					t.Fatalf("got %d freed bytes, want %d", got, want)
+				r.pop()
+				if want = want[1:]; len(r.slots) > max(leastSlots, 4*r.n) {
+					t.Fatalf("%d slots are left for %d entries", len(r.slots), r.n)
 				}
-				want = want[1:]
 			},
 			"": func(t *rapid.T) {
 				if r.n != len(want) || len(r.slots) > capacity {
 					t.Fatalf("got %d entries in %d slots, want %d in at most %d", r.n, len(r.slots), len(want), capacity)
 				}
-				held := 0
+				held, size := 0, len(r.slots)*entrySize
 				for i := range want {
+					size += want[i].held
 					if got := r.at(i); got.seq != want[i].seq {
 						t.Fatalf("at %d: got %d, want %d", i, got.seq, want[i].seq)
 					}
@@ -58,8 +55,8 @@ func TestRing(t *testing.T) {
 						held++
 					}
 				}
-				if held != len(want) {
-					t.Fatalf("got %d texts held, want %d", held, len(want))
+				if held != len(want) || r.size() != size {
+					t.Fatalf("got %d texts held and size %d, want %d and %d", held, r.size(), len(want), size)
 				}
 			},
 		})
@@ -69,30 +66,25 @@ func TestRing(t *testing.T) {
 // An answer is filled to the last byte, and not beyond.
 func TestFit(t *testing.T) {
 	items := [][]byte{[]byte(`{"payload":"one"}`), []byte(`{"payload":"2"}`), []byte(`{}`)}
-	for _, tells := range []bool{false, true} {
-		for _, count := range []int{1, 2, 3, 9} {
-			for _, short := range []int{0, 1} {
-				t.Run(fmt.Sprintf("tells=%t,count=%d,short=%d", tells, count, short), func(t *testing.T) {
-					limits := Open()
-					limits.ItemCountMax = count
-					limits.PayloadSizeMax = len(wire.AppendAnswer(nil, items, 0)) + len("\n") - short
-					if tells {
-						limits.PayloadSizeMax += wire.MissedSize
+	for _, count := range []int{1, 2, 3, 9} {
+		for _, short := range []int{0, 1} {
+			t.Run(fmt.Sprintf("count=%d,short=%d", count, short), func(t *testing.T) {
+				limits := Open()
+				limits.ItemCountMax = count
+				limits.PayloadSizeMax = len(wire.AppendAnswer(nil, items, nil)) + len("\n") - short
+				f := (&account{server: &Server{limits: limits}}).newFit()
+				for _, i := range items {
+					if !f.add(i) {
+						break
 					}
-					f := (&account{server: &Server{limits: limits}}).newFit(tells)
-					for _, i := range items {
-						if !f.add(i) {
-							break
-						}
-					}
-					if got, want := len(f.texts), min(count, len(items)-short); got != want {
-						t.Errorf("got %d items, want %d", got, want)
-					}
-				})
-			}
+				}
+				if got, want := len(f.texts), min(count, len(items)-short); got != want {
+					t.Errorf("got %d items, want %d", got, want)
+				}
+			})
 		}
 	}
-	f := (&account{server: &Server{limits: Limits{PayloadSizeMax: 1, ItemCountMax: 1}}}).newFit(true)
+	f := (&account{server: &Server{limits: Limits{PayloadSizeMax: 1, ItemCountMax: 1}}}).newFit()
 	if !f.add(items[0]) || f.add(items[2]) {
 		t.Error("one item that is too large must fit, and no other beside it")
 	}
@@ -124,23 +116,29 @@ type model struct {
 
 func (m *model) wall() time.Time { return time.UnixMilli(1795327834000).Add(m.now + m.clock) }
 
-// of returns the items of a portal from a number on that are there, and those that are gone.
-func (m *model) of(portal string, from int) (held, gone []*modelItem) {
+// of returns the items of a portal from a number on that are there.
+func (m *model) of(portal string, from int) (held []*modelItem) {
 	for _, i := range m.all {
-		switch {
-		case i.portal != portal || i.seq < from:
-		case i.gone:
-			gone = append(gone, i)
-		default:
+		if i.portal == portal && i.seq >= from && !i.gone {
 			held = append(held, i)
 		}
 	}
-	return held, gone
+	return held
+}
+
+// place is which item of its portal it is.
+func (m *model) place(item *modelItem) (n int64) {
+	for _, i := range m.all[:item.seq] {
+		if i.portal == item.portal {
+			n++
+		}
+	}
+	return n
 }
 
 // next is the number of the oldest item of a portal that is there, from a number on, or of the next item of all.
 func (m *model) next(portal string, from int) int {
-	if held, _ := m.of(portal, from); len(held) > 0 {
+	if held := m.of(portal, from); len(held) > 0 {
 		return held[0].seq
 	}
 	return len(m.all) + 1
@@ -162,7 +160,7 @@ func (m *model) set(items []wire.SetItem) int64 {
 			seq: len(m.all) + 1, portal: name, at: m.now, ts: m.ts,
 			text: fmt.Sprintf(`{"portalid":"%s","payload":%s,"servertimestamp":%d}`, name, s.Text, m.ts),
 		})
-		if held, _ := m.of(name, 1); len(held) > m.limits.RingCapacity {
+		if held := m.of(name, 1); len(held) > m.limits.RingCapacity {
 			held[0].gone = true
 		}
 	}
@@ -176,7 +174,7 @@ func (m *model) makePortal(name string) {
 	newest := make(map[string]int)
 	if len(m.there) >= m.limits.PortalsCountMax {
 		for other := range m.there {
-			held, _ := m.of(other, 1)
+			held := m.of(other, 1)
 			if len(held) == 0 {
 				delete(m.there, other)
 				continue
@@ -192,8 +190,7 @@ func (m *model) makePortal(name string) {
 			}
 		}
 		delete(m.there, oldest)
-		held, _ := m.of(oldest, 1)
-		for _, i := range held {
+		for _, i := range m.of(oldest, 1) {
 			i.gone = true
 		}
 	}
@@ -211,11 +208,8 @@ func quote(s string) string {
 }
 
 // fit returns as many as an answer has room for, at least one.
-func (m *model) fit(items []*modelItem, tells bool) []*modelItem {
+func (m *model) fit(items []*modelItem) []*modelItem {
 	size := len(`{"items":[`) - len(",") + len("]}\n")
-	if tells {
-		size += wire.MissedSize
-	}
 	for n, i := range items {
 		size += len(",") + len(i.text)
 		if n > 0 && (n == m.limits.ItemCountMax || size > m.limits.PayloadSizeMax) {
@@ -228,22 +222,21 @@ func (m *model) fit(items []*modelItem, tells bool) []*modelItem {
 func (m *model) latest() []*modelItem {
 	var newest []*modelItem
 	for portal := range m.there {
-		if held, _ := m.of(portal, 1); len(held) > 0 {
+		if held := m.of(portal, 1); len(held) > 0 {
 			newest = append(newest, held[len(held)-1])
 		}
 	}
 	slices.SortFunc(newest, func(x, y *modelItem) int { return y.seq - x.seq })
-	return m.fit(newest, false)
+	return m.fit(newest)
 }
 
-func (m *model) claim(s map[string]int, get *wire.Get, tells bool) (items []*modelItem, missed int64) {
+func (m *model) claim(s map[string]int, get *wire.Get) (items []*modelItem) {
 	unread := make(map[string]bool)
 	for _, p := range get.Portals {
 		if s[p.ID] == 0 {
 			s[p.ID] = m.next(p.ID, 1)
 		}
-		held, gone := m.of(p.ID, s[p.ID])
-		missed += int64(len(gone))
+		held := m.of(p.ID, s[p.ID])
 		if get.Cutoff >= 0 {
 			held = slices.DeleteFunc(held, func(i *modelItem) bool { return (m.now - i.at).Milliseconds() > get.Cutoff })
 		}
@@ -257,11 +250,11 @@ func (m *model) claim(s map[string]int, get *wire.Get, tells bool) (items []*mod
 	}
 	slices.SortFunc(items, func(x, y *modelItem) int { return x.seq - y.seq })
 	if get.Schedule == "FIFO" {
-		items = m.fit(items, tells)
+		items = m.fit(items)
 		for _, i := range items {
 			s[i.portal] = i.seq + 1
 		}
-		return items, missed
+		return items
 	}
 	slices.Reverse(items)
 	for portal, some := range unread {
@@ -269,7 +262,7 @@ func (m *model) claim(s map[string]int, get *wire.Get, tells bool) (items []*mod
 			s[portal] = len(m.all) + 1
 		}
 	}
-	return m.fit(items, tells), missed
+	return m.fit(items)
 }
 
 // TestAccount does the same to an account and to the model, and wants the same answers.
@@ -297,7 +290,7 @@ func TestAccount(t *testing.T) {
 		a := s.accounts.find("AC1000")
 		sessions, readings := make([]*session, 3), make([]map[string]int, 3)
 		for i := range sessions {
-			sessions[i] = &session{account: a, positions: make(map[string]*uint64)}
+			sessions[i] = &session{account: a, positions: make(map[string]*count)}
 			readings[i] = make(map[string]int)
 		}
 		draw := func(t *rapid.T) []wire.SetItem {
@@ -341,13 +334,28 @@ func TestAccount(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "cut") == 0 {
 				get.Cutoff = (time.Duration(rapid.IntRange(0, 4).Draw(t, "hours"))*time.Hour + 30*time.Minute).Milliseconds()
 			}
-			tells := rapid.Bool().Draw(t, "tells")
 			i := rapid.IntRange(0, len(sessions)-1).Draw(t, "session")
-			got, missed := a.claim(sessions[i], &get, tells)
-			want, wantMissed := m.claim(readings[i], &get, tells)
+			got, places, size, err := a.claim(sessions[i], &get)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.giveBack(size)
+			want := m.claim(readings[i], &get)
 			check(t, got, want)
-			if missed != wantMissed {
-				t.Fatalf("got %d missed, want %d", missed, wantMissed)
+			firsts := make(map[string]int64)
+			for _, i := range want {
+				if firsts[i.portal] == 0 {
+					firsts[i.portal] = m.place(i)
+				}
+			}
+			var answer wire.Answer
+			if err := answer.Decode(wire.AppendAnswer(nil, got, places)); err != nil {
+				t.Fatal(err)
+			}
+			for portal, p := range answer.Places {
+				if p.Life != a.portals[portal].life || p.Number != firsts[portal] || len(answer.Places) != len(firsts) {
+					t.Fatalf("got places %v, want %v", answer.Places, firsts)
+				}
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -359,7 +367,7 @@ func TestAccount(t *testing.T) {
 					t.Fatal("it was taken")
 				}
 			},
-			"latest": func(t *rapid.T) { check(t, a.latest(), m.latest()) },
+			"latest": func(t *rapid.T) { check(t, a.latest(nil), m.latest()) },
 			"advance": func(t *rapid.T) {
 				d := time.Duration(rapid.IntRange(1, 6).Draw(t, "hours")) * time.Hour
 				s.start = s.start.Add(-d)
@@ -375,7 +383,7 @@ func TestAccount(t *testing.T) {
 
 // checkAccount compares what the account holds with the model, but for what it has yet to throw away.
 func checkAccount(t *rapid.T, a *account, m *model) {
-	bytes := 0
+	bytes := len(a.gone) * goneSize
 	for name, p := range a.portals {
 		if !m.there[name] {
 			t.Fatalf("portal %s is there", name)
@@ -383,10 +391,10 @@ func checkAccount(t *rapid.T, a *account, m *model) {
 		if p.n > m.limits.RingCapacity {
 			t.Fatalf("portal %s holds %d, at most %d are allowed", name, p.n, m.limits.RingCapacity)
 		}
-		held, _ := m.of(name, 1)
+		held := m.of(name, 1)
+		bytes += portalSize + p.size()
 		for i := range p.n {
 			e := p.at(i)
-			bytes += len(e.text) + entryOverhead
 			if want := p.first() + uint64(i); e.ord != want {
 				t.Fatalf("portal %s: item %d has number %d, want %d", name, i, e.ord, want)
 			}
@@ -401,7 +409,10 @@ func checkAccount(t *rapid.T, a *account, m *model) {
 	if len(a.portals) != len(m.there) {
 		t.Fatalf("got %d portals, want %d", len(a.portals), len(m.there))
 	}
-	if a.bytes != bytes {
-		t.Fatalf("got %d bytes counted, want %d", a.bytes, bytes)
+	if got := int(a.bytes.Load()); got != bytes {
+		t.Fatalf("got %d bytes counted, want %d", got, bytes)
+	}
+	if got := a.work.Load(); got != 0 {
+		t.Fatalf("got %d bytes at work", got)
 	}
 }

@@ -1,11 +1,14 @@
 package server_test
 
 import (
+	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
@@ -13,12 +16,25 @@ import (
 )
 
 // The sample exchanges of the protocol, byte for byte on the wire.
-func TestSampleExchanges(t *testing.T) {
+func TestSampleExchanges(t *testing.T) { synctest.Test(t, sampleExchanges) }
+
+func sampleExchanges(t *testing.T) {
 	now := newClock(sampleTime)
 	c := config(t, func(l *server.Limits) { l.GetItemTimeout = 300 * time.Millisecond })
 	c.Now = now.Now
-	s := xrtctest.Start(t, c)
-	conn := dial(t, s.Addr)
+	s := start(t, c)
+	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	ours, theirs := net.Pipe()
+	l.conns <- theirs
+	conn := &wireConn{Conn: ours, t: t, r: bufio.NewReader(ours)}
+	defer func() {
+		_ = ours.Close()
+		if err := errors.Join(s.Close(), <-served); err != nil {
+			t.Error(err)
+		}
+	}()
 	cookie := ""
 	exchange := func(path, body, wantStatus, wantBody string) map[string]string {
 		t.Helper()
@@ -47,7 +63,7 @@ func TestSampleExchanges(t *testing.T) {
 		`{"error":{"errorgroup":2,"errorcode":10011,"errormessage":"Server session denied"}}`)
 
 	header := exchange(pathLogin, `{"accountid": "`+xrtctest.AccountID+`", "apikey": "`+xrtctest.APIKey+`"}`, "200 OK", `{"servertimestamp":1795327834800}`)
-	found := regexp.MustCompile(`^(JSESSIONID=[A-Za-z0-9]+); Path=/; HttpOnly$`).FindStringSubmatch(header["Set-Cookie"])
+	found := regexp.MustCompile(`^(JSESSIONID=[A-Za-z0-9]+); Path=/; HttpOnly; SameSite=Strict$`).FindStringSubmatch(header["Set-Cookie"])
 	if found == nil {
 		t.Fatalf("got cookie %q", header["Set-Cookie"])
 	}
@@ -115,7 +131,7 @@ func TestSampleRequests(t *testing.T) {
 
 // Shutdown ends watches and streams as their time-out would.
 func TestShutdown(t *testing.T) {
-	s, err := xrtctest.Listen(config(t, func(l *server.Limits) { l.GetItemTimeout = time.Minute }))
+	s, err := xrtctest.Listen(config(t, func(l *server.Limits) { l.GetItemTimeout = time.Hour }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +152,6 @@ func TestShutdown(t *testing.T) {
 	watch := open(strings.Replace(watchA, `"a"`, `"none"`, 1))
 	waitUntil(t, func() bool { return parked("server.(*get).watch") == 1 })
 
-	began := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Stop() }()
 	if got, want := empty.chunk(), "{}\n"; got != want {
@@ -152,9 +167,6 @@ func TestShutdown(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v", took)
 	}
 	if err := s.Serve(listener(t)); err != nil {
 		t.Errorf("serving after Shutdown: %v", err)
@@ -173,7 +185,7 @@ func listener(t *testing.T) net.Listener {
 
 // Close is not as polite, and nothing is left.
 func TestClose(t *testing.T) {
-	s, err := xrtctest.Listen(config(t, func(l *server.Limits) { l.GetItemTimeout = time.Minute }))
+	s, err := xrtctest.Listen(config(t, func(l *server.Limits) { l.GetItemTimeout = time.Hour }))
 	if err != nil {
 		t.Fatal(err)
 	}

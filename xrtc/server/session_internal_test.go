@@ -65,7 +65,7 @@ func TestSessionIDs(t *testing.T) {
 	}
 }
 
-// An account has so many sessions; then the one used least recently goes, and those of others stay.
+// An account has so many sessions; then those used least recently go, and those of others stay.
 func TestSessionsMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, keys := newTestServer(t, 2)
@@ -86,12 +86,13 @@ func TestSessionsMost(t *testing.T) {
 		for range maxSessions - 2 {
 			s.sessions.add(keys[0])
 		}
+		<-time.After(time.Second) // of what was used at one moment, any goes
 		s.sessions.byID[sha256.Sum256([]byte(first))].touch()
 		last := s.sessions.add(keys[0])
 		if !alive(other) || !alive(first) || alive(second) || !alive(last) {
 			t.Errorf("got other %t, first %t, second %t, last %t", alive(other), alive(first), alive(second), alive(last))
 		}
-		if got, want := s.sessions.of[keys[0].account], maxSessions; got != want {
+		if got, want := len(s.sessions.of[keys[0].account]), maxSessions-maxSessions/8; got < want {
 			t.Errorf("got %d sessions, want %d", got, want)
 		}
 	})
@@ -110,7 +111,7 @@ func TestSweep(t *testing.T) {
 		}
 		post("/v1/item/set", `{"items":[{"portalid":"a","payload":"1"}]}`)
 		post("/v1/auth/login", `{"accountid":"AC9999","apikey":"x"}`)
-		if _, _, err := s.registrar.begin("a@b.c", ""); err != nil {
+		if _, _, _, err := s.registrar.begin("a@b.c", "", "here"); err != nil {
 			t.Fatal(err)
 		}
 		a := keys[0].account
@@ -119,7 +120,8 @@ func TestSweep(t *testing.T) {
 				l.Lock()
 				defer l.Unlock()
 			}
-			return fmt.Sprint(len(s.sessions.byID), len(s.sessions.of), len(a.portals), a.bytes > 0, len(s.strikes.by), len(s.registrar.open))
+			return fmt.Sprint(len(s.sessions.byID), len(s.sessions.of), len(a.portals), a.bytes.Load() > goneSize,
+				len(s.strikes.by), len(s.registrar.open))
 		}
 		for _, step := range []struct {
 			after time.Duration

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
@@ -46,7 +47,7 @@ func parked(function string) int {
 // collection, with all streams open and idle after their first items.
 func TestThousandStreams(t *testing.T) {
 	const streams, items, most = 1000, 5, 64 << 10
-	s := xrtctest.Start(t, config(t, func(l *server.Limits) { l.GetItemTimeout = 15 * time.Second }))
+	s := xrtctest.Start(t, config(t, func(l *server.Limits) { l.GetItemTimeout = time.Hour }))
 	sender := login(t, s)
 	inUse := func() int64 {
 		runtime.GC()
@@ -123,7 +124,9 @@ func (c *bareConn) until(end string) string {
 }
 
 // All streams of one session share its items: together they bring each once.
-func TestStreamsShareSession(t *testing.T) {
+func TestStreamsShareSession(t *testing.T) { synctest.Test(t, streamsShareSession) }
+
+func streamsShareSession(t *testing.T) {
 	const streams, items = 10, 50
 	s := start(t, config(t, func(l *server.Limits) { l.GetItemTimeout = 300 * time.Millisecond }))
 	cookie := login(t, s)
@@ -141,6 +144,7 @@ func TestStreamsShareSession(t *testing.T) {
 			}
 		})
 	}
+	synctest.Wait() // all are waiting
 	for i := range items {
 		set(t, s, cookie, fmt.Sprintf("a:%d", i))
 	}

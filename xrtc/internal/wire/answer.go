@@ -1,8 +1,8 @@
 package wire
 
 import (
+	"fmt"
 	"strconv"
-	"strings"
 )
 
 // Item is an item of an answer. Its texts alias the input, or memory of the [Answer].
@@ -12,25 +12,41 @@ type Item struct {
 	ServerTimestamp int64
 }
 
+// Place is where an item is in its portal. The zero value is none.
+type Place struct {
+	Life   int64 `json:"life"`   // tells one numbering of the portal from another; positive
+	Number int64 `json:"number"` // of the item, from 1
+}
+
+// AppendPlace appends the place of an item to places of others.
+func AppendPlace(dst []byte, portal string, p Place) []byte {
+	if len(dst) > 0 {
+		dst = append(dst, ',')
+	}
+	return fmt.Appendf(dst, `"%s":{"life":%d,"number":%d}`, portal, p.Life, p.Number)
+}
+
 // Failure is the error in an answer.
 type Failure struct {
-	Group, Code int
-	Message     string
+	Group   int    `json:"errorgroup"`
+	Code    int    `json:"errorcode"`
+	Message string `json:"errormessage"`
 }
 
 // Answer is any answer of the server, or a line of a stream. It may be used again for the next one.
 type Answer struct {
 	Items           []Item
 	ServerTimestamp int64
-	Missed          int64    // items that were gone before they could be sent, if the server tells
-	Failure         *Failure // nil if there is none
+	Places          map[string]Place // of the first item of each portal, if the server tells
+	Failure         *Failure         // nil if there is none
 	text            []byte
 }
 
 // Decode reads an answer, or a line of a stream.
 func (a *Answer) Decode(in []byte) error {
 	p := parser{in: in, text: a.text[:0]}
-	*a = Answer{Items: a.Items[:0]}
+	clear(a.Places)
+	*a = Answer{Items: a.Items[:0], Places: a.Places}
 	a.body(&p)
 	a.text = p.text
 	return p.end()
@@ -51,10 +67,10 @@ func (a *Answer) body(p *parser) {
 			}
 		case "servertimestamp":
 			a.ServerTimestamp = p.integer("servertimestamp")
-		case "missed":
-			a.Missed = p.integer("missed")
+		case "places":
+			p.value("places", &a.Places)
 		case "error":
-			a.failure(p)
+			p.value("error", &a.Failure)
 		default:
 			p.skip(0)
 		}
@@ -84,28 +100,6 @@ func (a *Answer) item(p *parser) {
 	a.Items = append(a.Items, item)
 }
 
-func (a *Answer) failure(p *parser) {
-	if p.null() {
-		return
-	}
-	a.Failure = new(Failure)
-	if !p.open('{', "error") {
-		return
-	}
-	for first := true; p.next(&first, '}'); {
-		switch string(p.name()) {
-		case "errorgroup":
-			a.Failure.Group = int(p.integer("errorgroup"))
-		case "errorcode":
-			a.Failure.Code = int(p.integer("errorcode"))
-		case "errormessage":
-			a.Failure.Message = string(p.string("errormessage"))
-		default:
-			p.skip(0)
-		}
-	}
-}
-
 // AppendUnstamped appends the beginning of an item as it stands in answers; [AppendStamp]
 // completes it. text is the payload as [AppendText] writes it.
 func AppendUnstamped(dst, portal, text []byte) []byte {
@@ -130,28 +124,27 @@ func ItemSize(portal, text []byte) int {
 // StampSlack is by how much [ItemSize] is too large for the timestamps of our days.
 const StampSlack = len("-9223372036854775808") - len("1795327834812")
 
-// AnswerOverhead is the length of an answer around its items, without line end, and without missed.
+// AnswerOverhead is the length of an answer around its items, without line end, and without places.
 const AnswerOverhead = len(`{"items":[]}`)
 
-// AppendAnswer appends an answer of items that [AppendUnstamped] and [AppendStamp] made. missed is left out if it is 0.
-func AppendAnswer(dst []byte, items [][]byte, missed int64) []byte {
-	dst = append(dst, '{')
-	if len(items) > 0 {
-		dst = append(dst, `"items":[`...)
-		for i, item := range items {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, item...)
-		}
-		dst = append(dst, ']')
+// AppendAnswer appends an answer of items that [AppendUnstamped] and [AppendStamp] made, with
+// places that [AppendPlace] made. What is empty is left out.
+func AppendAnswer(dst []byte, items [][]byte, places []byte) []byte {
+	if len(items) == 0 {
+		return append(dst, "{}"...)
 	}
-	if missed > 0 {
-		if len(items) > 0 {
+	dst = append(dst, `{"items":[`...)
+	for i, item := range items {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, `"missed":`...)
-		dst = strconv.AppendInt(dst, missed, 10)
+		dst = append(dst, item...)
+	}
+	dst = append(dst, ']')
+	if len(places) > 0 {
+		dst = append(dst, `,"places":{`...)
+		dst = append(dst, places...)
+		dst = append(dst, '}')
 	}
 	return append(dst, '}')
 }
@@ -162,17 +155,3 @@ func AppendTimestamp(dst []byte, timestamp int64) []byte {
 	dst = strconv.AppendInt(dst, timestamp, 10)
 	return append(dst, '}')
 }
-
-// AppendFailure appends an error. What is not UTF-8 in the message becomes U+FFFD.
-func AppendFailure(dst []byte, f Failure) []byte {
-	dst = append(dst, `{"error":{"errorgroup":`...)
-	dst = strconv.AppendInt(dst, int64(f.Group), 10)
-	dst = append(dst, `,"errorcode":`...)
-	dst = strconv.AppendInt(dst, int64(f.Code), 10)
-	dst = append(dst, `,"errormessage":`...)
-	dst = AppendText(dst, []byte(strings.ToValidUTF8(f.Message, "\uFFFD")))
-	return append(dst, "}}"...)
-}
-
-// MissedSize is the most that missed adds to an answer.
-const MissedSize = len(`,"missed":`) + 20

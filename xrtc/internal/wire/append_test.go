@@ -89,16 +89,14 @@ func TestAnswerRoundTrip(t *testing.T) {
 		}
 		items = append(items, b)
 	}
-	for _, missed := range []int64{0, 1, math.MaxInt64} {
-		size := wire.AnswerOverhead + len(items) - 1
-		for _, i := range items {
-			size += len(i)
+	for _, place := range []wire.Place{{}, {Life: 1, Number: math.MaxInt64}} {
+		want.Places = nil
+		var places []byte
+		if place.Life > 0 {
+			want.Places = map[string]wire.Place{"p0": place, "p1": place}
+			places = wire.AppendPlace(wire.AppendPlace(nil, "p0", place), "p1", place)
 		}
-		text := wire.AppendAnswer(nil, items, missed)
-		if got := len(text) - size; got < 0 || got > wire.MissedSize || (got == 0) != (missed == 0) {
-			t.Errorf("missed %d: got %d bytes more, at most %d are allowed", missed, got, wire.MissedSize)
-		}
-		want.Missed = missed
+		text := wire.AppendAnswer(nil, items, places)
 		var a wire.Answer
 		if err := a.Decode(text); err != nil {
 			t.Fatal(err)
@@ -122,28 +120,16 @@ func TestAppend(t *testing.T) {
 		name      string
 		got, want string
 	}{
-		{"nothing", string(wire.AppendAnswer(nil, nil, 0)), `{}`},
-		{"missed", string(wire.AppendAnswer(nil, nil, 7)), `{"missed":7}`},
-		{"negative missed", string(wire.AppendAnswer(nil, nil, -7)), `{}`},
-		{"an item", string(wire.AppendAnswer(nil, [][]byte{one}, 0)), `{"items":[{"portalid":"a"}]}`},
-		{"items and missed", string(wire.AppendAnswer([]byte("x"), [][]byte{one, one}, 7)), `x{"items":[{"portalid":"a"},{"portalid":"a"}],"missed":7}`},
+		{"nothing", string(wire.AppendAnswer(nil, nil, nil)), `{}`},
+		{"an item", string(wire.AppendAnswer(nil, [][]byte{one}, nil)), `{"items":[{"portalid":"a"}]}`},
+		{
+			"items and places", string(wire.AppendAnswer([]byte("x"), [][]byte{one, one},
+				wire.AppendPlace(nil, "a", wire.Place{Life: 7, Number: 1}))),
+			`x{"items":[{"portalid":"a"},{"portalid":"a"}],"places":{"a":{"life":7,"number":1}}}`,
+		},
 		{"item", string(wire.AppendStamp(wire.AppendUnstamped(nil, []byte("a"), written("2<é\"\u2028\x7f")), 5)), `{"portalid":"a","payload":"2<é\"` + "\u2028\x7f" + `","servertimestamp":5}`},
 		{"escapes", string(wire.AppendText(nil, []byte("\x00\b\t\n\f\r\x1f\"\\/"))), `"\u0000\u0008\t\n\u000c\r\u001f\"\\/"`},
 		{"timestamp", string(wire.AppendTimestamp(nil, 1795327834812)), `{"servertimestamp":1795327834812}`},
-		{
-			"failure", string(wire.AppendFailure(nil, wire.Failure{Group: 6, Code: 30, Message: "portalid: \"a-b\""})),
-			`{"error":{"errorgroup":6,"errorcode":30,"errormessage":"portalid: \"a-b\""}}`,
-		},
-		{"failure, not UTF-8", string(wire.AppendFailure(nil, wire.Failure{Message: "a\xffb"})), `{"error":{"errorgroup":0,"errorcode":0,"errormessage":"a` + "\uFFFD" + `b"}}`},
-		{"texts", string(wire.AppendTexts(nil, "accountid", "AC1", "apikey", "k\n")), `{"accountid":"AC1","apikey":"k\n"}`},
-		{"no texts", string(wire.AppendTexts(nil)), `{}`},
-		{"get, defaults", string((&wire.Get{Mode: "probe", Schedule: "LIFO", Cutoff: -5}).Append(nil)), `{"portals":[]}`},
-		{
-			"get, everything",
-			string((&wire.Get{Portals: []wire.Portal{{ID: "a"}, {ID: "b", Since: 9}}, Mode: "watch", Schedule: "FIFO", Cutoff: 0}).Append(nil)),
-			`{"portals":[{"portalid":"a"},{"portalid":"b","servertimestamp":9}],"mode":"watch","schedule":"FIFO","cutoff":0}`,
-		},
-		{"limits", wire.FormatLimits(map[string]int64{"b": 2, "a": 1}), "a=1, b=2"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,11 +142,19 @@ func TestAppend(t *testing.T) {
 
 func TestGetRoundTrip(t *testing.T) {
 	for _, want := range []wire.Get{
+		{Mode: "probe", Schedule: "LIFO", Cutoff: -1, Except: []string{"a"}},
 		{Mode: "probe", Schedule: "LIFO", Cutoff: -1},
 		{Mode: "stream", Schedule: "FIFO", Cutoff: math.MaxInt64},
-		{Portals: []wire.Portal{{ID: "a", Since: -1}, {ID: "b"}, {ID: strings.Repeat("9", 32), Since: math.MaxInt64}}, Mode: "watch", Schedule: "LIFO"},
+		{Portals: []wire.Portal{
+			{ID: "a", Since: -1},
+			{ID: "b", After: wire.Place{Life: 1, Number: 2}},
+			{ID: strings.Repeat("9", 32), Since: math.MaxInt64},
+		}, Mode: "watch", Schedule: "LIFO"},
 	} {
-		text := want.Append(nil)
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got wire.Get
 		if err := got.Decode(text); err != nil {
 			t.Fatalf("%s: %v", text, err)
@@ -168,24 +162,5 @@ func TestGetRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", text, diff)
 		}
-	}
-}
-
-func TestParseLimits(t *testing.T) {
-	tests := []struct {
-		name, text string
-		want       map[string]int64
-	}{
-		{"some", "a=1, b=2", map[string]int64{"a": 1, "b": 2}},
-		{"none", "", map[string]int64{}},
-		{"tight", "a=1,b=0", map[string]int64{"a": 1, "b": 0}},
-		{"bad ones", "a, b=, c=x, d=-1, =5, e=1=2, f=99999999999999999999, g=7", map[string]int64{"g": 7}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, wire.ParseLimits(tt.text)); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
 	}
 }

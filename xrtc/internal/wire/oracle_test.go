@@ -20,8 +20,8 @@ type member struct {
 	value any
 }
 
-// tree reads a text by encoding/json. Objects are of type object, and numbers are json.Number. ok is false
-// if it is no JSON or no UTF-8, which encoding/json would mend.
+// tree reads a text by encoding/json. Objects are of type object, and numbers are json.Number. ok
+// is false if it is no JSON or no UTF-8, which encoding/json would mend.
 func tree(text []byte) (v any, ok bool) {
 	if !json.Valid(text) || !utf8.Valid(text) {
 		return nil, false
@@ -139,6 +139,30 @@ func (r *reader) portalID(v any) string {
 	return s
 }
 
+// std reads what is left to encoding/json: names in any case, or not known, or there twice, and
+// null for nothing.
+func (r *reader) std(v any, with func(name string, v any)) {
+	o, ok := v.(object)
+	r.text = r.text || !ok && v != nil
+	for _, m := range o {
+		if m.value != nil {
+			with(strings.ToLower(m.name), m.value)
+		}
+	}
+}
+
+func (r *reader) place(v any) (p wire.Place) {
+	r.std(v, func(name string, v any) {
+		switch name {
+		case "life":
+			p.Life = r.integer(v)
+		case "number":
+			p.Number = r.integer(v)
+		}
+	})
+	return p
+}
+
 func (r *reader) set(v any) (items []setItem) {
 	there := false
 	r.members(v, func(name string, v any) {
@@ -187,6 +211,8 @@ func (r *reader) get(v any) wire.Get {
 						p.ID, named = r.portalID(v), true
 					case "servertimestamp":
 						p.Since = r.integer(v)
+					case "after":
+						p.After = r.place(v)
 					default:
 						r.text = true
 					}
@@ -206,6 +232,16 @@ func (r *reader) get(v any) wire.Get {
 			r.value = r.value || g.Schedule != "LIFO" && g.Schedule != "FIFO"
 		case "cutoff":
 			g.Cutoff = r.integer(v)
+		case "except":
+			if v == nil {
+				return
+			}
+			for _, v := range r.list(v) {
+				if v == nil {
+					v = ""
+				}
+				g.Except = append(g.Except, r.string(v))
+			}
 		default:
 			r.text = true
 		}
@@ -237,11 +273,18 @@ func (r *reader) answer(v any) (a answer) {
 			}
 		case name == "servertimestamp":
 			a.ServerTimestamp = r.integer(v)
-		case name == "missed":
-			a.Missed = r.integer(v)
+		case name == "places":
+			o, ok := v.(object)
+			r.text = r.text || !ok && v != nil
+			for _, m := range o {
+				if a.Places == nil {
+					a.Places = make(map[string]wire.Place)
+				}
+				a.Places[m.name] = r.place(m.value)
+			}
 		case name == "error" && v != nil:
 			a.Failure = new(wire.Failure)
-			r.members(v, func(name string, v any) {
+			r.std(v, func(name string, v any) {
 				switch name {
 				case "errorgroup":
 					a.Failure.Group = int(r.integer(v))
@@ -256,8 +299,8 @@ func (r *reader) answer(v any) (a answer) {
 	return a
 }
 
-// simple reports whether no name is there twice, and nothing is nested more than depth deep: in answers,
-// it is not said what becomes of that.
+// simple reports whether no name is there twice, and nothing is nested more than depth deep: in
+// answers, it is not said what becomes of that.
 func simple(v any, depth int) bool {
 	if depth < 0 {
 		return false

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
@@ -154,6 +155,16 @@ func (p *parser) integer(what string) int64 {
 		return 0
 	}
 	return n
+}
+
+// value reads a value of any kind, that of what, by encoding/json: for what is seldom or short.
+func (p *parser) value(what string, v any) {
+	p.peek()
+	start := p.at
+	p.skip(0)
+	if p.err == nil && json.Unmarshal(p.in[start:p.at], v) != nil {
+		p.fail("%s: a wrong type at byte %d", what, start)
+	}
 }
 
 // null passes over a null, if that is what comes.

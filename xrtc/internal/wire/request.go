@@ -3,7 +3,6 @@ package wire
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -98,16 +97,18 @@ func (s *Set) item(p *parser) {
 
 // Portal is a portal of a get request.
 type Portal struct {
-	ID    string
-	Since int64 // items stamped before it are left out; 0 is no bound
+	ID    string `json:"portalid"`
+	Since int64  `json:"servertimestamp,omitzero"` // items stamped before it are left out; 0 is no bound
+	After Place  `json:"after,omitzero"`           // a fresh session begins behind it, if it is of the same life
 }
 
-// Get is a get request.
+// Get is a get request. It is written by encoding/json.
 type Get struct {
-	Portals  []Portal // none: the latest item of every portal
-	Mode     string   // probe, watch or stream
-	Schedule string   // LIFO or FIFO
-	Cutoff   int64    // in milliseconds; negative is none
+	Portals  []Portal `json:"portals"` // none: the latest item of every portal
+	Mode     string   `json:"mode"`    // probe, watch or stream
+	Schedule string   `json:"schedule"`
+	Cutoff   int64    `json:"cutoff"`           // in milliseconds; negative is none
+	Except   []string `json:"except,omitempty"` // portals to leave out, if none are named
 }
 
 // The defaults of a get request.
@@ -124,7 +125,7 @@ func (g *Get) Decode(body []byte) error {
 	if !p.open('{', "the body") {
 		return p.end()
 	}
-	var portals, mode, schedule, cutoff bool // they were there
+	var portals, mode, schedule, cutoff, except bool // they were there
 	for first := true; p.next(&first, '}'); {
 		switch name := p.name(); string(name) {
 		case "portals":
@@ -139,6 +140,9 @@ func (g *Get) Decode(body []byte) error {
 		case "cutoff":
 			p.once(&cutoff, "cutoff")
 			g.Cutoff = p.integer("cutoff")
+		case "except":
+			p.once(&except, "except")
+			p.value("except", &g.Except)
 		default:
 			p.fail("unknown name %s; a get has portals, mode, schedule and cutoff", show(name))
 		}
@@ -191,7 +195,7 @@ func (g *Get) portal(p *parser) (portal Portal) {
 		return portal
 	}
 	var id []byte
-	stamped := false
+	var stamped, placed bool
 	for first := true; p.next(&first, '}'); {
 		switch name := p.name(); string(name) {
 		case "portalid":
@@ -202,6 +206,9 @@ func (g *Get) portal(p *parser) (portal Portal) {
 		case "servertimestamp":
 			p.once(&stamped, "portals: servertimestamp")
 			portal.Since = p.integer("servertimestamp")
+		case "after":
+			p.once(&placed, "portals: after")
+			p.value("portals: after", &portal.After)
 		default:
 			p.fail("portals: unknown name %s; a portal has portalid and servertimestamp", show(name))
 		}
@@ -277,49 +284,4 @@ const SetOverhead = len(`{"items":[]}`)
 // SetItemSize is how many bytes an item adds to a set request, the comma to the next one included.
 func SetItemSize[T string | []byte](portal string, payload T) int {
 	return len(`{"portalid":"","payload":},`) + len(portal) + textSize([]byte(payload))
-}
-
-// Append appends the request. What has its default is left out.
-func (g *Get) Append(dst []byte) []byte {
-	dst = append(dst, `{"portals":[`...)
-	for i, p := range g.Portals {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `{"portalid":"`...)
-		dst = append(dst, p.ID...)
-		dst = append(dst, '"')
-		if p.Since != 0 {
-			dst = append(dst, `,"servertimestamp":`...)
-			dst = strconv.AppendInt(dst, p.Since, 10)
-		}
-		dst = append(dst, '}')
-	}
-	dst = append(dst, ']')
-	if g.Mode != DefaultMode {
-		dst = append(dst, `,"mode":"`+g.Mode+`"`...)
-	}
-	if g.Schedule != DefaultSchedule {
-		dst = append(dst, `,"schedule":"`+g.Schedule+`"`...)
-	}
-	if g.Cutoff >= 0 {
-		dst = append(dst, `,"cutoff":`...)
-		dst = strconv.AppendInt(dst, g.Cutoff, 10)
-	}
-	return append(dst, '}')
-}
-
-// AppendTexts appends an object of texts, given as name, value, name, value and so on.
-func AppendTexts(dst []byte, pairs ...string) []byte {
-	dst = append(dst, '{')
-	for i, s := range pairs {
-		switch {
-		case i%2 == 1:
-			dst = append(dst, ':')
-		case i > 0:
-			dst = append(dst, ',')
-		}
-		dst = AppendText(dst, []byte(s))
-	}
-	return append(dst, '}')
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -395,7 +396,7 @@ func TestDecodeTexts(t *testing.T) {
 type answer struct {
 	Items           []item
 	ServerTimestamp int64
-	Missed          int64
+	Places          map[string]wire.Place
 	Failure         *wire.Failure
 }
 
@@ -405,7 +406,10 @@ type item struct {
 }
 
 func show(a *wire.Answer) answer {
-	s := answer{ServerTimestamp: a.ServerTimestamp, Missed: a.Missed, Failure: a.Failure}
+	s := answer{ServerTimestamp: a.ServerTimestamp, Failure: a.Failure}
+	if len(a.Places) > 0 {
+		s.Places = maps.Clone(a.Places)
+	}
 	for _, i := range a.Items {
 		s.Items = append(s.Items, item{string(i.PortalID), string(i.Payload), i.ServerTimestamp})
 	}
@@ -431,8 +435,13 @@ func TestAnswerDecode(t *testing.T) {
 		{"null items", `{"items":null}`, answer{}, good},
 		{"no error", `{"error":null,"servertimestamp":5}`, answer{ServerTimestamp: 5}, good},
 		{"timestamp", `{"servertimestamp":1795327834800}`, answer{ServerTimestamp: 1795327834800}, good},
-		{"missed", `{"items":[{"portalid":"a","payload":"2","servertimestamp":3}],"missed":7}`, answer{Items: []item{{"a", "2", 3}}, Missed: 7}, good},
-		{"missed alone", `{"missed":7}`, answer{Missed: 7}, good},
+		{
+			"places",
+			`{"items":[{"portalid":"a","payload":"2","servertimestamp":3}],"places":{"a":{"life":5,"number":7,"x":[]}}}`,
+			answer{Items: []item{{"a", "2", 3}}, Places: map[string]wire.Place{"a": {Life: 5, Number: 7}}},
+			good,
+		},
+		{"no places", `{"places":{}}`, answer{}, good},
 		{
 			"error", `{"error":{"errorgroup":2,"errorcode":10011,"errormessage":"Server session denied"}}`,
 			answer{Failure: &wire.Failure{Group: 2, Code: 10011, Message: "Server session denied"}},
@@ -441,7 +450,7 @@ func TestAnswerDecode(t *testing.T) {
 		{"unknown names", `{"a":[1,-2.5e+3,1E5,{"b":[null,true,false,"\u0041"]}],"servertimestamp":5,"c":{}}`, answer{ServerTimestamp: 5}, good},
 		{"unknown names in an item", `{"items":[{"id":[[]],"portalid":"a","payload":"2","servertimestamp":3}]}`, answer{Items: []item{{"a", "2", 3}}}, good},
 		{"unknown names in an error", `{"error":{"errorcode":20,"hint":{"a":1}}}`, answer{Failure: &wire.Failure{Code: 20}}, good},
-		{"names in another case", `{"Items":[1],"Missed":"x"}`, answer{}, good},
+		{"names in another case", `{"Items":[1],"Places":"x"}`, answer{}, good},
 		{"nested", `{"x":` + deep(60) + `}`, answer{}, good},
 
 		{"nested too deep", `{"x":` + deep(100_000) + `}`, answer{}, badText},
