@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -26,45 +24,28 @@ func newBuffer(s std) *cobra.Command {
 }
 
 func newBufferStatus(s std, f *stateFlags) *cobra.Command {
-	return &cobra.Command{
+	return f.printsJSON(f.looks(&cobra.Command{
 		Use:   "status [PIPELINE...]",
 		Short: "Say what is owed, since when, and how much that is",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				if len(args) == 0 {
-					all, err := state.Entries(ctx, "")
-					if err != nil {
-						return err
-					}
-					for _, e := range all {
-						if e.Kind == "buffer" {
-							args = append(args, e.Pipeline)
-						}
-					}
-				}
-				t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "PIPELINE\tMESSAGES\tON DISK\tOF\tOLDEST")
-				for _, name := range args {
-					st, err := state.Status(ctx, name)
-					if err == nil && f.json {
-						err = printJSON(s, st)
-					}
-					if err != nil {
-						return err
-					}
-					oldest := shortTime(st.Oldest)
-					if oldest != "" {
-						oldest += " (" + time.Since(st.Oldest).Round(time.Second).String() + " ago)"
-					}
-					fmt.Fprintf(t, "%s\t%d\t%v\t%v\t%s\n", st.Pipeline, st.Messages, approximate(st.Bytes), bridge.Size(st.MaxBytes), oldest)
-				}
-				if f.json {
-					return nil
-				}
-				return t.Flush()
-			})
-		},
-	}
+	}, s, anyNumber, func(ctx context.Context, state *store.Store, args []string) error {
+		names, err := pipelinesWith(ctx, state, "buffer", args)
+		if err != nil {
+			return err
+		}
+		l := s.list(f.json, "PIPELINE", "MESSAGES", "ON DISK", "OF", "OLDEST")
+		for _, name := range names {
+			st, err := state.Status(ctx, name)
+			if err != nil {
+				return err
+			}
+			oldest := shortTime(st.Oldest)
+			if oldest != "" {
+				oldest += " (" + time.Since(st.Oldest).Round(time.Second).String() + " ago)"
+			}
+			l.row(st, st.Pipeline, st.Messages, approximate(st.Bytes), bridge.Size(st.MaxBytes), oldest)
+		}
+		return l.end()
+	}))
 }
 
 // approximate writes a number of bytes with two digits or more.
@@ -82,43 +63,25 @@ func approximate(n uint64) string {
 
 func newBufferPeek(s std, f *stateFlags) *cobra.Command {
 	var n int
-	cmd := &cobra.Command{
+	cmd := f.looks(&cobra.Command{
 		Use:   "peek PIPELINE",
 		Short: "Print the messages that go next, and leave them where they are",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				return export(ctx, s, state, args[0], n)
-			})
-		},
-	}
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
+		return export(ctx, s, state, args[0], n)
+	})
 	cmd.Flags().IntVarP(&n, "count", "n", 10, "how many")
-	return cmd
+	return s.rawFlag(cmd)
 }
 
 func newBufferExport(s std, f *stateFlags) *cobra.Command {
-	return &cobra.Command{
+	return s.rawFlag(f.looks(&cobra.Command{
 		Use:   "export PIPELINE",
 		Short: "Print all messages that are owed, one line of JSON each, and leave them where they are",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				return export(ctx, s, state, args[0], -1)
-			})
-		},
-	}
-}
-
-// line is a message in JSON. The payload is in one of two fields, as it is in dead letters.
-type line struct {
-	Number  uint64            `json:"number"`
-	Written time.Time         `json:"written"`
-	ID      string            `json:"id,omitempty"`
-	Topic   string            `json:"topic,omitempty"`
-	Header  map[string]string `json:"header,omitempty"`
-	Time    time.Time         `json:"time,omitzero"`
-	Payload string            `json:"payload,omitempty"`
-	Base64  []byte            `json:"base64,omitempty"`
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
+		return export(ctx, s, state, args[0], -1)
+	}))
 }
 
 // export prints the first n messages, or all if n is negative.
@@ -129,39 +92,38 @@ func export(ctx context.Context, s std, state *store.Store, pipeline string, n i
 			return false
 		}
 		n--
-		l := line{Number: m.Number, Written: m.Written, ID: m.ID, Topic: m.Topic, Header: m.Header, Time: m.Time}
-		if utf8.Valid(m.Payload) {
-			l.Payload = string(m.Payload)
-		} else {
-			l.Base64 = m.Payload
+		var text []byte
+		if text, failed = m.MarshalJSON(); failed == nil {
+			_, failed = fmt.Fprintf(s.out, `{"number":%d,"written":%q,%s`+"\n", m.Number,
+				m.Written.Format(time.RFC3339Nano), text[1:])
 		}
-		failed = printJSON(s, l)
 		return failed == nil
 	})
 	return errors.Join(err, failed, ctx.Err())
 }
 
 func newBufferVerify(s std, f *stateFlags) *cobra.Command {
-	return &cobra.Command{
+	return f.printsJSON(f.looks(&cobra.Command{
 		Use:   "verify PIPELINE",
 		Short: "Read the whole buffer and check that every message is there and whole",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				v, err := state.Verify(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if f.json {
-					err = printJSON(s, v)
-				} else {
-					_, err = fmt.Fprintf(s.out, "%d messages are whole, %d are lost, %d records are damaged\n", v.Messages, v.Lost, v.Damaged)
-				}
-				if err == nil && v.Lost > 0 {
-					err = failure{code: exitFailed, err: fmt.Errorf("the buffer of %q has lost %d messages", args[0], v.Lost), hint: "a run goes on behind them and counts them as dropped"}
-				}
-				return err
-			})
-		},
-	}
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
+		v, err := state.Verify(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if f.json {
+			err = printJSON(s, v)
+		} else {
+			_, err = fmt.Fprintf(s.out, "%d messages are whole, %d are lost, %d records are damaged\n",
+				v.Messages, v.Lost, v.Damaged)
+		}
+		if err == nil && v.Lost > 0 {
+			err = failure{
+				code: exitFailed, err: fmt.Errorf("the buffer of %q has lost %d messages", args[0], v.Lost),
+				hint: "a run goes on behind them and counts them as dropped",
+			}
+		}
+		return err
+	}))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/connectors"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
@@ -21,13 +21,23 @@ import (
 func builtin() *bridge.Registry { return bridge.NewRegistry(tested(connectors.Builtin())...) }
 
 // pluginFolders are where plugins are found by name.
-type pluginFolders struct{ flag []string }
+type pluginFolders struct {
+	flag  []string
+	stdin func() ([]byte, error) // for the loader
+}
 
 const pluginsVariable = "XRTCBRIDGE_PLUGINS"
 
-func (f *pluginFolders) add(root *cobra.Command) {
-	root.PersistentFlags().StringArrayVar(&f.flag, "plugin-dir", nil,
-		"folder in which the connector NAME is found as the program xrtcbridge-NAME; repeatable, and "+pluginsVariable+" lists more")
+func (f *pluginFolders) add(cmd *cobra.Command) {
+	cmd.Flags().Func("plugin-dir",
+		"`folder` in which the connector NAME is found as the program xrtcbridge-NAME; repeatable, and "+pluginsVariable+
+			" lists more", func(folder string) error {
+			if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+				return errors.New("there is no such folder")
+			}
+			f.flag = append(f.flag, folder)
+			return nil
+		})
 }
 
 // catalog is the connectors that pipelines may use: those that are built in, and those of plugins.
@@ -36,22 +46,13 @@ type catalog struct {
 	host     *host.Host
 	plugins  map[string]host.Settings // as the files say
 	log      *slog.Logger
+	stdin    func() ([]byte, error)
 }
 
 // catalog makes one without plugins, which are loaded as needed.
-func (f *pluginFolders) catalog(log *slog.Logger) (*catalog, error) {
-	for _, folder := range f.flag {
-		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-			return nil, failure{code: exitUsage, err: fmt.Errorf("--plugin-dir %s: there is no such folder", folder)}
-		}
-	}
-	folders := f.flag
-	for _, folder := range filepath.SplitList(os.Getenv(pluginsVariable)) {
-		if folder != "" {
-			folders = append(folders, folder)
-		}
-	}
-	return &catalog{registry: builtin(), host: host.New(log, folders...), log: log}, nil
+func (f *pluginFolders) catalog(log *slog.Logger) *catalog {
+	folders := slices.DeleteFunc(filepath.SplitList(os.Getenv(pluginsVariable)), func(folder string) bool { return folder == "" })
+	return &catalog{registry: builtin(), host: host.New(log, slices.Concat(f.flag, folders)...), log: log, stdin: f.stdin}
 }
 
 func (k *catalog) close() {
@@ -64,6 +65,7 @@ func (k *catalog) close() {
 func (k *catalog) loader() config.Loader {
 	return config.Loader{
 		Registry:   k.registry,
+		Stdin:      k.stdin,
 		Sections:   map[string]any{"plugins": &k.plugins},
 		PluginsKey: "plugins",
 		Prepare:    func() error { return k.loadListed(context.Background()) },
@@ -109,7 +111,7 @@ func (k *catalog) add(ctx context.Context, name string, s host.Settings) error {
 
 // loadPlugins loads the plugins that the files list, and all in the folders.
 func (k *catalog) loadPlugins(ctx context.Context, files []string) error {
-	if err := k.loader().LoadSections(files...); err != nil {
+	if _, err := k.loader().LoadSections(files...); err != nil {
 		return failure{code: exitUsage, err: err}
 	}
 	for _, name := range k.host.Found() {
@@ -117,19 +119,37 @@ func (k *catalog) loadPlugins(ctx context.Context, files []string) error {
 			continue
 		}
 		if err := k.find(ctx, name); err != nil {
-			return failure{code: exitFailed, err: err}
+			return err
 		}
 	}
 	return nil
 }
 
+// pluginsOf returns the plugins whose connectors a pipeline has.
+func (k *catalog) pluginsOf(p *engine.Pipeline) []*host.Plugin {
+	used := make(map[string]bool)
+	for _, e := range p.Sources() {
+		used[e.Type] = true
+	}
+	for _, e := range steps(p) {
+		used[e.Type] = true
+	}
+	for _, b := range p.Sinks() {
+		used[b.Sink.Type] = true
+	}
+	for _, e := range deadLetters(p) {
+		used[e.Type] = true
+	}
+	return slices.DeleteFunc(k.host.Plugins(), func(plugin *host.Plugin) bool {
+		return !slices.ContainsFunc(connectorNames(plugin), func(name string) bool { return used[name] })
+	})
+}
+
 // origin says in a list which plugin a connector is from.
 func (k *catalog) origin(connector string) string {
 	for _, p := range k.host.Plugins() {
-		for _, c := range p.Connectors() {
-			if c.Name == connector {
-				return " (plugin " + p.Name + ")"
-			}
+		if slices.Contains(connectorNames(p), connector) {
+			return " (plugin " + p.Name + ")"
 		}
 	}
 	return ""
@@ -137,10 +157,6 @@ func (k *catalog) origin(connector string) string {
 
 // warnings returns the log of commands that only print.
 func (s std) warnings() *slog.Logger {
-	f := logFlags{format: "auto", level: slog.LevelWarn}
-	log, err := f.logger(s.err)
-	if err != nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return log
+	f := logFlags{level: slog.LevelWarn}
+	return f.logger(s.err)
 }

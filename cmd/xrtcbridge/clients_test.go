@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
@@ -22,16 +21,16 @@ const (
 // startServer runs xrtcbridge server with one account and returns its base URL.
 func startServer(t *testing.T, args ...string) string {
 	t.Helper()
-	address := bridgetest.FreeAddr(t)
-	_, port, _ := net.SplitHostPort(address)
 	out := new(logWatch)
 	start(t, t.TempDir(), out, append([]string{
-		"server", "--listen", "localhost:" + port,
-		"--account", testAccount + "=" + testKey, "--log-format", "json",
+		"server", "--listen", "localhost:0",
+		"--account", fmt.Sprintf("%s=sha256:%x", testAccount, sha256.Sum256([]byte(testKey))), "--log-format", "json",
 	}, args...)...)
-	url := "http://localhost:" + port
-	bridgetest.Eventually(t, "the server prints its URLs", func() bool {
-		return strings.Contains(out.String(), "GET_URL="+url+"/v1/item/get\n")
+	var url string
+	bridgetest.Eventually(t, "the server prints its URLs", func() (all bool) {
+		_, text, _ := strings.Cut(out.String(), "GET_URL=")
+		url, all = strings.CutSuffix(text, "/v1/item/get\n")
+		return all
 	})
 	return url
 }
@@ -73,7 +72,7 @@ refused: items[0]: payload is missing
 			dir, url := t.TempDir(), startServer(t)
 			write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\nSET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
 				testAccount, testKey, url))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, interpreter, script)
 			cmd.Dir = dir

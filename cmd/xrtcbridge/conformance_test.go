@@ -22,7 +22,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
 
-// connectorOf starts the program of an example as a plugin and returns a connector of it. The process ends with the test.
+// connectorOf starts the program of an example as a plugin and returns a connector of it. The
+// process ends with the test.
 func connectorOf(t *testing.T, program, name string) bridge.Connector {
 	t.Helper()
 	h := host.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -44,10 +45,10 @@ func connectorOf(t *testing.T, program, name string) bridge.Connector {
 	return bridge.Connector{}
 }
 
-// settingsOf reads settings as a file would give them.
+// settingsOf reads settings from JSON.
 func settingsOf(t *testing.T, settings any, format string, args ...any) any {
 	t.Helper()
-	if err := (config.Loader{}).DecodeText("settings", fmt.Appendf(nil, format, args...), settings); err != nil {
+	if err := config.DecodePlain(fmt.Appendf(nil, format, args...), settings); err != nil {
 		t.Fatal(err)
 	}
 	return settings
@@ -58,7 +59,7 @@ func TestConformancePython(t *testing.T) {
 	c := connectorOf(t, built(t, "plugin-python", "xrtcbridge-sensor"), "csv")
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		path := filepath.Join(t.TempDir(), "out.csv")
-		settings := settingsOf(t, c.Sink.Settings(), "{path: %q}", path)
+		settings := settingsOf(t, c.Sink.Settings(), `{"path": %q}`, path)
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) { return c.Sink.Open(ctx, settings, env) },
 			Receive: func(t *testing.T, n int) []bridge.Message {
@@ -94,7 +95,7 @@ func TestConformanceNodeSink(t *testing.T) {
 			got = append(got, bridge.Message{Payload: body})
 		}))
 		t.Cleanup(s.Close)
-		settings := settingsOf(t, c.Sink.Settings(), "{url: %q, parallel: 1}", s.URL)
+		settings := settingsOf(t, c.Sink.Settings(), `{"url": %q, "parallel": 1}`, s.URL)
 		return bridgetest.SinkTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) { return c.Sink.Open(ctx, settings, env) },
 			Receive: func(t *testing.T, n int) []bridge.Message {
@@ -130,7 +131,8 @@ func TestConformanceNodeSource(t *testing.T) {
 			}
 		}))
 		t.Cleanup(s.Close)
-		settings := settingsOf(t, c.Source.Settings(), "{url: %q, topic: %q}", "ws"+strings.TrimPrefix(s.URL, "http"), bridgetest.Topic)
+		settings := settingsOf(t, c.Source.Settings(), `{"url": %q, "topic": %q}`,
+			"ws"+strings.TrimPrefix(s.URL, "http"), bridgetest.Topic)
 		var conn *websocket.Conn
 		return bridgetest.SourceTest{
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -13,61 +15,103 @@ import (
 )
 
 func newConnectors(s std, folders *pluginFolders) *cobra.Command {
+	return newReferenceOf(s, folders, "connector", func(bridge.Connector) bool { return true })
+}
+
+func newSteps(s std, folders *pluginFolders) *cobra.Command {
+	return newReferenceOf(s, folders, "step", func(c bridge.Connector) bool { return c.Step != nil })
+}
+
+// newReferenceOf returns the command that lists the connectors of a kind, and shows one of them.
+func newReferenceOf(s std, folders *pluginFolders, kind string, of func(bridge.Connector) bool) *cobra.Command {
 	var files []string
+	var markdown bool
 	cmd := &cobra.Command{
-		Use:   "connectors [NAME]",
-		Short: "List the connectors, or show the settings and an example of one",
-		Long: `connectors lists the connectors that are built in, and those of the plugins in
---plugin-dir and under plugins: in --file. With NAME it shows the settings and an example of one.`,
+		Use:   kind + "s [NAME]",
+		Short: "List the " + kind + "s, or show the settings and an example of one",
+		Long: kind + "s lists the " + kind + `s that are built in, and those of the plugins in
+--plugin-dir and under plugins: in --config. With NAME it shows the settings and an example of one.`,
 		Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return builtin().Names(), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			k := folders.catalog(s.warnings())
+			defer k.close()
+			if len(args) > 0 || k.loadPlugins(cmd.Context(), files) != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var all []string
+			for _, c := range k.those(of) {
+				all = append(all, c.Name+"\t"+c.Summary)
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := folders.catalog(s.warnings())
-			if err != nil {
-				return err
-			}
+			k := folders.catalog(s.warnings())
 			defer k.close()
+			files, err := config.Files(files...)
+			if err != nil {
+				return failure{code: exitUsage, err: err}
+			}
 			if err := k.loadPlugins(cmd.Context(), files); err != nil {
 				return err
 			}
-			if len(args) == 0 {
-				return listConnectors(s.out, k)
+			all := k.those(of)
+			if len(args) == 0 && !markdown {
+				return listConnectors(s, k, all)
 			}
-			c, ok := k.registry.Lookup(args[0])
-			if !ok {
-				return failure{
-					code: exitUsage,
-					err:  fmt.Errorf("there is no connector %q", args[0]),
-					hint: "there are " + strings.Join(k.registry.Names(), ", "),
+			var names []string
+			for _, c := range all {
+				names = append(names, c.Name)
+			}
+			if len(args) > 0 {
+				at := slices.Index(names, args[0])
+				if at < 0 {
+					return unknown(kind, args[0], names, "there are "+strings.Join(names, ", ")+
+						"; xrtcbridge help settings has what else stands in a file")
 				}
+				all = all[at : at+1]
 			}
-			return showConnector(s.out, c)
+			if markdown {
+				return writeMarkdown(s.out, all)
+			}
+			return showConnector(s.out, all[0])
 		},
 	}
-	cmd.Flags().StringArrayVar(&files, "file", nil, "a pipeline file whose plugins are shown, too; repeatable")
+	folders.add(cmd)
+	cmd.Flags().BoolVar(&markdown, "markdown", false, "write a page about all, or about NAME, in Markdown")
+	configFlag(cmd, cmd.Flags(), &files, "a pipeline file whose plugins are shown, too")
 	return cmd
 }
 
-func listConnectors(w io.Writer, k *catalog) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tKINDS\tWHAT IT IS")
+// those returns the connectors of a kind.
+func (k *catalog) those(of func(bridge.Connector) bool) (all []bridge.Connector) {
 	for _, name := range k.registry.Names() {
-		c, _ := k.registry.Lookup(name)
-		var kinds []string
-		if c.Source != nil {
-			kinds = append(kinds, "source")
+		if c, _ := k.registry.Lookup(name); of(c) {
+			all = append(all, c)
 		}
-		if c.Step != nil {
-			kinds = append(kinds, "step")
-		}
-		if c.Sink != nil {
-			kinds = append(kinds, "sink")
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", name, strings.Join(kinds, ", "), c.Summary+k.origin(name))
 	}
-	return t.Flush()
+	return all
+}
+
+func listConnectors(s std, k *catalog, all []bridge.Connector) error {
+	l := s.list(false, "NAME", "KINDS", "WHAT IT IS")
+	for _, c := range all {
+		l.row(nil, c.Name, strings.Join(kinds(c), ", "), c.Summary+k.origin(c.Name))
+	}
+	return l.end()
+}
+
+// kinds returns what a connector can be.
+func kinds(c bridge.Connector) (all []string) {
+	if c.Source != nil {
+		all = append(all, "source")
+	}
+	if c.Step != nil {
+		all = append(all, "step")
+	}
+	if c.Sink != nil {
+		all = append(all, "sink")
+	}
+	return all
 }
 
 func showConnector(w io.Writer, c bridge.Connector) error {
@@ -76,44 +120,76 @@ func showConnector(w io.Writer, c bridge.Connector) error {
 		fmt.Fprintf(w, "Delivery: %s\n", c.Delivery)
 	}
 	if c.Source != nil {
-		if err := showKeys(w, "source", c.Source.Settings()); err != nil {
-			return err
+		showGuarantee(w, "source", c.Delivery, config.Describe(c.Source, c.Source.Settings()))
+		showKeys(w, "a source", c.Source.Settings())
+		if len(c.Headers) > 0 {
+			fmt.Fprintf(w, "\nHeaders that it sets:\n\n  %s\n", strings.Join(c.Headers, "\n  "))
 		}
 	}
 	if c.Step != nil {
-		if err := showKeys(w, "step", c.Step.Settings()); err != nil {
-			return err
-		}
+		showKeys(w, "a step", c.Step.Settings())
 	}
 	if c.Sink != nil {
-		if err := showKeys(w, "sink", c.Sink.Settings()); err != nil {
-			return err
-		}
+		showGuarantee(w, "sink", c.Delivery, config.Describe(c.Sink, c.Sink.Settings()))
+		showKeys(w, "a sink", c.Sink.Settings())
 	}
 	_, err := fmt.Fprintf(w, "\nExample:\n\n%s", c.Example)
 	return err
 }
 
-func showKeys(w io.Writer, kind string, settings any) error {
+// showGuarantee says what holds as long as no setting changes it; check knows better, for a file.
+func showGuarantee(w io.Writer, kind, delivery string, d bridge.Description) {
+	fmt.Fprintf(w, "A %s delivers %s, by default: %s\n", kind, d.Guarantee.Level, cmp.Or(d.Guarantee.Why, delivery))
+}
+
+func showKeys(w io.Writer, of string, settings any) {
 	keys := config.Keys(settings)
 	if len(keys) == 0 {
-		_, err := fmt.Fprintf(w, "\nA %s has no settings.\n", kind)
-		return err
+		fmt.Fprintf(w, "\nThere are no settings of %s.\n", of)
+		return
 	}
-	fmt.Fprintf(w, "\nSettings of a %s:\n\n", kind)
+	fmt.Fprintf(w, "\nSettings of %s:\n\n", of)
 	t := tabwriter.NewWriter(w, 2, 0, 2, ' ', 0)
 	for _, k := range keys {
-		note := k.Default
-		switch {
-		case k.Required:
-			note = "required"
-		case note != "":
-			note = "default " + note
-		}
-		if len(k.Enum) > 0 {
-			k.Type = strings.Join(k.Enum, " | ")
-		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", k.Name, k.Type, note)
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", keyName(k, settings), keyType(k), keyDefault(k), k.Doc)
 	}
-	return t.Flush()
+	_ = t.Flush()
+}
+
+// keyName returns what is written for a key of settings.
+func keyName(k config.Key, settings any) string {
+	if config.Whole(settings) {
+		return "(the value itself)"
+	}
+	return k.Name
+}
+
+// keyType says what may be given for a key.
+func keyType(k config.Key) string {
+	switch {
+	case k.File && len(k.Enum) > 0:
+		return "a path, or " + strings.Join(k.Enum, " | ")
+	case k.File && k.Kind == "":
+		return "a path"
+	case len(k.Enum) > 0:
+		return strings.Join(k.Enum, " | ")
+	case k.Min != nil && k.Max != nil:
+		return fmt.Sprintf("%s, %.0f to %.0f", k.Type, *k.Min, *k.Max)
+	case k.Min != nil && *k.Min != 0:
+		return fmt.Sprintf("%s, at least %.0f", k.Type, *k.Min)
+	case k.Max != nil:
+		return fmt.Sprintf("%s, at most %.0f", k.Type, *k.Max)
+	}
+	return k.Type
+}
+
+// keyDefault says what holds if a key is not given.
+func keyDefault(k config.Key) string {
+	switch {
+	case k.Required:
+		return "required"
+	case k.Default != "":
+		return "default " + k.Default
+	}
+	return ""
 }

@@ -7,13 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -30,35 +28,66 @@ sink for them. It works beside a bridge that runs.`,
 }
 
 func newDeadList(s std, f *stateFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list PIPELINE",
-		Short: "List the dead letters of a pipeline, oldest first",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tLAST TRY\tTRIES\tREFUSED BY\tTOPIC\tREASON")
-				var failed error
-				n := 0
-				err := state.Letters(ctx, args[0], func(l store.Letter) bool {
-					n++
-					if f.json {
-						failed = printJSON(s, l)
-					} else {
-						fmt.Fprintf(t, "%d\t%s\t%d\t%s %s\t%s\t%s\n", l.Number, shortTime(l.Last), l.Attempts, l.Place, l.Instance, shown(l.Topic, 40), clip(l.Reason, 100))
-					}
-					return failed == nil && ctx.Err() == nil
-				})
-				if n == 0 && err == nil {
-					fmt.Fprintf(s.err, "the state has no dead letters of a pipeline %q\n", args[0])
+	var only store.Choice
+	cmd := f.printsJSON(f.looks(&cobra.Command{
+		Use:   "list [PIPELINE...]",
+		Short: "List the dead letters of pipelines, or of all, oldest first",
+	}, s, anyNumber, func(ctx context.Context, state *store.Store, args []string) error {
+		names, err := pipelinesWith(ctx, state, "dead letters", args)
+		if err != nil {
+			return err
+		}
+		list := s.list(f.json, "PIPELINE", "NUMBER", "LAST TRY", "TRIES", "REFUSED BY", "TOPIC", "REASON")
+		n := 0
+		for _, name := range names {
+			err = errors.Join(err, state.Letters(ctx, name, func(l store.Letter) bool {
+				if !only.Has(&l) {
+					return ctx.Err() == nil
 				}
-				if f.json || n == 0 {
-					return errors.Join(err, failed, ctx.Err())
+				n++
+				reason := clip(l.Reason, 100)
+				if !l.Whole() {
+					reason = "not whole: " + reason
 				}
-				return errors.Join(err, t.Flush(), ctx.Err())
-			})
-		},
+				return list.row(l, name, l.Number, shortTime(l.Last), l.Attempts, l.Place+" "+l.Instance,
+					shown(l.Topic, 40), reason) &&
+					ctx.Err() == nil
+			}))
+		}
+		switch {
+		case n > 0:
+			err = errors.Join(err, list.end())
+		case err == nil && only.Reason != "":
+			fmt.Fprintf(s.err, "no dead letter has a reason with %q\n", only.Reason)
+		case err == nil && len(args) == 0:
+			fmt.Fprintln(s.err, "the state has no dead letters")
+		case err == nil:
+			fmt.Fprintf(s.err, "the state has no dead letters of a pipeline %q\n", strings.Join(args, ", "))
+		}
+		return errors.Join(err, ctx.Err())
+	}))
+	reasonFlag(cmd, &only)
+	return cmd
+}
+
+// reasonFlag adds the flag that chooses dead letters by why they were refused.
+func reasonFlag(cmd *cobra.Command, only *store.Choice) {
+	cmd.Flags().StringVar(&only.Reason, "reason", "", "only those whose reason has this `text`")
+}
+
+// pipelinesWith returns the named pipelines, or, without any, those of which the state has
+// something of a kind.
+func pipelinesWith(ctx context.Context, state *store.Store, kind string, named []string) ([]string, error) {
+	if len(named) > 0 {
+		return named, nil
 	}
+	all, err := state.Entries(ctx, "")
+	for _, e := range all {
+		if e.Kind == kind {
+			named = append(named, e.Pipeline)
+		}
+	}
+	return named, err
 }
 
 // clip shortens a text for a table, and makes it one line.
@@ -77,117 +106,165 @@ func clip(text string, most int) string {
 
 // shown returns a text as it is if it is short and can be printed, else in quotes, shortened.
 func shown(text string, most int) string {
-	if len(text) <= most && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0 {
-		return text
-	}
-	if len(text) > most {
+	strange := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	switch {
+	case len(text) > most:
 		return strconv.Quote(text[:most]) + "…"
+	case strings.ContainsFunc(text, strange):
+		return strconv.Quote(text)
 	}
-	return strconv.Quote(text)
+	return text
 }
 
 func newDeadShow(s std, f *stateFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "show PIPELINE NUMBER...",
-		Short: "Print dead letters whole",
-		Args:  cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			numbers, err := letterNumbers(args[1:])
-			if err != nil {
-				return err
+	var only store.Choice
+	cmd := s.rawFlag(f.looks(&cobra.Command{
+		Use:   "show PIPELINE [NUMBER...]",
+		Short: "Print dead letters, one line of JSON each",
+		Long: `show prints dead letters with all that they have of their message. One with "incomplete": true has a part of it only, since
+the source could not hand it on whole.`,
+		Args: cobra.MinimumNArgs(1),
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
+		if only.Numbers, err = f.letterNumbers(args[1:]); err != nil {
+			return err
+		}
+		if len(only.Numbers) == 0 && only.Reason == "" {
+			return f.unchosen("name numbers, or --reason TEXT")
+		}
+		found := 0
+		var failed error
+		err = state.Letters(ctx, args[0], func(l store.Letter) bool {
+			if only.Has(&l) {
+				found++
+				failed = printJSON(s, l)
 			}
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				found := 0
-				var failed error
-				err := state.Letters(ctx, args[0], func(l store.Letter) bool {
-					if slices.Contains(numbers, l.Number) {
-						found++
-						failed = printJSON(s, l)
-					}
-					return failed == nil && found < len(numbers)
-				})
-				if err == nil && failed == nil && found < len(numbers) {
-					err = failure{code: exitFailed, err: fmt.Errorf("pipeline %q has %d of these %d dead letters", args[0], found, len(numbers))}
-				}
-				return errors.Join(err, failed)
-			})
-		},
-	}
-}
-
-func newDeadPurge(s std, f *stateFlags) *cobra.Command {
-	var all bool
-	cmd := &cobra.Command{
-		Use:   "purge PIPELINE NUMBER...",
-		Short: "Throw dead letters away",
-		Long:  `purge throws the dead letters with these numbers away, or, with --all, all of the pipeline.`,
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			numbers, err := letterNumbers(args[1:])
-			if err != nil {
-				return err
-			}
-			if all == (len(numbers) > 0) {
-				return failure{code: exitUsage, err: errors.New("name numbers, or --all"), hint: "xrtcbridge dead list shows the numbers"}
-			}
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				n, err := state.Purge(ctx, args[0], numbers...)
-				if err == nil || n > 0 {
-					fmt.Fprintf(s.out, "threw %d dead letters away\n", n)
-				}
-				return err
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&all, "all", false, "all of the pipeline")
+			return failed == nil && ctx.Err() == nil && (len(only.Numbers) == 0 || found < len(only.Numbers))
+		})
+		if err = errors.Join(err, failed, ctx.Err()); err != nil {
+			return err
+		}
+		return allThere(args[0], found, only)
+	}))
+	reasonFlag(cmd, &only)
 	return cmd
 }
 
-func letterNumbers(args []string) ([]uint64, error) {
+// unchosen is about a command that must know which dead letters are meant.
+func (f *stateFlags) unchosen(what string) error {
+	return failure{
+		code: exitUsage, err: errors.New(what),
+		hint: f.command("dead list") + " shows the numbers",
+	}
+}
+
+// allThere returns an error if fewer dead letters were found than were named, or none that was
+// meant.
+func allThere(pipeline string, found int, only store.Choice) error {
+	switch named := len(only.Numbers); {
+	case only.Reason != "" && found == 0:
+		return fmt.Errorf("pipeline %q has no such dead letter with %q in its reason", pipeline, only.Reason)
+	case only.Reason == "" && found < named:
+		return fmt.Errorf("pipeline %q has %d of these %d dead letters", pipeline, found, named)
+	}
+	return nil
+}
+
+func newDeadPurge(s std, f *stateFlags) *cobra.Command {
+	var every bool
+	var only store.Choice
+	cmd := f.looks(&cobra.Command{
+		Use:   "purge PIPELINE [NUMBER...]",
+		Short: "Throw dead letters away",
+		Long: `purge throws the dead letters with these numbers away, those with a --reason, which is of these numbers if there are any,
+or, with --all, all of the pipeline.`,
+		Args: cobra.MinimumNArgs(1),
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
+		numbers, err := f.letterNumbers(args[1:])
+		if err != nil {
+			return err
+		}
+		if every == (len(numbers) > 0 || only.Reason != "") {
+			return f.unchosen("name numbers, --reason TEXT, or --all")
+		}
+		if only.Reason != "" {
+			only.Numbers, numbers = numbers, nil
+			err := state.Letters(ctx, args[0], func(l store.Letter) bool {
+				if only.Has(&l) {
+					numbers = append(numbers, l.Number)
+				}
+				return ctx.Err() == nil
+			})
+			if err = errors.Join(err, ctx.Err(), allThere(args[0], len(numbers), only)); err != nil {
+				return err
+			}
+		}
+		n, err := state.Purge(ctx, args[0], numbers...)
+		if err == nil || n > 0 {
+			fmt.Fprintf(s.out, "threw %d dead letters away\n", n)
+		}
+		return err
+	})
+	reasonFlag(cmd, &only)
+	cmd.Flags().BoolVar(&every, "all", false, "all of the pipeline")
+	return cmd
+}
+
+func (f *stateFlags) letterNumbers(args []string) ([]uint64, error) {
 	var numbers []uint64
 	for _, a := range args {
 		n, err := strconv.ParseUint(a, 10, 64)
 		if err != nil {
-			return nil, failure{code: exitUsage, err: fmt.Errorf("%q is not the number of a dead letter", a), hint: "xrtcbridge dead list shows the numbers"}
+			return nil, failure{
+				code: exitUsage, err: fmt.Errorf("%q is not the number of a dead letter", a),
+				hint: f.command("dead list") + " shows the numbers",
+			}
 		}
 		numbers = append(numbers, n)
 	}
-	return numbers, nil
+	slices.Sort(numbers)
+	return slices.Compact(numbers), nil
 }
 
 func newDeadReplay(s std, f *stateFlags, folders *pluginFolders) *cobra.Command {
-	return &cobra.Command{
+	var r replaying
+	var set []string
+	cmd := f.looks(&cobra.Command{
 		Use:   "replay PIPELINE [NUMBER...]",
 		Short: "Deliver dead letters again, each from the place that refused it",
 		Long: `replay takes the messages of the dead letters, as they were, from the source, step or sink that refused them through the rest of the pipeline,
-as its file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with all its attempts.`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			numbers, err := letterNumbers(args[1:])
-			if err != nil {
-				return err
-			}
-			k, err := folders.catalog(s.warnings())
-			if err != nil {
-				return err
-			}
-			defer k.close()
-			c, err := k.load(f.files)
-			if err != nil {
-				return err
-			}
-			at := slices.IndexFunc(c.Pipelines, func(p *bridge.Pipeline) bool { return p.Name == args[0] })
-			if at < 0 {
-				return failure{code: exitUsage, err: fmt.Errorf("there is no pipeline %q in the file", args[0])}
-			}
-			return f.with(cmd, s, func(ctx context.Context, state *store.Store) error {
-				stop, err := startServers(ctx, s, state, c.servers)
-				if err != nil {
-					return err
-				}
-				err = replay(ctx, s, state, c.Pipelines[at], numbers)
-				return errors.Join(err, stop())
-			})
-		},
-	}
+as its file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with a new number and all its attempts. Letters
+that are not whole, such as the beginning of a line above max_line, are kept, too.
+
+--set changes the messages before that, as a step set does: topic, payload, time, header.NAME or json.FIELD, to a value that is JSON or else a
+text, with {{ }} as in a file. One that cannot be changed so stays as it is.`,
+		Example: `  xrtcbridge dead replay sensors --reason "no unit" --set header.unit=C --set 'json.room={{ segment(topic, 1) }}'`,
+		Args:    cobra.MinimumNArgs(1),
+	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
+		if r.Numbers, err = f.letterNumbers(args[1:]); err != nil {
+			return err
+		}
+		k := folders.catalog(s.warnings())
+		defer k.close()
+		c, err := k.load(f.files)
+		if err != nil {
+			return err
+		}
+		if r.Pipeline = c.pipeline(args[0]); r.Pipeline == nil {
+			return unknown("pipeline", args[0], f.pipelines, "its file, which --config names, says where its messages go")
+		}
+		if r.edit, err = newEditor(ctx, k.loader(), set, s.warnings()); err != nil {
+			return err
+		}
+		stop, err := startServers(ctx, s, state, c)
+		if err != nil {
+			return err
+		}
+		r.std, r.log, r.state, r.flags = s, s.warnings(), state, f
+		return errors.Join(r.run(ctx), stop())
+	})
+	folders.add(cmd)
+	reasonFlag(cmd, &r.Choice)
+	cmd.Flags().StringArrayVar(&set, "set", nil, "change messages before, `KEY=VALUE` as in a step set; repeatable")
+	cmd.Flags().BoolVar(&r.incomplete, "incomplete", false, "deliver what there is of messages that are not whole, too")
+	return cmd
 }

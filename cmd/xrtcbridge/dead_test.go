@@ -14,6 +14,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -61,13 +62,13 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 	first, second := new(bridgetest.Downstream), new(bridgetest.Downstream)
 	first.Refuse = func(*bridge.Message) error { return errors.New("not this one") }
 	up := new(bridgetest.Upstream)
-	up.Send(bridge.Message{Payload: []byte("small one")}, bridge.Message{Payload: []byte(strings.Repeat("large", 1<<20))})
+	up.Send(bridge.Message{Payload: []byte("small one")}, bridge.Message{Payload: []byte(strings.Repeat("large", 1<<19))})
 	up.Finish()
-	p := &bridge.Pipeline{
+	p := &engine.Pipeline{
 		Name: "p", State: state, OnError: bridge.OnError{Then: bridge.FateDeadLetter}, Buffer: &bridge.BufferSettings{MaxBytes: 4 << 20},
 		From:  []bridge.Endpoint[bridge.Source]{up.Endpoint()},
 		Steps: []bridge.Endpoint[bridge.Step]{{Type: "short", Open: func(context.Context, bridge.Env) (bridge.Step, error) { return shortStep{}, nil }}},
-		To:    bridge.All(first.Endpoint(), second.Endpoint()),
+		To:    engine.Branch{Branches: []engine.Branch{engine.To(first.Endpoint()), engine.To(second.Endpoint())}},
 	}
 	if err := p.Run(t.Context(), bridgetest.Env(t, ""), nil); err != nil {
 		t.Fatal(err)
@@ -100,12 +101,17 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 	}
 	again := func(wantErr string) {
 		t.Helper()
-		err := replay(t.Context(), std{in: strings.NewReader(""), out: io.Discard, err: new(bytes.Buffer)}, state, p, nil)
+		r := &replaying{
+			Pipeline: p, std: std{in: strings.NewReader(""), data: io.Discard, err: new(bytes.Buffer)},
+			log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+			state: state, flags: new(stateFlags),
+		}
+		err := r.run(t.Context())
 		if (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) {
 			t.Errorf("replay: %v", err)
 		}
 	}
-	check("at first", []letter{{"p-to", 1, 5}, {"p-buffer", 1, 5 << 20}}, nil, []string{"small"})
+	check("at first", []letter{{"p-to", 1, 5}, {"p-buffer", 1, 5 << 19}}, nil, []string{"small"})
 	again("2 dead letters could not be delivered again")
 	check("after a replay in vain", []letter{{"p-to", 2, 5}, {"p-to", 1, 5}}, nil, []string{"small", "large"})
 	first.Refuse = nil

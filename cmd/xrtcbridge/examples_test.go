@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +21,34 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 )
+
+// The tests beside examples pass, and each example that shapes or routes messages has some. Those
+// of plugins are run where these are.
+func TestExamplesTested(t *testing.T) {
+	examples, err := filepath.Glob(filepath.Join(root, "examples", "*", "pipelines.yaml"))
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("found %v, %v", examples, err)
+	}
+	args := []string{"test"}
+	for _, example := range examples {
+		text, err := os.ReadFile(example)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = os.Stat(strings.Replace(example, ".yaml", "_test.yaml", 1))
+		switch {
+		case err == nil && !strings.Contains(string(text), "\nplugins:"):
+			whole, err := filepath.Abs(example)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, whole)
+		case err != nil && regexp.MustCompile(`\b(steps|all|route|any|share):`).Match(text):
+			t.Errorf("%s has no tests beside it", example)
+		}
+	}
+	runIn(t, t.TempDir(), "xrtcbridge", args...)
+}
 
 // portalEnv makes url and the test's account what examples use, and returns a client.
 func portalEnv(t *testing.T, url string) *xrtc.Client {
@@ -48,7 +77,7 @@ func startExample(t *testing.T, name string, addresses ...string) *process {
 	return p
 }
 
-func end(t *testing.T, p *process) {
+func endWell(t *testing.T, p *process) {
 	t.Helper()
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
@@ -56,15 +85,19 @@ func end(t *testing.T, p *process) {
 	}
 }
 
-func TestExampleMQTTToXRTC(t *testing.T) {
+func TestExampleConflateToPortals(t *testing.T) {
 	c := portalEnv(t, startServer(t))
-	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:0"}}, slog.New(slog.DiscardHandler))
+	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{
+		Listen: "127.0.0.1:0",
+		Open:   true,
+	}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = broker.Close() })
 	t.Setenv("BROKER", broker.MQTTURL())
-	p := startExample(t, "mqtt-to-xrtc")
+	p := startExample(t, "conflate-to-portals")
+	p.opened(5) // the step and the buffer, too
 	sensor := paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt:", "tcp:", 1)))
 	if token := sensor.Connect(); token.Wait() && token.Error() != nil {
 		t.Fatal(token.Error())
@@ -77,7 +110,7 @@ func TestExampleMQTTToXRTC(t *testing.T) {
 		items, err := c.Get(t.Context(), xrtc.GetRequest{})
 		return err == nil && len(items) == 1 && items[0].Payload == "21.5" && strings.HasPrefix(items[0].PortalID, "sensorsKitchenTemp")
 	})
-	end(t, p)
+	endWell(t, p)
 }
 
 func TestExampleXRTCToNATS(t *testing.T) {
@@ -89,7 +122,12 @@ func TestExampleXRTCToNATS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	nc, err := nats.Connect("nats://" + address)
+	password, err := os.ReadFile(filepath.Join(p.cmd.Dir, "data/nats/nats.password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect("nats://"+address, nats.UserInfo("nats", strings.TrimSpace(string(password))),
+		nats.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,13 +146,14 @@ func TestExampleXRTCToNATS(t *testing.T) {
 			return err == nil && string(m.Data) == "in the "+room
 		})
 	}
-	end(t, p)
+	endWell(t, p)
 }
 
 // Alarms go to NATS, to a file while that is down, and to NATS again; everything else goes to
 // files.
 func TestExampleAlarmRouting(t *testing.T) {
-	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:0"}}, slog.New(slog.DiscardHandler))
+	broker, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:0", Open: true}},
+		slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +170,8 @@ func TestExampleAlarmRouting(t *testing.T) {
 	}
 	dir := t.TempDir()
 	p := start(t, dir, io.Discard, "run", write(t, dir, "pipelines.yaml", string(text)))
-	bridgetest.Eventually(t, "the broker is connected", func() bool { return p.log.count(`"connector":"mqtt","dir":"from"`) > 0 })
+	connected := regexp.MustCompile(`"msg":"opened".*"connector":"mqtt","dir":"from"`)
+	bridgetest.Eventually(t, "the broker is connected", func() bool { return connected.MatchString(p.log.String()) })
 
 	sensor := paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt:", "tcp:", 1)))
 	if token := sensor.Connect(); token.Wait() && token.Error() != nil {
@@ -143,7 +183,10 @@ func TestExampleAlarmRouting(t *testing.T) {
 		t.Helper()
 		sent++
 		payload := fmt.Sprintf(`{"level":9,"n":%d}`, sent)
-		for topic, text := range map[string]string{"plant/boiler": payload, "plant/pump": fmt.Sprintf(`{"level":1,"n":%d}`, sent)} {
+		for topic, text := range map[string]string{
+			"plant/boiler": payload,
+			"plant/pump":   fmt.Sprintf(`{"level":1,"n":%d}`, sent),
+		} {
 			if token := sensor.Publish(topic, 1, false, text); token.Wait() && token.Error() != nil {
 				t.Fatal(token.Error())
 			}
@@ -161,16 +204,19 @@ func TestExampleAlarmRouting(t *testing.T) {
 		m, err := stream.GetLastMsgForSubject(t.Context(), "alarms.plant.boiler")
 		return err == nil && string(m.Data) == payload
 	}
-	eventually(t, "the alarm is in the file while NATS is down", inFile(alarm()))
+	bridgetest.Eventually(t, "the alarm is in the file while NATS is down", inFile(alarm()))
 	for range 2 {
 		proxy.Set(faulttest.Fault{})
-		eventually(t, "an alarm is in NATS once that is up", func() bool { return inStream(alarm()) })
+		bridgetest.Eventually(t, "an alarm is in NATS once that is up", func() bool { return inStream(alarm()) })
 		down()
-		eventually(t, "an alarm is in the file once NATS is down again", func() bool { return inFile(alarm())() })
+		bridgetest.Eventually(t, "an alarm is in the file once NATS is down again", func() bool { return inFile(alarm())() })
 	}
-	eventually(t, "all the rest is in its file", func() bool { return len(readLines(t, filepath.Join(dir, "plant/pump.ndjson"))) >= sent })
+	bridgetest.Eventually(t, "all the rest is in its file", func() bool {
+		return len(readLines(t,
+			filepath.Join(dir, "plant/pump.ndjson"))) >= sent
+	})
 	if lines := readLines(t, filepath.Join(dir, "plant/boiler.ndjson")); len(lines) > 0 {
 		t.Errorf("alarms went to the rest: %q", lines)
 	}
-	end(t, p)
+	endWell(t, p)
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
 )
@@ -32,5 +34,15 @@ func TestHelpedExpressionsCompile(t *testing.T) {
 	}
 	if n != 5 {
 		t.Errorf("%d examples were tried, want 5", n)
+	}
+}
+
+// Every function is in the help.
+func TestHelpHasAllFunctions(t *testing.T) {
+	words := strings.FieldsFunc(newExpressions().Long, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	for _, name := range expr.Functions() {
+		if !slices.Contains(words, name) {
+			t.Errorf("%s is missing", name)
+		}
 	}
 }

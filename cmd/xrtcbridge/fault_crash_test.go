@@ -107,7 +107,7 @@ func (c *crashes) die(p crashpoint.Point, n int) bool {
 	}
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
-	end := time.After(longWait)
+	end := time.After(bridgetest.Timeout)
 	for told := false; ; {
 		select {
 		case <-ended:
@@ -138,7 +138,7 @@ func (c *crashes) finish() {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	eventually(c.t, "the last line has arrived", c.arrived)
+	bridgetest.Eventually(c.t, "the last line has arrived", c.arrived)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		c.t.Errorf("the last run ended with %v:\n%s", err, log.tail())

@@ -20,22 +20,6 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
-// longWait bounds what must happen after a fault, for machines that are busy.
-const longWait = 2 * time.Minute
-
-// eventually is bridgetest.Eventually with more patience.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	end := time.After(longWait)
-	for !condition() {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-end:
-			t.Fatalf("waited %s in vain: %s", longWait, what)
-		}
-	}
-}
-
 // hub is a NATS server that is not under test, and outlives the bridge.
 type hub struct {
 	t    *testing.T
@@ -54,12 +38,12 @@ func startHub(t *testing.T) *hub {
 	if !s.ReadyForConnections(bridgetest.Timeout) {
 		t.Fatal("the NATS server does not come up")
 	}
-	c, err := natsgo.Connect(s.ClientURL())
+	c, err := natsgo.Connect(s.ClientURL(), natsgo.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	js, err := jetstream.New(c)
+	js, err := jetstream.New(c, jetstream.WithDefaultTimeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,12 +105,13 @@ func (o *outlet) delivered() int {
 // await waits until n different messages have arrived.
 func (o *outlet) await(n int) {
 	o.t.Helper()
-	end := time.After(longWait)
+	end := time.After(bridgetest.Timeout)
 	for o.delivered() < n {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-end:
-			o.t.Fatalf("waited %s in vain for %d messages, %d records read: %s", longWait, n, o.read, o.ledger.Report())
+			o.t.Fatalf("waited %s in vain for %d messages, %d records read: %s", bridgetest.Timeout, n, o.read,
+				o.ledger.Report())
 		}
 	}
 }
@@ -183,7 +168,7 @@ func (p *producer) one() {
 	p.sent.Add(1)
 	token := p.client.Publish(p.prefix+"/"+key, 1, false, payload)
 	p.unsure.Go(func() {
-		if token.WaitTimeout(longWait) && token.Error() == nil {
+		if token.WaitTimeout(bridgetest.Timeout) && token.Error() == nil {
 			p.ledger.Accepted(payload)
 		}
 	})

@@ -4,15 +4,16 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
-// F26, without a reload of a running bridge, which does not exist: it is restarted under load with
+// F26, by restarts; for reloads see TestF26ReloadsUnderLoad. A bridge is restarted under load with
 // configuration that is the same, has one pipeline more or less, is invalid, or reaches the sink by
 // another address. Some are told to stop, some are killed.
 func TestF26RestartsWithOtherConfig(t *testing.T) {
@@ -42,14 +43,14 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 		what := changes[0]
 		changes = changes[1:]
 		at := n / (restarts + 1) * (k + 1)
-		eventually(t, fmt.Sprintf("%d messages are through", at), func() bool { return out.delivered() >= at })
+		bridgetest.Eventually(t, fmt.Sprintf("%d messages are through", at), func() bool { return out.delivered() >= at })
 		switch {
 		case rng.IntN(4) == 0:
 			kills++
 			p.kill()
 		default:
 			p.signal(syscall.SIGTERM)
-			if code := p.exit(); code != exitDone && p.log.count(bridge.ErrNeverConnected.Error()) == 0 {
+			if code := p.exit(); code != exitDone && p.log.count(engine.ErrNeverConnected.Error()) == 0 {
 				t.Errorf("exit code %d", code)
 			}
 		}
@@ -90,4 +91,80 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 		t.Errorf("%d came again, more than %d kills explain", again, kills)
 	}
 	t.Logf("%d restarts, %d of them kills, %d tries with invalid configuration", restarts, kills, invalid)
+}
+
+// F26: reloads under load, a fifth of them of broken files, and kill -9 in the middle. Nothing is
+// lost, and a pipeline that is not touched keeps its connections.
+func TestF26ReloadsUnderLoad(t *testing.T) {
+	reloads := faulttest.Pick(40, 200)
+	n := reloads * faulttest.Pick(300, 1500) // of each pipeline; the long form takes five minutes
+	rng := faulttest.Rand(t)
+	broker, h, dir := bridgetest.StartMosquitto(t), startHub(t), t.TempDir()
+	changed, kept := new(faulttest.Ledger), new(faulttest.Ledger)
+	out, other := h.outlet("OUT", changed), h.outlet("KEPT", kept)
+	config := func(setting string) string {
+		return buffered(t, dir, broker, h.addr, fmt.Sprintf(`    %s
+  kept:
+    from: {mqtt: {url: "%s", topics: ["kept/#"], qos: 1, client_id: kept}}
+    to: {nats: {url: "nats://%s", stream: KEPT, subject: "KEPT.{{ segment(topic, 1) }}"}}
+`, setting, broker.URL, h.addr))
+	}
+	r := &reloading{dir: dir, file: config("max_batch: 1000")}
+	run := func() {
+		r.process = start(t, dir, io.Discard, "run", "--log-format", "json", r.file)
+		r.opened(4)
+		bridgetest.Eventually(t, "the bridge answers", func() bool { _, code := r.ask("status", r.file); return code == exitDone })
+	}
+	untouched := func() {
+		t.Helper()
+		if opens := r.opens("kept"); opens != 2 {
+			t.Errorf("the ends of a pipeline that was never touched were opened %d times", opens)
+		}
+	}
+	run()
+	var publishing sync.WaitGroup
+	for prefix, ledger := range map[string]*faulttest.Ledger{"in": changed, "kept": kept} {
+		from := newProducer(t, broker.URL, prefix, 256, ledger)
+		publishing.Go(func() { from.publish(n, 1000, t.Context().Done()) })
+	}
+	good, broken := "max_batch: 1000", 0
+	for k := range reloads {
+		at := n / (reloads + 1) * k
+		bridgetest.Eventually(t, fmt.Sprintf("%d messages are through", at), func() bool { return out.delivered() >= at })
+		setting, want := fmt.Sprintf("max_batch: %d", 100+k), exitDone
+		if k%5 == 1 {
+			setting, want = fmt.Sprintf("max_bach: %d", rng.IntN(100)), exitFailed
+			broken++
+		}
+		config(setting)
+		if k == reloads/2 {
+			asked := make(chan struct{})
+			go func() { defer close(asked); r.ask("reload", r.file) }()
+			r.kill()
+			<-asked
+			untouched()
+			config(good)
+			run()
+			continue
+		}
+		if said, code := r.ask("reload", r.file); code != want {
+			t.Errorf("reload %d of %q ends with %d, want %d:\n%s", k, setting, code, want, said)
+		}
+		if want == exitDone {
+			good = setting
+		}
+	}
+	publishing.Wait()
+	out.await(n)
+	other.await(n)
+	untouched()
+	r.signal(syscall.SIGTERM)
+	if code := r.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	out.delivered()
+	other.delivered()
+	changed.Check(t, n)
+	kept.Check(t, n)
+	t.Logf("%d reloads, %d of them of broken files", reloads, broken)
 }

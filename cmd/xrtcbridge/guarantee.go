@@ -7,36 +7,37 @@ import (
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
 // promise is what a pipeline guarantees, as check prints it.
 type promise struct {
-	Pipeline  string   `json:"pipeline"`
-	Route     string   `json:"route"`
-	Guarantee string   `json:"guarantee"` // of the weakest place
-	Ordered   bool     `json:"ordered"`
-	Order     string   `json:"order"` // what is kept of it, and which setting decides
-	From      []place  `json:"from"`
-	Buffer    *place   `json:"buffer,omitempty"`
-	Steps     []stage  `json:"steps,omitempty"`
-	To        target   `json:"to"`
-	OnError   fate     `json:"on_error"`
-	Warnings  []string `json:"warnings,omitempty"`
+	Pipeline    string   `json:"pipeline"`
+	Description string   `json:"description,omitempty"`
+	Disabled    bool     `json:"disabled,omitempty"`
+	Route       string   `json:"route"`
+	Guarantee   string   `json:"guarantee"`       // of the weakest place
+	Drops       bool     `json:"drops,omitempty"` // what is refused somewhere
+	Ordered     bool     `json:"ordered"`
+	Order       string   `json:"order"` // what is kept of it, and which setting decides
+	Optional    bool     `json:"optional,omitempty"`
+	StaleAfter  string   `json:"stale_after,omitempty"`
+	From        []place  `json:"from"`
+	Buffer      *place   `json:"buffer,omitempty"`
+	Steps       []place  `json:"steps,omitempty"`
+	To          target   `json:"to"`
+	OnError     fate     `json:"on_error"`
+	Warnings    []string `json:"warnings,omitempty"`
+	Broken      bool     `json:"broken,omitempty"` // it has mistakes, and there are warnings only
 }
 
-// place is one end of a pipeline.
+// place is an end of a pipeline, or a step.
 type place struct {
 	Type      string `json:"type,omitempty"`
 	Guarantee string `json:"guarantee,omitempty"`
 	Why       string `json:"why,omitempty"`
 	OnError   *fate  `json:"on_error,omitempty"` // where it is narrowed
-}
-
-// stage is a step.
-type stage struct {
-	Type    string `json:"type"`
-	OnError *fate  `json:"on_error,omitempty"`
 }
 
 // target is a branch: a sink, or a mode and its entries.
@@ -45,7 +46,7 @@ type target struct {
 	Mode    string   `json:"mode,omitempty"`
 	When    string   `json:"when,omitempty"`
 	By      string   `json:"by,omitempty"`
-	Steps   []stage  `json:"steps,omitempty"`
+	Steps   []place  `json:"steps,omitempty"`
 	Entries []target `json:"entries,omitempty"`
 }
 
@@ -55,16 +56,43 @@ type fate struct {
 	Why  string `json:"why"`
 }
 
-// promised finds out what p guarantees.
-func promised(p *bridge.Pipeline, state store.Settings) promise {
-	out := promise{Pipeline: p.Name, Route: route(p), Steps: stages(p.Steps), To: targetOf(&p.To), OnError: *fateOf(&p.OnError, true)}
+// show has each text in p that may hold what a setting says go through as, which hides what ${…}
+// stands for.
+func (p *promise) show(as func(string) string) {
+	p.Description = as(p.Description)
+	for i, text := range p.Warnings {
+		p.Warnings[i] = as(text)
+	}
+	p.To.show(as)
+}
+
+func (t *target) show(as func(string) string) {
+	t.When, t.By = as(t.When), as(t.By)
+	for i := range t.Entries {
+		t.Entries[i].show(as)
+	}
+}
+
+// promised finds out what p guarantees. circle is that in which messages may run through it.
+func promised(p *engine.Pipeline, state store.Settings, circle string) promise {
+	stopped := stays(p.From, p.Buffer != nil)
+	out := promise{
+		Pipeline: p.Name, Route: route(p), Steps: stages(p.Steps, stopped), To: targetOf(&p.To, stopped),
+		OnError: *fateOf(&p.OnError, true, stopped), Optional: p.Optional,
+	}
+	if p.StaleAfter > 0 {
+		out.StaleAfter = p.StaleAfter.String()
+	}
 	in, end := bridge.LevelOnce, bridge.LevelOnce
 	for _, e := range p.From {
 		in = min(in, e.Guarantee.Level)
-		out.From = append(out.From, place{e.Type, e.Guarantee.Level.String(), e.Guarantee.Why, fateOf(e.OnError, false)})
+		out.From = append(out.From, place{
+			e.Type, e.Guarantee.Level.String(), e.Guarantee.Why,
+			fateOf(e.OnError, false, stays([]bridge.Endpoint[bridge.Source]{e}, false)),
+		})
 	}
 	for _, l := range leaves(p) {
-		end = min(end, l.sink.Guarantee.Level)
+		end = min(end, l.Sink.Guarantee.Level)
 	}
 	level := min(in, end)
 	if in == bridge.LevelAtLeastOnce && end == bridge.LevelOnce && stable(p) {
@@ -75,61 +103,49 @@ func promised(p *bridge.Pipeline, state store.Settings) promise {
 		level = min(level, b.Level)
 		out.Buffer = &place{Type: "disk", Guarantee: b.Level.String(), Why: b.Why}
 	}
-	if drops(p) {
-		level = min(level, bridge.LevelAtMostOnce)
-	}
+	out.Drops = slices.ContainsFunc(fates(p), func(o *bridge.OnError) bool { return o.Then == bridge.FateDrop })
 	out.Guarantee = level.String()
 	out.Ordered, out.Order = order(p)
 	out.Warnings = warnings(p)
+	if circle != "" {
+		out.Warnings = append(out.Warnings, loopWarning+": "+circle)
+	}
 	return out
 }
 
-// drops reports whether a message that is refused is dropped, at one place at least.
-func drops(p *bridge.Pipeline) bool {
-	found := false
-	at := func(own, around *bridge.OnError) *bridge.OnError {
-		o := cmp.Or(own, around)
-		found = found || o.Then == bridge.FateDrop
-		return o
-	}
+// fates returns what becomes of a message that is refused, for each place that may.
+func fates(p *engine.Pipeline) (all []*bridge.OnError) {
 	for _, e := range p.From {
-		at(e.OnError, &p.OnError)
+		all = append(all, cmp.Or(e.OnError, &p.OnError))
 	}
 	for _, e := range p.Steps {
-		at(e.OnError, &p.OnError)
+		all = append(all, cmp.Or(e.OnError, &p.OnError))
 	}
-	var walk func(b *bridge.Branch, around *bridge.OnError)
-	walk = func(b *bridge.Branch, around *bridge.OnError) {
-		around = cmp.Or(b.OnError, around)
-		if len(b.Branches) == 0 || b.When != nil {
-			at(around, nil)
+	for _, l := range limbs(p) {
+		if l.ends() || l.When != nil || l.By != nil || l.Mode == engine.ModeRoute || l.Mode == engine.ModeAny {
+			all = append(all, l.onError)
 		}
-		for _, e := range b.Steps {
-			at(e.OnError, around)
-		}
-		for i := range b.Branches {
-			walk(&b.Branches[i], around)
+		for _, e := range l.Steps {
+			all = append(all, cmp.Or(e.OnError, l.onError))
 		}
 	}
-	walk(&p.To, &p.OnError)
-	return found
+	return all
 }
 
 // stable reports whether a message that comes again reaches the same sinks with the same id.
-func stable(p *bridge.Pipeline) bool {
+func stable(p *engine.Pipeline) bool {
 	unstable := func(s bridge.Endpoint[bridge.Source]) bool { return !s.Guarantee.StableIDs }
-	shapes := func(s bridge.Endpoint[bridge.Step]) bool {
-		return !slices.Contains([]string{"filter", "dedupe", "origin"}, s.Type)
-	}
-	spread := func(l leaf) bool { return l.spread }
-	return !slices.ContainsFunc(p.From, unstable) && !slices.ContainsFunc(steps(p), shapes) && !slices.ContainsFunc(leaves(p), spread)
+	shapes := func(s bridge.Endpoint[bridge.Step]) bool { return !s.Guarantee.StableIDs }
+	spread := func(l limb) bool { return l.spread }
+	return !slices.ContainsFunc(p.From, unstable) && !slices.ContainsFunc(steps(p), shapes) &&
+		!slices.ContainsFunc(leaves(p), spread)
 }
 
 // order says what p keeps of the order of messages.
-func order(p *bridge.Pipeline) (kept bool, text string) {
+func order(p *engine.Pipeline) (kept bool, text string) {
 	all := leaves(p)
 	switch {
-	case slices.ContainsFunc(all, func(l leaf) bool { return l.shared }):
+	case slices.ContainsFunc(all, func(l limb) bool { return l.shared }):
 		return false, "in no order (share)"
 	case !overtaking(p):
 		return true, "in order"
@@ -140,21 +156,16 @@ func order(p *bridge.Pipeline) (kept bool, text string) {
 }
 
 // overtaking reports whether several batches are written at once to a sink.
-func overtaking(p *bridge.Pipeline) bool {
-	return slices.ContainsFunc(leaves(p), func(l leaf) bool { return l.inFlight > 1 })
+func overtaking(p *engine.Pipeline) bool {
+	return slices.ContainsFunc(leaves(p), func(l limb) bool { return l.inFlight > 1 })
 }
 
 // warnings returns what p does that its author may not want.
-func warnings(p *bridge.Pipeline) (all []string) {
+func warnings(p *engine.Pipeline) (all []string) {
 	if p.OrderBy != nil && !overtaking(p) {
 		all = append(all, "order_by does nothing while max_in_flight is 1, which keeps the order of all messages")
 	}
-	branches(&p.To, func(b *bridge.Branch) {
-		rest := func(b bridge.Branch) bool { return b.When == nil }
-		if b.Mode == bridge.ModeRoute && len(b.Branches) > 0 && !slices.ContainsFunc(b.Branches, rest) {
-			all = append(all, "route "+branchRoute(b)+": what matches no entry is filtered; an entry without when, at the end, takes the rest")
-		}
-	})
+	all = append(all, surely(p)...)
 	for _, s := range steps(p) {
 		for _, from := range p.From {
 			if s.Holds && from.MaxUnacked > 0 && p.Buffer == nil {
@@ -166,15 +177,71 @@ func warnings(p *bridge.Pipeline) (all []string) {
 	return all
 }
 
-func stages(all []bridge.Endpoint[bridge.Step]) (out []stage) {
+// surely returns those of the warnings about p that hold whatever else it has, which mistakes may
+// hide.
+func surely(p *engine.Pipeline) (all []string) {
+	rest := func(b engine.Branch) bool { return b.When == nil }
+	for _, l := range limbs(p) {
+		if l.Mode == engine.ModeRoute && !l.ends() && !slices.ContainsFunc(l.Branches, rest) {
+			all = append(all, "route "+branchRoute(l.Branch)+
+				": what matches no entry is filtered; an entry without when, at the end, takes the rest")
+		}
+	}
+	for name, s := range p.Sources() {
+		all = append(all, notes(name, s.Type, s.Notes)...)
+	}
+	for name, b := range p.Sinks() {
+		all = append(all, notes(name, b.Sink.Type, b.Sink.Notes)...)
+	}
+	return all
+}
+
+func notes(instance, typ string, said []string) (all []string) {
+	for _, s := range said {
+		all = append(all, fmt.Sprintf("%s (%s): %s", typ, instance, s))
+	}
+	return all
+}
+
+// stays says where a message is that has stopped its pipeline.
+func stays(sources []bridge.Endpoint[bridge.Source], buffered bool) string {
+	again, lost := 0, 0
+	for _, s := range sources {
+		switch s.Guarantee.Level {
+		case bridge.LevelAtLeastOnce, bridge.LevelOnce:
+			again++
+		case bridge.LevelAtMostOnce:
+			lost++
+		case bridge.LevelUnknown:
+		}
+	}
+	switch {
+	case buffered:
+		return "stays in the buffer"
+	case again == len(sources):
+		return "stays with its source"
+	case lost == len(sources):
+		return "is lost, as its source cannot deliver it again"
+	}
+	return "stays with its source, if that can deliver it again"
+}
+
+func stages(all []bridge.Endpoint[bridge.Step], stopped string) (out []place) {
 	for _, s := range all {
-		out = append(out, stage{s.Type, fateOf(s.OnError, false)})
+		kept := ""
+		switch {
+		case s.Holds:
+			kept = "what it holds is owed: a stop lets it go, and after kill -9 it comes again"
+		case s.Forgets:
+			kept = "what it remembers is forgotten at a restart"
+		}
+		out = append(out, place{Type: s.Type, Why: kept, OnError: fateOf(s.OnError, false, stopped)})
 	}
 	return out
 }
 
-func targetOf(b *bridge.Branch) target {
-	t := target{Steps: stages(b.Steps)}
+func targetOf(b *engine.Branch, stopped string) target {
+	t := target{Steps: stages(b.Steps, stopped)}
 	if b.When != nil {
 		t.When = fmt.Sprint(b.When)
 	}
@@ -189,9 +256,9 @@ func targetOf(b *bridge.Branch) target {
 	} else {
 		t.Mode = b.Mode.String()
 	}
-	t.OnError = fateOf(b.OnError, true)
+	t.OnError = fateOf(b.OnError, true, stopped)
 	for i := range b.Branches {
-		t.Entries = append(t.Entries, targetOf(&b.Branches[i]))
+		t.Entries = append(t.Entries, targetOf(&b.Branches[i], stopped))
 	}
 	return t
 }
@@ -215,26 +282,25 @@ func bufferPromise(b bridge.BufferSettings, state store.Settings) bridge.Guarant
 	return g
 }
 
-// fateOf says what o does; retried says whether what may work another time is tried again there.
-func fateOf(o *bridge.OnError, retried bool) *fate {
+// fateOf says what o does; retried says whether what may work another time is tried again there,
+// and stopped where a message is then that stops the pipeline.
+func fateOf(o *bridge.OnError, retried bool, stopped string) *fate {
 	if o == nil {
 		return nil
 	}
-	f := new(fate)
+	f := map[bridge.Fate]fate{
+		bridge.FateDrop: {"drop", "what fails for good is dropped, and counted"},
+		bridge.FateDeadLetter: {
+			"dead_letter",
+			"what fails for good goes to " + cmp.Or(o.DeadLetter.Type, "the dead letters of the state: xrtcbridge dead list"),
+		},
+		bridge.FateStop: {"stop", "what fails for good stops the pipeline and " + stopped},
+	}[o.Then]
 	switch {
-	case !retried:
-	case o.Tries > 0:
-		f.Why = fmt.Sprintf("what may work another time is tried %d times; ", o.Tries)
-	default:
-		f.Why = "what may work another time is tried for ever; "
+	case retried && o.Tries > 0:
+		f.Why = fmt.Sprintf("what may work another time is tried %d times; %s", o.Tries, f.Why)
+	case retried:
+		f.Why = "what may work another time is tried for ever; " + f.Why
 	}
-	switch o.Then {
-	case bridge.FateDrop:
-		f.Then, f.Why = "drop", f.Why+"what fails for good is dropped, and counted"
-	case bridge.FateDeadLetter:
-		f.Then, f.Why = "dead_letter", f.Why+"what fails for good goes to "+cmp.Or(o.DeadLetter.Type, "the dead letters of the state: xrtcbridge dead list")
-	case bridge.FateStop:
-		f.Then, f.Why = "stop", f.Why+"what fails for good stops the pipeline and stays with its source"
-	}
-	return f
+	return &f
 }

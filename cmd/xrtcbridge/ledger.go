@@ -7,57 +7,53 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
 // column is one of the ledger.
 type column struct {
 	title string
-	count func(bridge.Ledger) uint64
+	count func(engine.Ledger) uint64
 	shown bool // though it is 0 for all pipelines
 }
 
 func columns(buffered bool) []column {
 	return []column{
-		{"CARRIED", func(l bridge.Ledger) uint64 { return l.Carried }, buffered},
-		{"RECEIVED", func(l bridge.Ledger) uint64 { return l.Received }, true},
-		{"MADE", func(l bridge.Ledger) uint64 { return l.Made }, false},
-		{"DELIVERED", func(l bridge.Ledger) uint64 { return l.Delivered }, true},
-		{"FILTERED", func(l bridge.Ledger) uint64 { return l.Filtered }, true},
-		{"MERGED", func(l bridge.Ledger) uint64 { return l.Merged }, false},
-		{"DEAD-LETTERED", func(l bridge.Ledger) uint64 { return l.DeadLettered }, true},
-		{"DROPPED", func(l bridge.Ledger) uint64 { return l.Dropped }, true},
-		{"BUFFERED", func(l bridge.Ledger) uint64 { return l.Buffered }, buffered},
-		{"IN FLIGHT", func(l bridge.Ledger) uint64 { return l.InFlight }, true},
+		{"CARRIED", func(l engine.Ledger) uint64 { return l.Carried }, buffered},
+		{"RECEIVED", func(l engine.Ledger) uint64 { return l.Received }, true},
+		{"MADE", func(l engine.Ledger) uint64 { return l.Made }, false},
+		{"DELIVERED", func(l engine.Ledger) uint64 { return l.Delivered }, true},
+		{"FILTERED", func(l engine.Ledger) uint64 { return l.Filtered }, true},
+		{"MERGED", func(l engine.Ledger) uint64 { return l.Merged }, false},
+		{"DEAD-LETTERED", func(l engine.Ledger) uint64 { return l.DeadLettered }, true},
+		{"DROPPED", func(l engine.Ledger) uint64 { return l.Dropped }, true},
+		{"BUFFERED", func(l engine.Ledger) uint64 { return l.Buffered }, buffered},
+		{"IN FLIGHT", func(l engine.Ledger) uint64 { return l.InFlight }, true},
 	}
 }
 
 // printLedger prints what became of the messages, as a table or, if the log was asked to be JSON,
-// as a part of it. It returns an error if the count of one pipeline does not add up.
-func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge.Pipeline) error {
+// as a part of it. unbalanced says that the count of one does not add up.
+func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []monitor.Pipeline, unbalanced bool) {
 	if len(pipelines) == 0 {
-		return nil
+		return
 	}
-	var err error
 	width := len("PIPELINE")
-	ledgers := make([]bridge.Ledger, len(pipelines))
+	ledgers := make([]engine.Ledger, len(pipelines))
 	for i, p := range pipelines {
 		width = max(width, len(p.Name))
-		l := p.Ledger()
+		l := engine.Ledger(p.Ledger)
 		ledgers[i] = l
 		if f.log.format == "json" {
-			log.Info("ledger", "pipeline", p.Name, "carried", l.Carried, "received", l.Received, "made", l.Made, "delivered", l.Delivered, "filtered", l.Filtered,
-				"merged", l.Merged, "dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
-		}
-		if !l.Balanced() {
-			err = errUnbalanced
+			f.logLedger(log, p.Name, l)
 		}
 	}
-	if (f.log.quiet || f.log.format == "json") && err == nil {
-		return nil
+	if (f.log.quiet || f.log.format == "json") && !unbalanced {
+		return
 	}
-	shown := slices.DeleteFunc(columns(hasBuffer(pipelines)), func(c column) bool {
-		return !c.shown && !slices.ContainsFunc(ledgers, func(l bridge.Ledger) bool { return c.count(l) > 0 })
+	shown := slices.DeleteFunc(columns(slices.ContainsFunc(pipelines, hasBuffer)), func(c column) bool {
+		return !c.shown && !slices.ContainsFunc(ledgers, func(l engine.Ledger) bool { return c.count(l) > 0 })
 	})
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "%-*s\t", width, "PIPELINE")
@@ -71,12 +67,16 @@ func (f runFlags) printLedger(w io.Writer, log *slog.Logger, pipelines []*bridge
 		}
 	}
 	fmt.Fprintln(t)
-	if ferr := t.Flush(); ferr != nil {
-		return fmt.Errorf("print ledger: %w", ferr)
-	}
-	return err
+	_ = t.Flush() // that nobody can read it changes nothing of what happened
 }
 
-func hasBuffer(pipelines []*bridge.Pipeline) bool {
-	return slices.ContainsFunc(pipelines, func(p *bridge.Pipeline) bool { return p.Buffer != nil })
+func hasBuffer(p monitor.Pipeline) bool {
+	return slices.ContainsFunc(p.Ends, func(e monitor.End) bool { return e.Kind == "buffer" })
+}
+
+// logLedger logs what became of the messages of one pipeline.
+func (runFlags) logLedger(log *slog.Logger, pipeline string, l engine.Ledger) {
+	log.Info("ledger", "pipeline", pipeline, "carried", l.Carried, "received", l.Received, "made", l.Made,
+		"delivered", l.Delivered, "filtered", l.Filtered,
+		"merged", l.Merged, "dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // hop is a way from one pipeline into another one: what a sink of it writes, a source of that
@@ -19,31 +21,29 @@ type hop struct {
 
 const loopWarning = "messages may run in circles"
 
-// loops returns for each pipeline what messages may run in circles through it: those that its files
-// show, and that no origin step ends. What is known of a topic is what it begins with, so that this
-// may warn of what never happens; it is silent about systems under two addresses, and about
-// plugins.
-func loops(pipelines []*bridge.Pipeline) [][]string {
+// loops returns for each pipeline in which circle messages may run through it, empty if in none:
+// one that its files show, and that no origin step ends. Of most topics it is known what they begin
+// with, so that this may warn of what never happens; it is silent about systems under two
+// addresses, and about plugins.
+func loops(pipelines []*engine.Pipeline) []string {
 	hops := allHops(pipelines)
-	warnings := make([][]string, len(pipelines))
+	circles := make([]string, len(pipelines))
 	for start := range pipelines {
-		way := circle(hops, start, len(pipelines))
-		if way == nil || guarded(way) {
-			continue
+		if way := circle(hops, start, len(pipelines)); way != nil && !guarded(way) {
+			circles[start] = describe(pipelines, way)
 		}
-		warnings[start] = append(warnings[start], describe(pipelines, way))
 	}
-	return warnings
+	return circles
 }
 
-func allHops(pipelines []*bridge.Pipeline) []hop {
+func allHops(pipelines []*engine.Pipeline) []hop {
 	var hops []hop
 	for i, a := range pipelines {
 		for j, b := range pipelines {
 			for _, l := range leaves(a) {
 				for _, source := range b.From {
-					if meet(a.From, l.sink.Traffic, source.Traffic) {
-						hops = append(hops, hop{i, j, l.steps, l.sink.Traffic, source.Traffic})
+					if meet(a.From, l.Sink.Traffic, source.Traffic) {
+						hops = append(hops, hop{i, j, l.way, l.Sink.Traffic, source.Traffic})
 					}
 				}
 			}
@@ -54,19 +54,18 @@ func allHops(pipelines []*bridge.Pipeline) []hop {
 
 // meet reports whether what comes from the sources and is written may be read.
 func meet(from []bridge.Endpoint[bridge.Source], write, read bridge.Traffic) bool {
-	if write.System == "" || loopback.Replace(write.System) != loopback.Replace(read.System) || write.Topic == nil {
+	if write.Link != "" && write.Link == read.Link || write.Topic == nil ||
+		write.System == "" || loopback.Replace(write.System) != loopback.Replace(read.System) {
 		return false
 	}
-	for _, w := range written(from, write.Topic) {
-		if slices.ContainsFunc(read.Topics, func(r string) bool { return strings.HasPrefix(w, r) || strings.HasPrefix(r, w) }) {
-			return true
+	_, whole := write.Topic.Constant()
+	return slices.ContainsFunc(append(written(from, write.Topic), write.Besides...), func(w string) bool {
+		if read.Reads != nil {
+			return read.Reads(w, whole)
 		}
-	}
-	return false
+		return slices.ContainsFunc(read.Topics, func(r string) bool { return strings.HasPrefix(w, r) || strings.HasPrefix(r, w) })
+	})
 }
-
-// loopback are names of this machine.
-var loopback = strings.NewReplacer("localhost", "127.0.0.1", "[::1]", "127.0.0.1")
 
 // written returns what the topics of what is written begin with.
 func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []string {
@@ -82,6 +81,9 @@ func written(from []bridge.Endpoint[bridge.Source], topic bridge.Template) []str
 	}
 	return begins
 }
+
+// loopback are names of this machine.
+var loopback = strings.NewReplacer("localhost", "127.0.0.1", "[::1]", "127.0.0.1")
 
 // circle returns the shortest way from start to start, nil if there is none.
 func circle(hops []hop, start, pipelines int) []hop {
@@ -118,19 +120,32 @@ func guarded(way []hop) bool {
 	return marked
 }
 
-func describe(pipelines []*bridge.Pipeline, way []hop) string {
-	var names, bare []string
+func describe(pipelines []*engine.Pipeline, way []hop) string {
+	var names, bare, apart, cures []string
 	for _, h := range way {
 		names = append(names, pipelines[h.from].Name)
 		if !h.write.Headers || !h.read.Headers {
 			bare = append(bare, h.write.System)
+			apart = append(apart, cmp.Or(h.write.Apart, "a prefix for each direction"))
+			cures = append(cures, h.write.HeadersBy, h.read.HeadersBy)
 		}
 	}
 	names = append(names, pipelines[way[0].from].Name)
 	text := fmt.Sprintf("%s (%s)", strings.Join(names, " → "), way[0].write.System)
 	if len(bare) > 0 {
-		slices.Sort(bare)
-		return text + "; no headers on " + strings.Join(slices.Compact(bare), ", ") + ", so that topics must keep apart what is read and what is written: a prefix for each direction"
+		for _, list := range [][]string{bare, apart, cures} {
+			slices.Sort(list)
+		}
+		text += "; no headers on " + strings.Join(slices.Compact(bare), ", ") +
+			", so that topics must keep apart what is read and what is written: " + strings.Join(slices.Compact(apart), ", or ")
+		if cures[0] != "" { // each end has one
+			text += "; or " + strings.Join(slices.Compact(cures), ", ") +
+				" at both ends, and a step origin: NAME in each direction"
+		}
+		if by := way[0].write.LinkBy; by != "" {
+			text += "; or " + by + " at the source and the sink of each broker"
+		}
+		return text
 	}
 	return text + "; a step origin: NAME in each direction ends that"
 }

@@ -37,7 +37,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PLUGINS", filepath.Dir(path))
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "freeport": freePort, "waitport": waitPort},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    exits,
+			"freeport": freePort(t),
+			"waitport": waitPort,
+			"ready":    ready,
+		},
 	})
 }
 
@@ -109,15 +114,14 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // freePort NAME sets an environment variable to a port of localhost on which nobody listens.
-func freePort(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: freeport NAME")
+func freePort(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: freeport NAME")
+		}
+		_, port, _ := net.SplitHostPort(bridgetest.FreeAddr(t))
+		ts.Setenv(args[0], port)
 	}
-	l, err := net.Listen("tcp", "localhost:0")
-	ts.Check(err)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	ts.Check(l.Close())
-	ts.Setenv(args[0], port)
 }
 
 // waitPort PORT waits until somebody listens on the port of localhost.
@@ -128,11 +132,31 @@ func waitPort(ts *testscript.TestScript, neg bool, args []string) {
 	for deadline := time.Now().Add(bridgetest.Timeout); ; {
 		c, err := net.Dial("tcp", "localhost:"+args[0])
 		if err == nil {
+			nobody := c.LocalAddr().String() == c.RemoteAddr().String() // the system gave the socket that port
 			_ = c.Close()
-			return
+			if !nobody {
+				return
+			}
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("nobody listens on port %s: %v", args[0], err)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// ready FILE waits until the bridge that runs FILE says so.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready FILE")
+	}
+	for deadline := time.Now().Add(bridgetest.Timeout); ; {
+		err := ts.Exec("xrtcbridge", "status", args[0])
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s is not ready: %v", args[0], err)
 		}
 		<-time.After(5 * time.Millisecond)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -16,41 +17,48 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/skeleton"
 )
 
-func newNew(s std) *cobra.Command {
+func newNew(s std, folders *pluginFolders) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "new",
-		Short: "Write the beginnings of a plugin",
-	}, newNewPlugin(s))
+		Short: "Write the beginnings of a plugin or of a pipeline file",
+	}, newNewPlugin(s), newNewPipeline(s, folders))
 }
 
 func newNewPlugin(s std) *cobra.Command {
 	var language, module string
-	var names []string
+	var names, kinds []string
 	for _, l := range skeleton.Languages() {
 		names = append(names, l.Name)
 	}
 	cmd := &cobra.Command{
 		Use:   "plugin NAME",
 		Short: "Write a connector plugin that works, to begin with",
-		Long: `plugin makes the folder NAME with a connector of that name: a source, a sink, their tests, and a
-command that builds the program xrtcbridge-NAME. It prints what to do next.`,
+		Long: `plugin makes the folder NAME with a connector of that name: a source, a step, a sink, or several of them, their
+tests, and a command that builds the program xrtcbridge-NAME. It prints what to do next.`,
 		Example: `  xrtcbridge new plugin clock
-  xrtcbridge new plugin clock --lang python`,
+  xrtcbridge new plugin clock --lang python --kind step`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			i := slices.Index(names, language)
-			if i < 0 {
-				return failure{code: exitUsage, err: fmt.Errorf("--lang %q: want %s", language, strings.Join(names, ", "))}
+			for _, kind := range kinds {
+				if !slices.Contains(skeleton.Kinds(), kind) {
+					return failure{
+						code: exitUsage,
+						err:  fmt.Errorf("--kind %q: want %s, or several of them", kind, strings.Join(skeleton.Kinds(), ", ")),
+					}
+				}
 			}
-			return writePlugin(s, args[0], skeleton.Languages()[i], module)
+			return writePlugin(s, args[0], skeleton.Languages()[max(0, slices.Index(names, language))], kinds, module)
 		},
 	}
-	cmd.Flags().StringVar(&language, "lang", names[0], "language: "+strings.Join(names, ", "))
-	cmd.Flags().StringVar(&module, "module", "", "folder with the source of xrtcbridge to build a Go plugin with, instead of the released module; found by itself in a folder around this one")
+	wordFlag(cmd, &language, "lang", "`language`: "+strings.Join(names, ", ")+" (default "+names[0]+")", names...)
+	cmd.Flags().StringSliceVar(&kinds, "kind", []string{"source", "sink"},
+		"what the connector can be: "+strings.Join(skeleton.Kinds(), ", ")+"; repeatable")
+	cmd.Flags().StringVar(&module, "module", "", "folder with the source of xrtcbridge to build a Go plugin with, instead of the released module; found by itself around "+
+		"the plugin's folder, or where this program was built")
 	return cmd
 }
 
-func writePlugin(s std, dir string, l skeleton.Language, module string) error {
+func writePlugin(s std, dir string, l skeleton.Language, kinds []string, module string) error {
 	name := filepath.Base(dir)
 	if err := host.CheckName(name); err != nil {
 		return failure{code: exitUsage, err: fmt.Errorf("a plugin cannot be called %q: %w", name, err)}
@@ -58,11 +66,11 @@ func writePlugin(s std, dir string, l skeleton.Language, module string) error {
 	if _, taken := builtin().Lookup(name); taken {
 		return failure{code: exitUsage, err: fmt.Errorf("there is a connector %q already: choose another name", name)}
 	}
-	p := skeleton.Plugin{Name: name, Language: l.Name}
+	p := skeleton.Plugin{Name: name, Language: l.Name, Kinds: kinds}
 	if l.Name == "go" {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
-			return failure{code: exitFailed, err: err}
+			return err
 		}
 		if p.Module, err = sourceFor(abs, module); err != nil {
 			return failure{code: exitUsage, err: err}
@@ -70,47 +78,44 @@ func writePlugin(s std, dir string, l skeleton.Language, module string) error {
 		if p.Module == "" {
 			if p.Version = released(); p.Version == "" {
 				return failure{
-					code: exitUsage, err: errors.New("this xrtcbridge was not built from a released version, so a plugin in Go cannot name one"),
-					hint: "work in a folder within its source, or say where that is: --module FOLDER",
+					code: exitUsage, err: errors.New("a plugin in Go is built with the source of xrtcbridge, which is not where this program was built, nor around the plugin's folder"),
+					hint: "say where the source is: --module FOLDER",
 				}
 			}
 		}
 	}
 	if err := skeleton.Write(dir, p); err != nil {
-		return failure{code: exitFailed, err: err}
+		return err
 	}
-	_, err := fmt.Fprintf(s.out, `wrote %[1]s, a plugin in %[2]s; it needs %[3]s. Build it and try it:
-  cd %[1]s && %[4]s
-  xrtcbridge run --plugin-dir . --from %[5]s --to stdio
-`, dir, l.Name, l.Needs, l.Build, name)
+	_, err := fmt.Fprintf(s.out, "wrote %[1]s, a plugin in %[2]s; it needs %[3]s. Build it and try it:\n  cd %[1]s && %[4]s\n  %[5]s\n",
+		dir, l.Name, l.Needs, l.Build, strings.Join(p.Try(), "\n  "))
 	return err
 }
 
-// sourceFor returns where the source of this project is, relative to the folder of a plugin: as said, or around that folder. It is
-// empty if neither is the case.
+// sourceFor returns where the source of this project is: as said, around the folder of a plugin,
+// relative to that, or where this program was built. It is empty if it is nowhere.
 func sourceFor(dir, said string) (string, error) {
-	found := said
-	if said == "" {
-		for at := filepath.Dir(dir); ; at = filepath.Dir(at) {
-			if isSource(at) {
-				found = at
-				break
-			}
-			if at == filepath.Dir(at) {
-				return "", nil
-			}
-		}
-	} else if !isSource(said) {
+	switch {
+	case said == "":
+	case !isSource(said):
 		return "", fmt.Errorf("--module %s: the source of xrtcbridge is not there", said)
+	default:
+		return filepath.Abs(said)
 	}
-	found, err := filepath.Abs(found)
-	if err != nil {
-		return "", err
+	for at := filepath.Dir(dir); ; at = filepath.Dir(at) {
+		if isSource(at) {
+			return filepath.Rel(dir, at)
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
 	}
-	if rel, err := filepath.Rel(dir, found); err == nil && said == "" {
-		return rel, nil
+	if _, file, _, _ := runtime.Caller(0); filepath.IsAbs(file) {
+		if built := filepath.Join(file, "..", "..", ".."); isSource(built) {
+			return built, nil
+		}
 	}
-	return found, nil
+	return "", nil
 }
 
 // isSource reports whether a folder has the source of this project.
@@ -124,7 +129,8 @@ func isSource(dir string) bool {
 	return strings.TrimSpace(line) == "module github.com/xrtcbridge/xrtcbridge"
 }
 
-// released returns the version that this program was built from, empty if it was not built from a released one.
+// released returns the version that this program was built from, empty if it was not built from a
+// released one.
 func released() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || !strings.HasPrefix(info.Main.Version, "v") || strings.HasPrefix(info.Main.Version, "v0.0.0-") || strings.Contains(info.Main.Version, "+") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -25,42 +25,35 @@ func newPlugins(s std, folders *pluginFolders) *cobra.Command {
 }
 
 func newPluginsList(s std, folders *pluginFolders) *cobra.Command {
-	return &cobra.Command{
+	cmd := takesFiles(&cobra.Command{
 		Use:   "list [FILE...]",
 		Short: "List the plugins of --plugin-dir and of pipeline files, with their connectors",
 		Long: `list starts each plugin in the folders of --plugin-dir, and each that the files list under
 plugins: (default: pipelines.yaml if it is there), and prints what it has.`,
-		RunE: func(cmd *cobra.Command, files []string) error {
-			k, err := folders.catalog(s.warnings())
-			if err != nil {
+	}, func(cmd *cobra.Command, files []string) error {
+		k := folders.catalog(s.warnings())
+		defer k.close()
+		if _, err := os.Stat(defaultFile); err == nil && len(files) == 0 {
+			files = []string{defaultFile}
+			if err := trustDefault(); err != nil {
 				return err
 			}
-			defer k.close()
-			if _, err := os.Stat(defaultFile); err == nil && len(files) == 0 {
-				files = []string{defaultFile}
+		}
+		if err := k.loadPlugins(cmd.Context(), files); err != nil {
+			return err
+		}
+		l := s.list(false, "NAME", "VERSION", "CONNECTORS", "LOCKED", "PATH")
+		for _, p := range k.host.Plugins() {
+			locked := "no"
+			if p.Locked() {
+				locked = "yes"
 			}
-			if err := k.loadPlugins(cmd.Context(), files); err != nil {
-				return err
-			}
-			t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NAME\tVERSION\tCONNECTORS\tLOCKED\tPATH")
-			for _, p := range k.host.Plugins() {
-				locked := "no"
-				if p.Locked() {
-					locked = "yes"
-				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, orDash(p.Version()), strings.Join(connectorNames(p), ", "), locked, p.Path())
-			}
-			return t.Flush()
-		},
-	}
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+			l.row(nil, p.Name, cmp.Or(p.Version(), "-"), strings.Join(connectorNames(p), ", "), locked, p.Path())
+		}
+		return l.end()
+	})
+	folders.add(cmd)
+	return cmd
 }
 
 func connectorNames(p *host.Plugin) []string {
@@ -88,7 +81,7 @@ func newPluginsCheck(s std) *cobra.Command {
 				}
 			}
 			if failed > 0 {
-				return failure{code: exitFailed, err: fmt.Errorf("%s cannot be used", plural(failed, "program"))}
+				return fmt.Errorf("%s cannot be used", plural(failed, "program"))
 			}
 			return nil
 		},
@@ -115,43 +108,37 @@ func checkPlugin(ctx context.Context, s std, path string, env []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s is a plugin\n  version     %s\n  sha256      %s\n", path, orDash(p.Version()), sum)
+	fmt.Fprintf(s.out, "%s is a plugin\n  version     %s\n  sha256      %s\n", path, cmp.Or(p.Version(), "-"), sum)
 	for _, c := range p.Connectors() {
-		var roles []string
-		for _, r := range []struct {
-			name string
-			has  bool
-		}{{"source", c.Source != nil}, {"step", c.Step != nil}, {"sink", c.Sink != nil}} {
-			if r.has {
-				roles = append(roles, r.name)
-			}
-		}
-		fmt.Fprintf(s.out, "  connector   %s (%s): %s\n", c.Name, strings.Join(roles, ", "), c.Summary)
+		fmt.Fprintf(s.out, "  connector   %s (%s): %s\n", c.Name, strings.Join(kinds(c), ", "), c.Summary)
 	}
 	return nil
 }
 
 func newPluginsLock(s std) *cobra.Command {
-	return &cobra.Command{
+	return takesFiles(&cobra.Command{
 		Use:   "lock [FILE]",
 		Short: "Write the checksum of each plugin into a pipeline file",
 		Long: `lock writes sha256: into the entries under plugins: of the file (default: pipelines.yaml), or brings it up to date,
 and leaves everything else of the file as it is. From then on only these very programs are started.`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, files []string) error {
-			file := defaultFile
-			if len(files) == 1 {
-				file = files[0]
+	}, func(_ *cobra.Command, files []string) error {
+		switch len(files) {
+		case 0:
+			if err := trustDefault(); err != nil {
+				return err
 			}
-			return lockPlugins(s, file)
-		},
-	}
+			return lockPlugins(s, defaultFile)
+		case 1:
+			return lockPlugins(s, files[0])
+		}
+		return failure{code: exitUsage, err: errors.New("lock takes one file")}
+	})
 }
 
 func lockPlugins(s std, file string) error {
 	var plugins map[string]host.Settings
 	l := config.Loader{Registry: builtin(), Sections: map[string]any{"plugins": &plugins}}
-	if err := l.LoadSections(file); err != nil {
+	if _, err := l.LoadSections(file); err != nil {
 		return failure{code: exitUsage, err: err}
 	}
 	if len(plugins) == 0 {
@@ -159,12 +146,12 @@ func lockPlugins(s std, file string) error {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return failure{code: exitFailed, err: err}
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
 		sum, err := host.Sum(plugins[name].Path)
 		if err != nil {
-			return failure{code: exitFailed, err: fmt.Errorf("plugin %q: %w", name, err)}
+			return fmt.Errorf("plugin %q: %w", name, err)
 		}
 		state := "locked"
 		switch plugins[name].SHA256 {
@@ -175,7 +162,7 @@ func lockPlugins(s std, file string) error {
 			state = "updated"
 		}
 		if text, err = config.SetKey(file, text, []string{"plugins", name, "sha256"}, "path", sum); err != nil {
-			return failure{code: exitFailed, err: err}
+			return err
 		}
 		fmt.Fprintf(s.out, "%s: %s %s\n", name, state, sum)
 	}
@@ -183,17 +170,18 @@ func lockPlugins(s std, file string) error {
 }
 
 // replaceFile puts text in place of the content of a file, all of it or nothing.
-func replaceFile(name string, text []byte) (err error) {
-	if name, err = filepath.EvalSymlinks(name); err != nil {
-		return failure{code: exitFailed, err: err}
+func replaceFile(name string, text []byte) error {
+	name, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return failure{code: exitFailed, err: err}
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
-		return failure{code: exitFailed, err: err}
+		return err
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Chmod(info.Mode().Perm()), f.Sync(), f.Close())
@@ -201,7 +189,7 @@ func replaceFile(name string, text []byte) (err error) {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		return failure{code: exitFailed, err: errors.Join(err, os.Remove(f.Name()))}
+		err = errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return err
 }

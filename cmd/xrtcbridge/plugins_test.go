@@ -65,7 +65,8 @@ func (h *hook) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	h.rows = append(h.rows, string(body))
 }
 
-// numbers returns the numbers of the sensor's readings that came, each once, in the order of their first coming.
+// numbers returns the numbers of the sensor's readings that came, each once, in the order of their
+// first coming.
 func (h *hook) numbers() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,8 +113,9 @@ func ticker(t *testing.T) string {
 	return "ws" + strings.TrimPrefix(s.URL, "http")
 }
 
-// One file with a plugin in each language: sensor (Python) → SQLite (Go) → webhook (Node), and WebSocket (Node) → CSV (Python). Each
-// of the plugins is killed again and again; nothing that can be read again is lost, and nothing is left behind.
+// One file with a plugin in each language: sensor (Python) → SQLite (Go) → webhook (Node), and
+// WebSocket (Node) → CSV (Python). Each of the plugins is killed again and again; nothing that can
+// be read again is lost, and nothing is left behind.
 func TestF18PluginsInThreeLanguages(t *testing.T) {
 	hook := new(hook)
 	server := httptest.NewServer(hook)
@@ -145,8 +147,12 @@ pipelines:
 		})
 	}
 	grow("at first")
+	killed := make(map[string]int)
 	for _, name := range []string{"python", "go", "node", "go", "python", "node"} {
+		// What was on its way may flow before the one that was killed is back.
+		bridgetest.Eventually(t, "plugin "+name+" runs", func() bool { return p.pids()[name] != killed[name] })
 		pid := p.pids()[name]
+		killed[name] = pid
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatalf("kill plugin %s, process %d: %v", name, pid, err)
 		}
@@ -182,50 +188,101 @@ func TestExamplesOfPlugins(t *testing.T) {
 				t.Fatalf("found %v, %v", files, err)
 			}
 			for _, f := range files {
-				// A connector is found by the name of its program, so the plugin is named by a file.
+				tests := strings.TrimSuffix(f, ".yaml") + "_test.yaml"
+				if strings.HasSuffix(f, "_test.yaml") {
+					continue
+				}
+				// A connector is found by the name of its program, so the plugin is named by a
+				// file.
 				text, err := os.ReadFile(f)
 				if err != nil {
 					t.Fatal(err)
 				}
+				text = bytes.ReplaceAll(text, []byte("./"+program), []byte(filepath.Join(dir, program))) // its copy is elsewhere
 				if !bytes.Contains(text, []byte("plugins:")) {
-					text = append(text, fmt.Sprintf("\nplugins: {it: ./%s}\n", program)...)
+					text = append(text, fmt.Sprintf("\nplugins: {it: %s}\n", filepath.Join(dir, program))...)
 				}
-				runIn(t, dir, "xrtcbridge", "check", write(t, t.TempDir(), "example.yaml", string(text)))
+				example := write(t, t.TempDir(), "example.yaml", string(text))
+				runIn(t, dir, "xrtcbridge", "check", example)
+				if test, err := os.ReadFile(tests); err == nil {
+					write(t, filepath.Dir(example), "example_test.yaml", string(test))
+					runIn(t, dir, "xrtcbridge", "test", example)
+				}
 			}
 		})
 	}
 }
 
-// What new plugin writes builds with its one command and works, in each language.
+// What new plugin writes, outside the source of this project, builds with its one command and
+// works, in each language: all kinds in one, and each alone.
 func TestNewPlugin(t *testing.T) {
 	needs := map[string]string{"go": "go", "python": "python3-grpcio", "node": "npm"}
-	source, err := filepath.Abs(root)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, l := range skeleton.Languages() {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			need(t, needs[l.Name])
 			dir := t.TempDir()
-			out := runIn(t, dir, "xrtcbridge", "new", "plugin", "my-clock", "--lang", l.Name, "--module", source)
+			out := runIn(t, dir, "xrtcbridge", "new", "plugin", "my-clock", "--lang", l.Name, "--kind", "source,sink",
+				"--kind", "step")
 			// The folder has what is printed: the commands to go on with.
 			if !strings.Contains(out, "cd my-clock && "+l.Build) {
 				t.Errorf("it prints %s", out)
 			}
-			runIn(t, filepath.Join(dir, "my-clock"), "sh", "-c", l.Build)
-			got := runIn(t, dir, "xrtcbridge", "run", "--plugin-dir", "my-clock", "--from", "my-clock,count=3,every=1ms", "--to", "stdio", "--quiet")
-			if got != "message 1\nmessage 2\nmessage 3\n" {
+			clock := filepath.Join(dir, "my-clock")
+			runIn(t, clock, "sh", "-c", l.Build)
+			got := runIn(t, dir, "xrtcbridge", "run", "--plugin-dir", "my-clock", "--from",
+				"my-clock,count=3,every=1ms", "--step", "my-clock,mark=# ",
+				"--step", "filter,when=payload != '# message 2'", "--to", "stdio", "--quiet")
+			if got != "# message 1\n# message 3\n" {
 				t.Errorf("got %q", got)
 			}
 			shown := runIn(t, dir, "xrtcbridge", "connectors", "--plugin-dir", "my-clock", "my-clock")
-			if !strings.Contains(shown, "a duration like 10s  default 1s") {
-				t.Errorf("got %s", shown)
+			for _, want := range []string{
+				"a duration like 10s  default 1s", "A source delivers at most once",
+				"A sink delivers at least once",
+			} {
+				if !strings.Contains(shown, want) {
+					t.Errorf("connectors does not show %q in %s", want, shown)
+				}
 			}
 			example := shown[strings.Index(shown, "pipelines:"):]
-			log := runIn(t, dir, "sh", "-c", "xrtcbridge run --plugin-dir my-clock --log-format json "+write(t, dir, "example.yaml", example)+" 2>&1")
-			if !strings.Contains(log, "got message 3") {
+			file := write(t, dir, "example.yaml", example)
+			log := runIn(t, dir, "sh", "-c", "xrtcbridge run --plugin-dir my-clock --log-format json "+file+" 2>&1")
+			if !strings.Contains(log, "got > message 3") {
 				t.Errorf("the example of the connector logs %s", log)
+			}
+			if promise := runIn(t, dir, "xrtcbridge", "check", "--plugin-dir", "my-clock",
+				file); strings.Contains(promise, "unknown") {
+				t.Errorf("check says %s", promise)
+			}
+			readme, err := os.ReadFile(filepath.Join(clock, "README.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tried := 0
+			for line := range strings.Lines(string(readme)) {
+				if command, ok := strings.CutPrefix(line, "    "); ok && strings.Contains(command, "xrtcbridge ") &&
+					!strings.Contains(command, "{path:") {
+					runIn(t, clock, "sh", "-c", command)
+					tried++
+				}
+			}
+			if tried != 4 {
+				t.Errorf("its README has %d commands to try", tried)
+			}
+			for _, kind := range skeleton.Kinds() {
+				name := "one-" + kind
+				runIn(t, dir, "xrtcbridge", "new", "plugin", name, "--lang", l.Name, "--kind", kind)
+				if l.Name == "node" {
+					runIn(t, dir, "cp", "-r", "my-clock/node_modules", name) // which takes a while to get
+					runIn(t, filepath.Join(dir, name), "npm", "run", "build")
+				} else {
+					runIn(t, filepath.Join(dir, name), "sh", "-c", l.Build)
+				}
+				if out := runIn(t, dir, "xrtcbridge", "plugins", "check", "--env", "PATH",
+					filepath.Join(name, "xrtcbridge-"+name)); !strings.Contains(out, "("+kind+"):") {
+					t.Errorf("%s: %s", name, out)
+				}
 			}
 		})
 	}
@@ -295,7 +352,15 @@ func TestHelpersAreCopies(t *testing.T) {
 // A name must not lead out of the folder, nor be one that there is.
 func TestNewPluginRefuses(t *testing.T) {
 	dir := t.TempDir()
-	for _, args := range [][]string{{"Clock"}, {"mqtt"}, {".."}, {"clock", "--lang", "cobol"}, {"clock", "--module", dir}, {}} {
+	for _, args := range [][]string{
+		{"Clock"},
+		{"mqtt"},
+		{".."},
+		{"clock", "--lang", "cobol"},
+		{"clock", "--kind", "sorce"},
+		{"clock", "--module", dir},
+		{},
+	} {
 		cmd := exec.CommandContext(t.Context(), "xrtcbridge", append([]string{"new", "plugin"}, args...)...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()

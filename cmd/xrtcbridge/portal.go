@@ -3,14 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +21,7 @@ import (
 
 // portalFlags are those of all portal commands.
 type portalFlags struct {
+	log     logFlags
 	url     string
 	envFile string
 }
@@ -40,14 +41,19 @@ func newPortal(s std) *cobra.Command {
 		Use:   "portal",
 		Short: "Set and get items of portals",
 		Long: `portal talks to a portal server. Account and key come from ACCOUNT_ID and API_KEY in the environment or in the
-file xrtc.env, the address from --url, or from LOGIN_URL, SET_URL and GET_URL there; the default is the public service.`,
+file xrtc.env, the address from --url, or from LOGIN_URL, SET_URL and GET_URL there; the default is the public service. Addresses in
+xrtc.env are for account and key of that file only, and it must be nobody else's to write.`,
 		Example: `  echo 21.5 | xrtcbridge portal set kitchen
   xrtcbridge portal get
   xrtcbridge portal stream kitchen hall --schedule FIFO --json`,
 	}
-	cmd.PersistentFlags().StringVar(&f.url, "url", "", "base URL of the server, such as http://localhost:28080")
-	cmd.PersistentFlags().StringVar(&f.envFile, "env-file", "", "dotenv file to read instead of xrtc.env")
-	return group(cmd, newPortalSet(s, f), newPortalGet(s, f), newPortalWatch(s, f), newPortalStream(s, f), newPortalID(s))
+	talking := []*cobra.Command{newPortalSet(s, f), newPortalGet(s, f), newPortalWatch(s, f), newPortalStream(s, f)}
+	for _, c := range talking {
+		f.log.add(c)
+		c.Flags().StringVar(&f.url, "url", "", "base URL of the server, such as http://localhost:28080")
+		c.Flags().StringVar(&f.envFile, "env-file", "", "dotenv file to read instead of xrtc.env")
+	}
+	return group(cmd, append(talking, newPortalID(s))...)
 }
 
 func newPortalID(s std) *cobra.Command {
@@ -67,25 +73,24 @@ func newPortalID(s std) *cobra.Command {
 }
 
 // add adds the flags to a command.
-func (f *itemFlags) add(cmd *cobra.Command, schedule xrtc.Schedule) *cobra.Command {
+func (f *itemFlags) add(cmd *cobra.Command, s std, schedule xrtc.Schedule) *cobra.Command {
 	cmd.Flags().StringVar(&f.schedule, "schedule", string(schedule), "FIFO (oldest first) or LIFO (newest first)")
-	cmd.Flags().DurationVar(&f.cutoff, "cutoff", 0, "leave out items that are older")
+	durationFlag(cmd.Flags(), &f.cutoff, "cutoff", "leave out items that are older than this `duration`")
+	oneOf(cmd, "schedule", "FIFO", "LIFO")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print each item as a line of JSON")
-	return cmd
+	return s.rawFlag(cmd)
 }
 
 // with logs in and calls do with a context that a signal ends, or the limit if there is one.
-func (f *portalFlags) with(cmd *cobra.Command, limit time.Duration, do func(context.Context, *xrtc.Client) error) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+func (f *portalFlags) with(cmd *cobra.Command, s std, limit time.Duration, do func(context.Context, *xrtc.Client) error) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
-	c, err := xrtc.Open(ctx, xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile})
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(limit, forever))
+	defer cancel()
+	log := f.log.logger(s.err)
+	c, err := xrtc.Open(ctx, xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile, Logger: log})
 	if errors.Is(err, xrtc.ErrNoCredentials) {
-		return failure{code: exitUsage, err: err, hint: "xrtcbridge server keys new >xrtc.env makes them for a server of your own, which --url names"}
+		return failure{code: exitUsage, err: err, hint: "xrtcbridge server keys new --out xrtc.env makes them for a server of your own, which --url names"}
 	}
 	if err == nil {
 		defer func() { _ = c.Close() }()
@@ -94,10 +99,12 @@ func (f *portalFlags) with(cmd *cobra.Command, limit time.Duration, do func(cont
 	switch {
 	case err == nil || errors.As(err, new(failure)):
 		return err
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, ctx.Err()): // at the login, say
+		return fmt.Errorf("nothing came in %v: %w", limit, err)
 	case errors.Is(err, xrtc.ErrConfig), errors.Is(err, xrtc.ErrRequest), errors.Is(err, os.ErrNotExist):
 		return failure{code: exitUsage, err: err}
 	}
-	return failure{code: exitFailed, err: err}
+	return err
 }
 
 func newPortalSet(s std, f *portalFlags) *cobra.Command {
@@ -106,16 +113,16 @@ func newPortalSet(s std, f *portalFlags) *cobra.Command {
 		Use:   "set PORTAL [PAYLOAD]",
 		Short: "Put an item into a portal",
 		Long: `set puts PAYLOAD into the portal, or what standard input holds, without its last line end. With --lines each line of
-standard input is an item, sent as it comes.`,
+standard input is an item, sent as it comes; one that can be none is refused with its number, and the others are set.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if byLine && len(args) == 2 {
 				return failure{code: exitUsage, err: errors.New("--lines reads standard input, and there is a payload")}
 			}
-			return f.with(cmd, 0, func(ctx context.Context, c *xrtc.Client) error {
+			return f.with(cmd, s, 0, func(ctx context.Context, c *xrtc.Client) error {
 				switch {
 				case byLine:
-					return setLines(ctx, c, args[0], s.in)
+					return setLines(ctx, c, args[0], s)
 				case len(args) == 2:
 					_, err := c.Set(ctx, xrtc.Item{PortalID: args[0], Payload: args[1]})
 					return err
@@ -134,23 +141,35 @@ standard input is an item, sent as it comes.`,
 	return cmd
 }
 
-// setLines sets the lines of in, as many in a request as are there and have room.
-func setLines(ctx context.Context, c *xrtc.Client, portal string, in io.Reader) error {
+// setLines sets the lines of standard input, as many in a request as are there and have room. It
+// says which can be no items.
+func setLines(ctx context.Context, c *xrtc.Client, portal string, s std) error {
+	if err := xrtc.CheckItem(portal, nil); err != nil {
+		return err
+	}
 	lines, failed := make(chan string, 1000), make(chan error, 1)
+	most := min(c.Limits().PayloadSizeMax, xrtc.RequestSizeMax)
+	refused := 0
 	go func() {
 		defer close(lines)
-		scanner := bufio.NewScanner(in)
-		scanner.Buffer(nil, 2*xrtc.RequestSizeMax)
-		for scanner.Scan() {
-			select {
-			case lines <- scanner.Text():
-			case <-ctx.Done():
-				return
+		failed <- eachLine(s.in, func(number int, line []byte, whole bool) bool {
+			err := xrtc.CheckItem(portal, line)
+			if size := xrtc.SizeOf(portal, line); err == nil && (!whole || size > most) {
+				err = fmt.Errorf("it makes a request of %d bytes or more, and %d are the most", size, most)
 			}
-		}
-		failed <- scanner.Err()
+			if err != nil {
+				fmt.Fprintf(s.err, "xrtcbridge: line %d: %v\n", number, err)
+				refused++
+				return true
+			}
+			select {
+			case lines <- string(line):
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		})
 	}()
-	most := c.Limits().PayloadSizeMax
 	var p xrtc.Pack
 	for line := range lines {
 		for more := true; more; {
@@ -161,13 +180,6 @@ func setLines(ctx context.Context, c *xrtc.Client, portal string, in io.Reader) 
 				default:
 					more = false
 				}
-			}
-			if p.Len() == 0 {
-				_, err := c.Set(ctx, xrtc.Item{PortalID: portal, Payload: line}) // which says what is wrong
-				if err != nil {
-					return err
-				}
-				break
 			}
 			if _, err := c.SetEncoded(ctx, p.Body()); err != nil {
 				return err
@@ -180,7 +192,32 @@ func setLines(ctx context.Context, c *xrtc.Client, portal string, in io.Reader) 
 	if err := <-failed; err != nil {
 		return fmt.Errorf("read standard input: %w", err)
 	}
+	if refused > 0 {
+		return fmt.Errorf("lines that were refused: %d; the others are set", refused)
+	}
 	return nil
+}
+
+// eachLine calls each with the lines of in, which end before a \n or \r\n, until it returns false.
+// Of a line longer than any request there is the beginning only.
+func eachLine(in io.Reader, each func(number int, line []byte, whole bool) bool) error {
+	r := bufio.NewReaderSize(in, 2*xrtc.RequestSizeMax)
+	for number := 1; ; number++ {
+		line, err := r.ReadSlice('\n')
+		whole := !errors.Is(err, bufio.ErrBufferFull)
+		if len(line) > 0 && !each(number, bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), whole) {
+			return nil
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = r.ReadSlice('\n')
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func newPortalGet(s std, common *portalFlags) *cobra.Command {
@@ -191,30 +228,76 @@ func newPortalGet(s std, common *portalFlags) *cobra.Command {
 		Long: `get prints the items that the server holds in the portals. Without a portal it prints the latest item of
 every portal of the account.
 
-With LIFO, the default, an answer has the newest items, 64 kB of them at most, and older ones that do not fit
-are passed over; --schedule FIFO prints all. Each command has a session of its own, so that what one has printed another prints again.`,
+Each command has a session of its own, so that what one has printed another prints again.`,
 		RunE: func(cmd *cobra.Command, portals []string) error {
-			return f.with(cmd, f.limit, func(ctx context.Context, c *xrtc.Client) error {
-				p := f.printer(s, portals)
-				r := f.request(portals)
-				for {
-					items, err := c.Get(ctx, r)
-					if err != nil {
-						return err
-					}
-					for i := range items {
-						if err := p.print(&items[i]); err != nil {
-							return err
-						}
-					}
-					// FIFO leaves for the next answer what did not fit.
-					if len(items) == 0 || len(portals) == 0 || r.Schedule != xrtc.FIFO {
-						return nil
-					}
+			return f.with(cmd, s, f.limit, func(ctx context.Context, c *xrtc.Client) error {
+				items, err := f.get(ctx, c, portals)
+				if err := f.print(s, portals, items); err != nil {
+					return err
 				}
+				if err == nil && len(portals) == 0 && mayLack(items, c.Limits()) {
+					fmt.Fprintf(s.err, "xrtcbridge: the answer is full, and the server may have left out portals; name them to get them\n")
+				}
+				if err != nil {
+					return err
+				}
+				return empty(ctx, c, portals, items)
 			})
 		},
-	}, xrtc.LIFO)
+	}, s, xrtc.LIFO)
+}
+
+// empty returns an error for the first of the named portals that has no item, be it one above
+// --cutoff: it may be misspelt.
+func empty(ctx context.Context, c *xrtc.Client, portals []string, items []xrtc.Item) error {
+	var known []string
+	add := func(items []xrtc.Item) {
+		for i := range items {
+			known = append(known, items[i].PortalID)
+		}
+	}
+	strange := func(name string) bool { return !slices.Contains(known, name) }
+	if add(items); !slices.ContainsFunc(portals, strange) {
+		return nil
+	}
+	latest, _ := c.Get(ctx, xrtc.GetRequest{}) // without them there is no hint
+	add(latest)
+	at := slices.IndexFunc(portals, strange)
+	if at < 0 {
+		return nil
+	}
+	f := unknown("item in portal", portals[at], known, "xrtcbridge portal get shows all portals that have one")
+	f.code = exitFailed // it may have been there
+	return f
+}
+
+// mayLack reports whether a server whose latest items these are may have had no room for others.
+func mayLack(items []xrtc.Item, l xrtc.Limits) bool {
+	size, largest := 0, 0
+	for i := range items {
+		n := xrtc.SizeOf(items[i].PortalID, []byte(items[i].Payload))
+		size, largest = size+n, max(largest, n)
+	}
+	return !l.Announced && size+largest > l.PayloadSizeMax
+}
+
+// get returns the items that the portals held at the login: oldest first the server leaves for the
+// next answer what one has no room for.
+func (f *itemFlags) get(ctx context.Context, c *xrtc.Client, portals []string) (all []xrtc.Item, err error) {
+	r := f.request(portals)
+	if len(portals) == 0 || r.Schedule != xrtc.LIFO && r.Schedule != xrtc.FIFO {
+		return c.Get(ctx, r)
+	}
+	newestFirst := r.Schedule == xrtc.LIFO
+	r.Schedule = xrtc.FIFO
+	for items := []xrtc.Item{{}}; err == nil && len(items) > 0 &&
+		!items[len(items)-1].Time.After(c.LoginTime()); all = append(all, items...) {
+		items, err = c.Get(ctx, r)
+	}
+	if newestFirst {
+		slices.Reverse(all)
+	}
+	return all, err
 }
 
 func newPortalWatch(s std, common *portalFlags) *cobra.Command {
@@ -226,8 +309,8 @@ func newPortalWatch(s std, common *portalFlags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, portals []string) error {
 			return f.stream(cmd, s, portals, xrtc.Watch)
 		},
-	}, xrtc.LIFO)
-	cmd.Flags().DurationVar(&f.limit, "for", 0, "wait no longer than this")
+	}, s, xrtc.LIFO)
+	durationFlag(cmd.Flags(), &f.limit, "for", "wait no longer than this `duration`")
 	return cmd
 }
 
@@ -242,14 +325,13 @@ restarts of the server.`,
 		RunE: func(cmd *cobra.Command, portals []string) error {
 			return f.stream(cmd, s, portals, xrtc.Stream)
 		},
-	}, xrtc.FIFO)
-	cmd.Flags().DurationVar(&f.limit, "for", 0, "stop after this time")
+	}, s, xrtc.FIFO)
+	durationFlag(cmd.Flags(), &f.limit, "for", "stop after this `duration`")
 	return cmd
 }
 
 func (f *itemFlags) stream(cmd *cobra.Command, s std, portals []string, mode xrtc.Mode) error {
-	return f.with(cmd, f.limit, func(ctx context.Context, c *xrtc.Client) error {
-		p := f.printer(s, portals)
+	return f.with(cmd, s, f.limit, func(ctx context.Context, c *xrtc.Client) error {
 		r := f.request(portals)
 		r.Mode = mode
 		for items, err := range c.StreamBatches(ctx, r) {
@@ -260,10 +342,8 @@ func (f *itemFlags) stream(cmd *cobra.Command, s std, portals []string, mode xrt
 			case err != nil:
 				return err
 			}
-			for i := range items {
-				if err := p.print(&items[i]); err != nil {
-					return err
-				}
+			if err := f.print(s, portals, items); err != nil {
+				return err
 			}
 			if mode == xrtc.Watch {
 				return nil
@@ -280,34 +360,25 @@ func (f *itemFlags) request(portals []string) xrtc.GetRequest {
 	return xrtc.GetRequest{Portals: xrtc.Portals(portals...), Schedule: xrtc.Schedule(f.schedule), MaxAge: f.cutoff}
 }
 
-// itemPrinter prints items: as JSON, or the payload, behind the portal id unless just one portal was asked for.
-type itemPrinter struct {
-	to   io.Writer
-	json bool
-	one  bool
-}
-
-func (f *itemFlags) printer(s std, portals []string) itemPrinter {
-	return itemPrinter{to: s.out, json: f.json, one: len(portals) == 1}
-}
-
-func (p itemPrinter) print(it *xrtc.Item) (err error) {
-	switch {
-	case p.json:
-		e := json.NewEncoder(p.to)
-		e.SetEscapeHTML(false)
-		err = e.Encode(struct {
-			PortalID  string `json:"portalid"`
-			Payload   string `json:"payload"`
-			Timestamp int64  `json:"servertimestamp"`
-		}{it.PortalID, it.Payload, it.Time.UnixMilli()})
-	case p.one:
-		_, err = fmt.Fprintln(p.to, it.Payload)
-	default:
-		_, err = fmt.Fprintf(p.to, "%s\t%s\n", it.PortalID, it.Payload)
-	}
-	if err != nil {
-		return fmt.Errorf("print item: %w", err)
+// print prints items: as JSON, or the payload, behind the portal id unless just one portal was
+// asked for.
+func (f *itemFlags) print(s std, portals []string, items []xrtc.Item) (err error) {
+	for i := range items {
+		switch it := &items[i]; {
+		case f.json:
+			err = printJSON(s, struct {
+				PortalID  string `json:"portalid"`
+				Payload   string `json:"payload"`
+				Timestamp int64  `json:"servertimestamp"`
+			}{it.PortalID, it.Payload, it.Time.UnixMilli()})
+		case len(portals) == 1:
+			_, err = fmt.Fprintln(s.out, it.Payload)
+		default:
+			_, err = fmt.Fprintf(s.out, "%s\t%s\n", it.PortalID, it.Payload)
+		}
+		if err != nil {
+			return fmt.Errorf("print item: %w", err)
+		}
 	}
 	return nil
 }

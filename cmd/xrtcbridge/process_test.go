@@ -37,6 +37,10 @@ func start(t *testing.T, dir string, stdout io.Writer, args ...string) *process 
 	}
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
+			if t.Failed() {
+				_ = p.cmd.Process.Signal(syscall.SIGQUIT) // where it stands
+				<-time.After(time.Second)
+			}
 			p.kill()
 		}
 		if t.Failed() {
@@ -102,7 +106,7 @@ func (l *logWatch) count(text string) int { return strings.Count(l.String(), tex
 
 func (l *logWatch) tail() string {
 	s := l.String()
-	return s[max(0, len(s)-4000):]
+	return s[max(0, len(s)-40000):]
 }
 
 // write writes a file into dir and returns its path.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // progressEvery is how often the bar is drawn anew.
@@ -31,12 +31,19 @@ func (s *screen) Write(p []byte) (int, error) {
 	return s.to.Write(p)
 }
 
-// draw shows how much of the total has been read. The bar starts with the
+// draw shows how much of the total has been read, nothing if that is 0. The bar starts with the
 // first call, which draws nothing: a rate needs time.
 func (s *screen) draw(read, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bar == nil {
+	switch {
+	case s.bar != nil && total == 0:
+		_ = s.bar.Clear()
+		s.bar = nil
+	case s.bar != nil:
+		s.bar.ChangeMax64(max(total, read))
+		_ = s.bar.Set64(read)
+	case total > 0:
 		s.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(s.to),
 			progressbar.OptionSetDescription("copying"),
@@ -45,26 +52,14 @@ func (s *screen) draw(read, total int64) {
 			progressbar.OptionUseANSICodes(true),
 			progressbar.OptionFullWidth())
 		s.bar.StartWithoutRender()
-		return
-	}
-	s.bar.ChangeMax64(max(total, read))
-	_ = s.bar.Set64(read)
-}
-
-func (s *screen) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.bar != nil {
-		_ = s.bar.Clear()
-		s.bar = nil
 	}
 }
 
 // showProgress draws a bar with rate and remaining time while all inputs know
 // their size, if standard error is a terminal and the data goes elsewhere. The
 // returned function removes it.
-func (f runFlags) showProgress(s std, screen *screen, b *bridge.Bridge) (hide func()) {
-	if f.log.quiet || !isTerminal(s.err) || isTerminal(s.out) && writesToStdout(b) {
+func (f runFlags) showProgress(s std, screen *screen, b *engine.Bridge) (hide func()) {
+	if f.log.quiet || !isTerminal(s.err) || isTerminal(s.data) && writesToStdout(b) {
 		return func() {}
 	}
 	done := make(chan struct{})
@@ -76,21 +71,19 @@ func (f runFlags) showProgress(s std, screen *screen, b *bridge.Bridge) (hide fu
 			select {
 			case <-tick.C:
 			case <-done:
-				screen.clear()
+				screen.draw(0, 0)
 				return
 			}
-			if read, total := progress(b); total > 0 {
-				screen.draw(read, total)
-			}
+			screen.draw(progress(b))
 		}
 	})
 	return func() { close(done); drawing.Wait() }
 }
 
 // progress adds up the pipelines; total is 0 unless all of them know it.
-func progress(b *bridge.Bridge) (read, total int64) {
-	for _, p := range b.Pipelines {
-		r, t := p.Progress()
+func progress(b *engine.Bridge) (read, total int64) {
+	for _, p := range b.Situations() {
+		r, t := p.Pipeline.Progress()
 		if t == 0 {
 			return 0, 0
 		}
@@ -99,7 +92,7 @@ func progress(b *bridge.Bridge) (read, total int64) {
 	return read, total
 }
 
-func writesToStdout(b *bridge.Bridge) bool {
+func writesToStdout(b *engine.Bridge) bool {
 	for _, p := range b.Pipelines {
 		for _, to := range p.Sinks() {
 			if to.Sink.Type == "stdio" {

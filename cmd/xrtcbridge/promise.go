@@ -9,21 +9,12 @@ import (
 // write prints p for people.
 func (p promise) write(w io.Writer) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: %s\n  %s, %s\n", p.Pipeline, p.Route, p.Guarantee, p.Order)
-	for _, at := range p.From {
-		at.write(&text, "from "+at.Type)
-		at.OnError.write(&text, "    ")
+	switch {
+	case !p.Broken:
+		p.writeWhole(&text)
+	case len(p.Warnings) > 0:
+		fmt.Fprintf(&text, "%s: has mistakes\n", p.Pipeline)
 	}
-	if p.Buffer != nil {
-		p.Buffer.write(&text, "buffer "+p.Buffer.Type)
-	}
-	for _, s := range p.Steps {
-		if s.OnError != nil {
-			s.write(&text, "  ")
-		}
-	}
-	p.To.write(&text, "  ", "to ")
-	p.OnError.write(&text, "  ")
 	for _, warning := range p.Warnings {
 		fmt.Fprintf(&text, "  warning: %s\n", warning)
 	}
@@ -31,13 +22,54 @@ func (p promise) write(w io.Writer) error {
 	return err
 }
 
+func (p promise) writeWhole(w io.Writer) {
+	drops := ""
+	if p.Drops {
+		drops = "; what is refused is dropped, and counted"
+	}
+	disabled := ""
+	if p.Disabled {
+		disabled = " (disabled)"
+	}
+	fmt.Fprintf(w, "%s%s: %s\n", p.Pipeline, disabled, p.Route)
+	for line := range strings.Lines(p.Description) {
+		fmt.Fprintf(w, "  # %s\n", strings.TrimSpace(line))
+	}
+	fmt.Fprintf(w, "  %s, %s%s\n", p.Guarantee, p.Order, drops)
+	if p.Optional {
+		fmt.Fprintf(w, "  optional: the bridge is ready without it\n")
+	}
+	if p.StaleAfter != "" {
+		fmt.Fprintf(w, "  degraded when nothing has come for %s\n", p.StaleAfter)
+	}
+	for _, at := range p.From {
+		at.write(w, "from "+at.Type)
+		at.OnError.write(w, "    ")
+	}
+	if p.Buffer != nil {
+		p.Buffer.write(w, "buffer "+p.Buffer.Type)
+	}
+	writeSteps(w, "  ", p.Steps)
+	p.To.write(w, "  ", "to ")
+	p.OnError.write(w, "  ")
+}
+
 func (p place) write(w io.Writer, what string) {
 	fmt.Fprintf(w, "  %s: %s: %s\n", what, p.Guarantee, p.Why)
 }
 
-func (s stage) write(w io.Writer, indent string) {
-	fmt.Fprintf(w, "%sstep %s\n", indent, s.Type)
-	s.OnError.write(w, indent+"  ")
+// writeSteps prints the steps that have an on_error, or something to say of what they keep.
+func writeSteps(w io.Writer, indent string, steps []place) {
+	for _, s := range steps {
+		why := ""
+		if s.Why != "" {
+			why = ": " + s.Why
+		}
+		if s.OnError != nil || why != "" {
+			fmt.Fprintf(w, "%sstep %s%s\n", indent, s.Type, why)
+			s.OnError.write(w, indent+"  ")
+		}
+	}
 }
 
 func (f *fate) write(w io.Writer, indent string) {
@@ -64,11 +96,7 @@ func (t target) write(w io.Writer, indent, what string) {
 		what += ": " + t.Guarantee + ": " + t.Why
 	}
 	fmt.Fprintf(w, "%s%s\n", indent, what)
-	for _, s := range t.Steps {
-		if s.OnError != nil {
-			s.write(w, indent+"  ")
-		}
-	}
+	writeSteps(w, indent+"  ", t.Steps)
 	t.OnError.write(w, indent+"  ")
 	for _, e := range t.Entries {
 		e.write(w, indent+"  ", "")

@@ -15,10 +15,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
-	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
-	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 	"github.com/xrtcbridge/xrtcbridge/connectors"
-	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
 
 const root = "../.."
@@ -49,7 +46,7 @@ func parse(t *testing.T, name, text string) {
 	registry := bridge.NewRegistry(connectors.Builtin()...)
 	l := config.Loader{
 		Registry: registry,
-		Sections: map[string]any{"embedded": new(embedded.Settings), "plugins": new(map[string]host.Settings), "state": new(store.Settings)},
+		Sections: sectionsOf(allSections()),
 		Find: func(name string) error {
 			if name != "clock" { // what new plugin writes; TestREADMECommands does that for real
 				return nil
@@ -94,8 +91,8 @@ func TestShownYAMLLoads(t *testing.T) {
 	}
 	placeholder := strings.NewReplacer("@MQTT@", "127.0.0.1:1883", "@MQTT2@", "127.0.0.1:1884", "@NATS@", "127.0.0.1:4222", "@INFILE@", "in", "@OUTFILE@", "out")
 	for _, f := range files {
-		if strings.Contains(f, "plugin-") {
-			continue // see TestExamplesOfPlugins
+		if strings.Contains(f, "plugin-") || strings.Contains(f, "deploy/") || strings.HasSuffix(f, "_test.yaml") {
+			continue // see TestExamplesOfPlugins, TestDeployedPipelines and TestExamplesTested
 		}
 		text, err := os.ReadFile(f)
 		if err != nil {
@@ -139,8 +136,16 @@ func TestREADMECommands(t *testing.T) {
 				}
 				continue
 			}
-			if line, ok := strings.CutSuffix(line, "# in another shell"); ok {
-				start(t, dir, io.Discard, append(strings.Fields(line)[1:], "--listen", portals)...)
+			if line, ok := strings.CutSuffix(line, "# in another shell"); ok && strings.TrimSpace(line) == "xrtcbridge run" {
+				start(t, dir, io.Discard, "run")
+				bridgetest.Eventually(t, "the bridge is ready", func() bool {
+					cmd := exec.CommandContext(t.Context(), "xrtcbridge", "status")
+					cmd.Dir = dir
+					return cmd.Run() == nil
+				})
+				continue
+			} else if ok {
+				start(t, dir, io.Discard, append(strings.Fields(strings.ReplaceAll(line, "'", ""))[1:], "--listen", portals)...)
 				bridgetest.Eventually(t, "the server listens", func() bool {
 					c, err := net.Dial("tcp", portals)
 					if err == nil {

@@ -5,74 +5,139 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-// replay runs pipelines from the dead letters through what their messages had before them in p when
-// they were refused.
-func replay(ctx context.Context, s std, state *store.Store, p *bridge.Pipeline, numbers []uint64) error {
-	instances, last, err := refusing(ctx, state, p.Name, numbers)
+// replaying is a replay of dead letters.
+type replaying struct {
+	*engine.Pipeline
+	std
+	log   *slog.Logger
+	state *store.Store
+	flags *stateFlags
+	store.Choice
+	incomplete bool   // those that are not whole, too
+	edit       editor // nil: as they were
+}
+
+// run runs pipelines from the dead letters through what their messages had before them in the
+// pipeline when they were refused.
+func (r *replaying) run(ctx context.Context) error {
+	f, err := r.find(ctx)
 	if err != nil {
 		return err
 	}
-	var sum bridge.Ledger
-	var errs []error
-	for _, instance := range instances {
-		letters, failed := state.Replay(store.Replay{Pipeline: p.Name, Instance: instance, Numbers: numbers, Last: last})
-		steps, to, ok := keeping(p, failed).Rest(instance)
-		if !ok {
-			errs = append(errs, fmt.Errorf("the dead letters of %s stay: pipeline %q has no such place any more", instance, p.Name))
+	began := time.Now()
+	var delivered, failed, filtered uint64
+	errs := []error{allThere(r.Name, f.letters, r.Choice)}
+	edit := &editing{step: r.edit}
+	for _, instance := range f.instances {
+		letters, keep := r.state.Replay(store.Replay{
+			Pipeline: r.Name, Instance: instance, Choice: r.Choice, Last: f.last, Edit: edit.letter,
+		})
+		places := keeping(r.Pipeline, keep).Places()
+		at := slices.IndexFunc(places, func(p engine.Place) bool { return p.Instance == instance })
+		if at < 0 {
+			errs = append(errs, fmt.Errorf("the dead letters of %s stay: pipeline %q has no such place any more",
+				instance, r.Name))
 			continue
 		}
-		again := &bridge.Pipeline{
-			Name: p.Name + "-replay", // not the name of p, which a bridge may be running beside
-			From: []bridge.Endpoint[bridge.Source]{letters}, Steps: steps, To: to,
-			OnError:     bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: failed(instance)},
-			MaxInFlight: p.MaxInFlight, OrderBy: p.OrderBy, MaxBatch: p.MaxBatch, DrainTimeout: p.DrainTimeout,
+		again := &engine.Pipeline{
+			Name: r.Name + "-replay", // not the name of the pipeline, which a bridge may be running beside
+			From: []bridge.Endpoint[bridge.Source]{letters}, Steps: places[at].Steps, To: places[at].To,
+			OnError:     bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: keep(instance)},
+			MaxInFlight: r.MaxInFlight, OrderBy: r.OrderBy, MaxBatch: r.MaxBatch, DrainTimeout: r.DrainTimeout,
 		}
-		errs = append(errs, again.Run(ctx, bridge.Env{Logger: s.warnings(), Stdin: s.in, Stdout: s.out}, nil))
-		sum.Add(again.Ledger())
+		errs = append(errs, again.Run(ctx, bridge.Env{Logger: r.log, Stdin: r.in, Stdout: r.data}, nil))
+		l := again.Ledger()
+		delivered, filtered = delivered+l.Delivered, filtered+l.Filtered
+		failed += l.DeadLettered + l.Dropped + l.InFlight
 	}
-	failed := sum.DeadLettered + sum.Dropped + sum.InFlight
-	filtered := ""
-	if sum.Filtered > 0 {
-		filtered = fmt.Sprintf(", %d were left out by a step or condition", sum.Filtered)
+	leftOut := ""
+	if filtered > 0 {
+		leftOut = fmt.Sprintf(", %d were left out by a step or condition", filtered)
 	}
-	fmt.Fprintf(s.err, "delivered %d dead letters, %d failed again%s\n", sum.Delivered, failed, filtered)
-	if err := errors.Join(errs...); err != nil {
-		return err
+	fmt.Fprintf(r.err, "delivered %d dead letters, %d failed again%s\n", delivered, failed, leftOut)
+	hint := r.flags.command("dead list "+r.Name) + " shows why"
+	if f.parts > 0 {
+		errs = append(errs, fmt.Errorf("not whole, and kept: %s", plural(f.parts, "dead letter")))
+		hint += "; --incomplete delivers what there is of messages that are not whole"
 	}
+	errs = append(errs, edit.failed())
 	if failed > 0 {
-		return failure{code: exitFailed, err: fmt.Errorf("%d dead letters could not be delivered again, and are kept", failed), hint: "xrtcbridge dead list " + p.Name + " shows why"}
+		numbers, err := r.renumbered(ctx, f.last, began)
+		errs = append(errs, fmt.Errorf("%d dead letters could not be delivered again, and are kept%s", failed, numbers), err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return failure{code: exitFailed, err: err, hint: hint}
 	}
 	return nil
 }
 
-// refusing returns the instances that refused the messages, in the order of the letters, and the
-// number of the last one: those that come meanwhile are not replayed.
-func refusing(ctx context.Context, state *store.Store, pipeline string, numbers []uint64) (instances []string, last uint64, err error) {
-	err = state.Letters(ctx, pipeline, func(l store.Letter) bool {
-		if (len(numbers) == 0 || slices.Contains(numbers, l.Number)) && !slices.Contains(instances, l.Instance) {
-			instances = append(instances, l.Instance)
+// renumbered says which numbers the letters have now that failed again.
+func (r *replaying) renumbered(ctx context.Context, last uint64, began time.Time) (text string, err error) {
+	const most = 10
+	var numbers []string
+	err = r.state.Letters(ctx, r.Name, func(l store.Letter) bool {
+		if l.Number > last && l.First.Before(began) { // else it is none of those, but of a bridge that runs
+			numbers = append(numbers, fmt.Sprint(l.Number))
 		}
-		last = l.Number
+		return ctx.Err() == nil && len(numbers) <= most
+	})
+	if len(numbers) > most {
+		numbers[most] = "…"
+	}
+	if len(numbers) > 0 {
+		text = " by new numbers: " + strings.Join(numbers, ", ")
+	}
+	return text, err
+}
+
+// found is what there is to be replayed.
+type found struct {
+	letters   int
+	parts     int      // letters that are not whole, and are left out
+	instances []string // that refused the others, in their order
+	last      uint64   // number of the last one: those that come meanwhile are not replayed
+}
+
+func (r *replaying) find(ctx context.Context) (f found, err error) {
+	err = r.state.Letters(ctx, r.Name, func(l store.Letter) bool {
+		f.last = l.Number
+		if !r.Has(&l) {
+			return ctx.Err() == nil
+		}
+		f.letters++
+		switch {
+		case !l.Whole() && !r.incomplete: // nor is any other one of its instance, which is a source
+			f.parts++
+		case !slices.Contains(f.instances, l.Instance):
+			f.instances = append(f.instances, l.Instance)
+		}
 		return ctx.Err() == nil
 	})
-	return instances, last, errors.Join(err, ctx.Err())
+	return f, errors.Join(err, ctx.Err())
 }
 
 // keeping returns a copy of p in which every place keeps what it refuses as a dead letter of that
 // place.
-func keeping(p *bridge.Pipeline, failed func(instance string) bridge.Endpoint[bridge.Sink]) *bridge.Pipeline {
-	q := &bridge.Pipeline{Name: p.Name, From: p.From, Steps: slices.Clone(p.Steps), To: undropped(p.To), Buffer: p.Buffer}
-	for instance, own := range q.Places() {
-		tries := cmp.Or(*own, &p.OnError)
-		*own = &bridge.OnError{
+func keeping(p *engine.Pipeline, failed func(instance string) bridge.Endpoint[bridge.Sink]) *engine.Pipeline {
+	q := &engine.Pipeline{Name: p.Name, From: p.From, Steps: slices.Clone(p.Steps), To: undropped(p.To), Buffer: p.Buffer}
+	for _, place := range q.Places() {
+		if place.OnError == nil {
+			continue
+		}
+		tries := cmp.Or(*place.OnError, &p.OnError)
+		*place.OnError = &bridge.OnError{
 			Tries: max(1, tries.Tries), FirstWait: tries.FirstWait, LongestWait: tries.LongestWait,
-			Then: bridge.FateDeadLetter, DeadLetter: failed(instance),
+			Then: bridge.FateDeadLetter, DeadLetter: failed(place.Instance),
 		}
 	}
 	return q
@@ -80,7 +145,7 @@ func keeping(p *bridge.Pipeline, failed func(instance string) bridge.Endpoint[br
 
 // undropped returns a copy of a branch whose sinks refuse what they would leave out, so that its
 // letter stays.
-func undropped(b bridge.Branch) bridge.Branch {
+func undropped(b engine.Branch) engine.Branch {
 	b.Steps, b.Branches = slices.Clone(b.Steps), slices.Clone(b.Branches)
 	for i := range b.Branches {
 		b.Branches[i] = undropped(b.Branches[i])

@@ -6,7 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// group makes cmd one that has nothing but subcommands: alone it prints its help, and another word is a mistake.
+// group makes cmd one that has nothing but subcommands: alone it prints its help, and another word
+// is a mistake.
 func group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(subcommands...)
 	cmd.SuggestionsMinimumDistance = 2
@@ -38,9 +39,13 @@ passes them through steps and delivers them to sinks.`,
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	folders := new(pluginFolders)
-	root.AddCommand(newRun(s, folders), newCheck(s, folders), newConnectors(s, folders), newPlugins(s, folders), newNew(s),
-		newBuffer(s), newDead(s, folders), newState(s), newServer(s), newPortal(s), newVersion(s), newExpressions())
-	folders.add(root)
+	folders := &pluginFolders{stdin: s.file}
+	root.AddCommand(
+		newRun(s, folders), newCheck(s, folders), newTest(s, folders), newGraph(s, folders), newSchema(s, folders),
+		newConnectors(s, folders), newSteps(s, folders), newPlugins(s, folders), newNew(s, folders),
+		newStatus(s), newTop(s), newTap(s, folders), newReload(s), newPipeline(s), newDashboard(s),
+		newBuffer(s), newDead(s, folders), newState(s, folders), newServer(s), newPortal(s),
+		newVersion(s), newMan(), newExpressions(), newReference(),
+	)
 	return root
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,45 +41,28 @@ pipelines:
     to: {file: {path: out.txt}}
 `
 
-// Issue 11, row 15: the end of the terminal is a stop like any other, and none where it is ignored.
-func TestHangup(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGHUP")
-	}
-	t.Run("drains", func(t *testing.T) {
+// A stop lets go of what a step holds, and of what waits in front of it because it holds so much.
+func TestStopOfAStepThatIsFull(t *testing.T) {
+	for _, step := range []string{"delay: {for: 1h, max_held: 2}", "throttle: {rate: 1, per: 1h, max_held: 2}"} {
 		dir := t.TempDir()
-		p := start(t, dir, io.Discard, "run", "--log-format", "json", write(t, dir, "p.yaml", ticking))
-		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, filepath.Join(dir, "out.txt"))) > 3 })
-		p.signal(syscall.SIGHUP)
-		if code := p.exit(); code != exitDone {
-			t.Errorf("exit code %d", code)
-		}
-		l := ledgerOf(t, p.log.String(), "ticks")
-		if got := len(readLines(t, filepath.Join(dir, "out.txt"))); number(l, "in_flight") != 0 || number(l, "delivered") != got {
-			t.Errorf("%d lines, and the ledger is %v", got, l)
-		}
-	})
-	t.Run("under nohup", func(t *testing.T) {
-		nohup, err := exec.LookPath("nohup")
-		if err != nil {
-			bridgetest.Missing(t, "nohup")
-		}
-		dir := t.TempDir()
-		p := &process{t: t, cmd: exec.CommandContext(t.Context(), nohup, "xrtcbridge", "run", "--log-format", "json", write(t, dir, "p.yaml", ticking))}
-		p.cmd.Dir, p.cmd.Stderr = dir, &p.log
-		if err := p.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		out := filepath.Join(dir, "out.txt")
-		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, out)) > 3 })
-		p.signal(syscall.SIGHUP)
-		before := len(readLines(t, out))
-		bridgetest.Eventually(t, "messages go on", func() bool { return len(readLines(t, out)) > before+50 })
+		p := start(t, dir, io.Discard, "run", "--log-format", "json", write(t, dir, "p.yaml", `
+pipelines:
+  read: {from: {generate: {interval: 1ms}}, to: {file: {path: read.txt}}}
+  held: {from: {file: {path: read.txt, follow: true}}, max_batch: 1, steps: [{`+step+`}], to: {file: {path: out.txt}}}
+`))
+		bridgetest.Eventually(t, "messages flow", func() bool {
+			return len(readLines(t, filepath.Join(dir, "read.txt"))) > 500
+		})
 		p.signal(syscall.SIGTERM)
 		if code := p.exit(); code != exitDone {
-			t.Errorf("exit code %d:\n%s", code, p.log.tail())
+			t.Errorf("%s: exit code %d:\n%s", step, code, p.log.tail())
 		}
-	})
+		l := ledgerOf(t, p.log.String(), "held")
+		if got := len(readLines(t, filepath.Join(dir, "out.txt"))); number(l, "delivered") != got ||
+			number(l, "in_flight") != 0 {
+			t.Errorf("%s: %d lines, and the ledger is %v", step, got, l)
+		}
+	}
 }
 
 // Issue 11, row 14: of what was taken from standard input every line is delivered or counted, and a
@@ -92,7 +74,8 @@ func TestStandardInputIsAccountedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := &process{t: t, cmd: exec.CommandContext(t.Context(), "xrtcbridge", "run", "--log-format", "json", "--log-level", "info", "--from", "stdio", "--to", "file,path=out.txt")}
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), "xrtcbridge", "run", "--log-format", "json",
+		"--log-level", "info", "--from", "stdio", "--to", "file,path=out.txt")}
 	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdin = dir, &p.log, in
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -130,7 +113,8 @@ func TestStandardInputIsAccountedFor(t *testing.T) {
 	}
 	// A line may be torn between the two.
 	if all := arrived + number(l, "dropped") + rest; all < total || all > total+1 {
-		t.Errorf("%d arrived, %d are counted as dropped, %d were left in the pipe: %d of %d", arrived, number(l, "dropped"), rest, all, total)
+		t.Errorf("%d arrived, %d are counted as dropped, %d were left in the pipe: %d of %d", arrived,
+			number(l, "dropped"), rest, all, total)
 	}
 	t.Logf("%d arrived, %d dropped, %d left", arrived, number(l, "dropped"), rest)
 }
@@ -156,7 +140,7 @@ pipelines:
 	out.await(lot)
 	proxy.Set(faulttest.Fault{BlackHole: true})
 	lines(t, in, lot, lot, lineSize, ledger)
-	eventually(t, "they are in the buffer", func() bool {
+	bridgetest.Eventually(t, "they are in the buffer", func() bool {
 		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--config", config)
 		cmd.Dir = dir
 		text, err := cmd.Output()
@@ -167,13 +151,14 @@ pipelines:
 		t.Errorf("exit code %d:\n%s", code, p.log.tail())
 	}
 	l := ledgerOf(t, p.log.String(), "relay")
-	if number(l, "received") != 2*lot || number(l, "delivered") != lot || number(l, "buffered") != lot || number(l, "in_flight") != 0 {
+	if number(l, "received") != 2*lot || number(l, "delivered") != lot || number(l, "buffered") != lot ||
+		number(l, "in_flight") != 0 {
 		t.Errorf("the ledger is %v", l)
 	}
 	proxy.Set(faulttest.Fault{})
 	p = start(t, dir, io.Discard, "run", config)
 	p.opened(4)
 	out.await(2 * lot)
-	end(t, p)
+	endWell(t, p)
 	ledger.Check(t, 2*lot)
 }

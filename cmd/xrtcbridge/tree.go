@@ -6,61 +6,66 @@ import (
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
-// leaf is a sink of a pipeline with what holds on the way to it.
-type leaf struct {
-	sink     bridge.Endpoint[bridge.Sink]
-	steps    []bridge.Endpoint[bridge.Step] // those of the pipeline, too
+// limb is a branch of a pipeline with what holds there and on the way to it.
+type limb struct {
+	*engine.Branch
+	way      []bridge.Endpoint[bridge.Step] // with those of the pipeline and its own
+	onError  *bridge.OnError
 	inFlight int
-	spread   bool // messages come to one of several sinks, not always the same
+	spread   bool // messages come to one of several branches, not always the same
 	shared   bool // in turn, so that a key has no order
 }
 
-// leaves returns the sinks of p.
-func leaves(p *bridge.Pipeline) (all []leaf) {
-	var walk func(b *bridge.Branch, way leaf)
-	walk = func(b *bridge.Branch, way leaf) {
-		way.steps = append(slices.Clip(way.steps), b.Steps...)
-		way.inFlight = cmp.Or(b.MaxInFlight, way.inFlight)
-		if len(b.Branches) == 0 {
-			way.sink = b.Sink
-			all = append(all, way)
-			return
-		}
-		inTurn := b.Mode == bridge.ModeShare && b.By == nil
+// ends reports whether the branch is a sink.
+func (l limb) ends() bool { return len(l.Branches) == 0 }
+
+// limbs returns the branches of p, outer ones first.
+func limbs(p *engine.Pipeline) (all []limb) {
+	var walk func(b *engine.Branch, l limb)
+	walk = func(b *engine.Branch, l limb) {
+		l.Branch = b
+		l.way = append(slices.Clip(l.way), b.Steps...)
+		l.onError = cmp.Or(b.OnError, l.onError)
+		l.inFlight = cmp.Or(b.MaxInFlight, l.inFlight)
+		all = append(all, l)
 		if len(b.Branches) > 1 {
-			way.spread = way.spread || b.Mode == bridge.ModeAny || inTurn
-			way.shared = way.shared || inTurn
+			inTurn := b.Mode == engine.ModeShare && b.By == nil
+			l.spread = l.spread || b.Mode == engine.ModeAny || inTurn
+			l.shared = l.shared || inTurn
 		}
 		for i := range b.Branches {
-			walk(&b.Branches[i], way)
+			walk(&b.Branches[i], l)
 		}
 	}
-	walk(&p.To, leaf{steps: p.Steps, inFlight: max(1, p.MaxInFlight)})
+	walk(&p.To, limb{way: p.Steps, onError: &p.OnError, inFlight: max(1, p.MaxInFlight)})
 	return all
 }
 
-// branches calls f for each branch, outer ones first.
-func branches(b *bridge.Branch, f func(*bridge.Branch)) {
-	f(b)
-	for i := range b.Branches {
-		branches(&b.Branches[i], f)
-	}
+// leaves returns the branches of p that are sinks.
+func leaves(p *engine.Pipeline) []limb {
+	return slices.DeleteFunc(limbs(p), func(l limb) bool { return !l.ends() })
 }
 
 // steps returns all steps of p.
-func steps(p *bridge.Pipeline) []bridge.Endpoint[bridge.Step] {
+func steps(p *engine.Pipeline) []bridge.Endpoint[bridge.Step] {
 	all := slices.Clip(p.Steps)
-	branches(&p.To, func(b *bridge.Branch) { all = append(all, b.Steps...) })
+	for _, l := range limbs(p) {
+		all = append(all, l.Steps...)
+	}
 	return all
 }
 
 // between stands between the entries of a mode in a route.
-var between = map[bridge.Mode]string{bridge.ModeAll: ", ", bridge.ModeRoute: " | ", bridge.ModeAny: " else ", bridge.ModeShare: " / "}
+var between = map[engine.Mode]string{
+	engine.ModeAll: ", ", engine.ModeRoute: " | ", engine.ModeAny: " else ",
+	engine.ModeShare: " / ",
+}
 
 // route says in short what a pipeline connects.
-func route(p *bridge.Pipeline) string {
+func route(p *engine.Pipeline) string {
 	stages := []string{types(p.From, ", ")}
 	if len(p.Steps) > 0 {
 		stages = append(stages, types(p.Steps, " → "))
@@ -68,7 +73,7 @@ func route(p *bridge.Pipeline) string {
 	return strings.Join(append(stages, branchRoute(&p.To)), " → ")
 }
 
-func branchRoute(b *bridge.Branch) string {
+func branchRoute(b *engine.Branch) string {
 	text := b.Sink.Type
 	if len(b.Branches) > 0 {
 		var entries []string

@@ -14,8 +14,9 @@ async def setting(xrtc):
 
 async def getting(xrtc):
     got = []
-    async for item in xrtc.get_item(portals=[{"portalid": "latency"}], mode="stream", schedule="FIFO"):
-        got.append(int(item.payload))
+    while len(got) < COUNT:  # the server ends a stream after five seconds
+        async for item in xrtc.get_item(portals=[{"portalid": "latency"}], mode="stream", schedule="FIFO"):
+            got.append(int(item.payload))
     return got
 
 

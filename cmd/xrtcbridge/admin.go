@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
+	"github.com/xrtcbridge/xrtcbridge/bridge/store"
+)
+
+// runningFlags say which bridge that runs a command is about.
+type runningFlags struct {
+	stateFlags
+	pid int
+}
+
+func (f *runningFlags) add(cmd *cobra.Command) {
+	f.stateFlags.add(cmd)
+	cmd.PersistentFlags().IntVar(&f.pid, "pid", 0, "`number` of the process of the bridge, for one that run --from has started")
+}
+
+// asks makes a command ask a bridge that runs, with a context that a signal ends. Its arguments are
+// files, if takesFiles says so.
+func (f *runningFlags) asks(cmd *cobra.Command, s std, takesFiles bool,
+	do func(ctx context.Context, c *admin.Client, args []string) error,
+) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if takesFiles {
+			f.files, args = append(f.files, args...), nil
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+		defer stop()
+		c, err := f.dial(ctx, s)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return f.refused(do(ctx, c, args))
+	}
+	return cmd
+}
+
+// dial finds the bridge that runs.
+func (f *runningFlags) dial(ctx context.Context, s std) (*admin.Client, error) {
+	places, err := f.places(s)
+	if err != nil && len(f.files) > 0 { // perhaps a bridge runs what the file said before somebody broke it
+		c, nobody := admin.Dial(ctx, runPlaces(besideFile(store.Settings{}, f.files[0]), f.files[0])...)
+		if nobody == nil {
+			return c, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := admin.Dial(ctx, places...)
+	return c, f.refused(err)
+}
+
+// places returns where the bridge may answer.
+func (f *runningFlags) places(s std) (places []admin.Place, err error) {
+	if f.files, err = config.Files(f.files...); err != nil {
+		return nil, failure{code: exitUsage, err: err}
+	}
+	if f.pid != 0 {
+		return fromPlaces(f.pid), nil
+	}
+	set, file, err := f.read(s)
+	if err != nil {
+		return nil, err
+	}
+	return runPlaces(set, file), nil
+}
+
+// refused returns an error of a bridge that was asked with what to do about it.
+func (f *runningFlags) refused(err error) error {
+	var answer *admin.Error
+	switch {
+	case errors.Is(err, admin.ErrNobody):
+		return failure{
+			code: exitNobody, err: err,
+			hint: "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant",
+		}
+	case errors.As(err, &answer):
+		return failure{code: exitFailed, err: err}
+	case errors.As(err, new(*owned.OthersError)):
+		return f.explained(err)
+	}
+	return err
+}
+
+// runPlaces returns where a bridge that runs files answers, of which one is the first. Where the
+// state is no folder, what counts is where it would be.
+func runPlaces(set store.Settings, file string) []admin.Place {
+	if set.NATS != nil || set.Off() {
+		return []admin.Place{admin.Elsewhere(filepath.Join(filepath.Dir(file), store.DefaultDir))}
+	}
+	return []admin.Place{admin.InState(set.Place()), admin.Elsewhere(set.Place().Path)}
+}
+
+// fromPlaces returns where a process answers that runs no file.
+func fromPlaces(pid int) []admin.Place {
+	return []admin.Place{admin.Elsewhere(fmt.Sprintf("/pid/%d", pid))}
+}
+
+// visit returns what leads to the state of a bridge that runs.
+func visit(set store.Settings) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, mostWait)
+		defer cancel()
+		c, err := admin.Dial(ctx, runPlaces(set, "")...)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		return c.Upgrade(ctx, statePath, "nats")
+	}
+}
+
+// statePath is where commands get to the state at the socket.
+const statePath = "/state"
+
+// answer makes a server answer about the bridge that runs.
+func (f runFlags) answer(
+	ctx context.Context, o admin.Options, state *store.Store, c loaded, files []string, r *running,
+) (*admin.Server, error) {
+	a := admin.New(o)
+	a.HandleLocal("GET "+statePath, admin.Upgrade("nats", state.Enter))
+	r.answering(a, monitor.Config{Files: absolute(files), Loaded: time.Now()})
+	places := fromPlaces(os.Getpid())
+	if f.from == "" {
+		places = runPlaces(c.state, files[0])
+	}
+	at, err := a.Listen(ctx, places...)
+	if err != nil {
+		at = places[0]
+		o.Logger.WarnContext(ctx, "commands cannot ask this bridge while it runs", "err", err)
+	}
+	if c.admin == nil {
+		return a, nil
+	}
+	set, log := *c.admin, o.Logger
+	if set.Token.IsZero() {
+		token, err := at.Folder.Secret(tokenFile, true)
+		if err != nil {
+			a.Close()
+			return nil, fmt.Errorf("make the token for admin.listen in %s: %w", at.Sibling(tokenFile), err)
+		}
+		set.Token = bridge.NewSecret(token)
+		log = log.With("token", at.Sibling(tokenFile))
+	}
+	url, err := a.ListenTCP(ctx, set)
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	log.InfoContext(ctx, "answering, and xrtcbridge dashboard opens the page", "url", url)
+	return a, nil
+}
+
+// tokenFile has the token for HTTP if the configuration has none.
+const tokenFile = "admin.token"
+
+// absolute returns the names of files for who looks from elsewhere.
+func absolute(files []string) []string {
+	all := slices.Clone(files)
+	for i, file := range files {
+		if name, err := filepath.Abs(file); err == nil && file != "-" {
+			all[i] = name
+		}
+	}
+	return all
+}

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+)
+
+// Bounds of a reload, beside the time for draining of the pipelines that it stops.
+const (
+	probeTimeout  = 5 * time.Second  // of each place that a changed pipeline would connect to
+	startPatience = 10 * time.Second // until a pipeline runs whose predecessor did
+	startLook     = 20 * time.Millisecond
+)
+
+// reload makes the bridge run what its files say now, or only says what would change. It is one at
+// a time, and a second one waits. An error says why nothing has changed: the files have a mistake,
+// what has changed needs a restart, or a pipeline cannot run as it is now, and runs again as it was.
+// What went wrong on the way of one that went through are warnings.
+func (r *running) reload(ctx context.Context, dry bool) (d difference, err error) {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return d, ctx.Err()
+	}
+	defer r.bridge.Hold()()
+	if !dry {
+		r.manager.reloading()
+	}
+	next, err := r.read()
+	if err == nil {
+		d = compare(r.plan, next.plan)
+		d.Warnings = next.warnings()
+		if d.Refused = needRestart(r.now, next.loaded); len(d.Refused) > 0 {
+			err = fmt.Errorf("a change of %s needs a restart of the bridge", strings.Join(d.Refused, ", "))
+		}
+		d.Warnings = append(d.Warnings, r.leftBehind(ctx, d)...)
+	}
+	if err == nil && !dry {
+		err = r.apply(ctx, &d, next)
+	}
+	if next.catalog != nil && (dry || err != nil) {
+		next.close()
+	}
+	switch {
+	case dry || errors.Is(err, engine.ErrStopping) || err != nil && ctx.Err() != nil:
+		return d, err
+	case err != nil:
+		r.log.ErrorContext(ctx, "reload failed, all goes on as before", "err", err)
+		r.noted(err)
+		return d, err
+	}
+	for _, text := range d.Warnings {
+		r.log.WarnContext(ctx, "reload", "warning", text)
+	}
+	r.log.InfoContext(ctx, "reloaded", "changes", d.summary())
+	r.noted(nil)
+	return d, nil
+}
+
+// reading is what was read for a reload.
+type reading struct {
+	*catalog
+	loaded
+	files []string
+	plan  map[string]*planned
+}
+
+func (n reading) warnings() (all []string) {
+	for _, e := range n.Warnings {
+		all = append(all, fmt.Sprintf("%s: %s; %s", e.Place(), e.Message, e.Hint))
+	}
+	for i, circle := range loops(n.Pipelines) {
+		if circle != "" {
+			all = append(all, fmt.Sprintf("pipeline %q: %s: %s", n.Pipelines[i].Name, loopWarning, circle))
+		}
+	}
+	return all
+}
+
+// read reads the files as check does. The plugins that it starts are its own.
+func (r *running) read() (n reading, err error) {
+	if r.flags.from != "" {
+		return n, errors.New("this bridge runs no file that could be read again")
+	}
+	if n.files, err = config.Files(r.names...); err != nil {
+		return n, err
+	}
+	n.catalog = r.folders.catalog(r.log)
+	if n.loaded, err = n.load(n.files); err != nil {
+		return n, err
+	}
+	if e := n.servers; len(n.Pipelines) == 0 && e.MQTT == nil && e.NATS == nil && e.XRTC == nil {
+		return n, errors.New("there is nothing to run: all pipelines are disabled")
+	}
+	if err = r.server.Login(n.urls); err != nil {
+		return n, err
+	}
+	n.plan, err = n.plans(n.loaded)
+	return n, err
+}
+
+// leftBehind says which pipelines go that leave something in the state.
+func (r *running) leftBehind(ctx context.Context, d difference) (all []string) {
+	if r.state == nil || len(d.Stops) == 0 {
+		return nil
+	}
+	entries, err := r.state.Entries(ctx, "")
+	if err != nil {
+		return []string{fmt.Sprintf("what the pipelines that go leave in the state is not known: %v", err)}
+	}
+	for _, c := range d.Stops {
+		if left := inState(entries, c.Pipeline); len(left) > 0 {
+			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, stop the bridge and take that along: "+
+				"xrtcbridge state rename %s NEW", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
+		}
+	}
+	return all
+}
+
+// apply makes the bridge run next, or leaves it as it is.
+func (r *running) apply(ctx context.Context, d *difference, next reading) error {
+	before := make(map[string]engine.Situation)
+	for _, s := range r.bridge.Situations() {
+		before[s.Pipeline.Name] = s
+	}
+	if err := next.probe(ctx, *d, before); err != nil {
+		return err
+	}
+	var out, in []*planned
+	for _, c := range slices.Concat(d.Stops, d.Restarts) {
+		out = append(out, r.plan[c.Pipeline])
+	}
+	for _, c := range slices.Concat(d.Restarts, d.Starts) {
+		in = append(in, next.plan[c.Pipeline])
+	}
+	warnings, err := r.exchange(ctx, out, in, func(string) engine.Phase { return engine.Running })
+	if err == nil {
+		err = r.await(ctx, in, before)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrStopping) {
+		more, back := r.exchange(ctx, in, out, func(name string) engine.Phase { return before[name].Phase })
+		for _, c := range d.Starts {
+			r.forget(c.Pipeline)
+		}
+		d.Warnings = append(append(d.Warnings, warnings...), more...)
+		return errors.Join(err, back)
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range d.Stops {
+		r.forget(c.Pipeline)
+	}
+	for _, name := range d.Untouched {
+		next.plan[name] = r.plan[name]
+	}
+	r.now, r.files, r.plan = next.loaded, next.files, next.plan
+	r.prune(next.catalog)
+	r.lock(next.files)
+	r.hold()
+	d.Applied, d.Warnings = true, append(d.Warnings, warnings...)
+	return nil
+}
+
+// probe finds out whether what has changed can be reached. That it cannot is an error for a
+// pipeline that runs as it was.
+func (n reading) probe(ctx context.Context, d difference, before map[string]engine.Situation) error {
+	var all []connected
+	for _, c := range d.Restarts {
+		if before[c.Pipeline].Phase == engine.Running {
+			all = append(all, n.places(n.plan[c.Pipeline].Pipeline)...)
+		}
+	}
+	tryAll(ctx, all, probeTimeout)
+	var errs []error
+	for _, one := range all {
+		if !one.OK {
+			errs = append(errs, fmt.Errorf("pipeline %q: %s (%s): %s", one.Pipeline, n.Written(one.Place), one.Type, n.Written(one.Error)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exchange stops pipelines, all at a time, and then starts others, in the phase that as says for
+// each name; but one that somebody has paused, perhaps just now, stays so. It goes on after an error.
+func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name string) engine.Phase) (warnings []string, err error) {
+	ended, paused := make(map[string]*engine.Pipeline), make(map[string]bool)
+	look := func() {
+		for _, s := range r.bridge.Situations() {
+			ended[s.Pipeline.Name] = s.Pipeline
+			paused[s.Pipeline.Name] = paused[s.Pipeline.Name] || s.Phase == engine.Paused
+		}
+	}
+	look()
+	var stopping sync.WaitGroup
+	errs := make([]error, len(out))
+	for i, p := range out {
+		stopping.Go(func() { errs[i] = r.stop(ctx, p) })
+	}
+	stopping.Wait()
+	look()
+	var failed []error
+	stuck := make(map[string]bool)
+	for i, p := range out {
+		switch err := errs[i]; {
+		case errors.Is(err, engine.ErrStopping):
+			return warnings, err
+		case errors.Is(err, errStuck):
+			stuck[p.Name] = true
+			failed = append(failed, err)
+			continue
+		case err != nil:
+			warnings = append(warnings, fmt.Sprintf("stopped with: %v", err))
+		}
+		if was := ended[p.Name]; was != nil {
+			r.seen.Retire(was)
+		}
+	}
+	if len(failed) > 0 && len(in) > 0 {
+		failed = append(failed, errors.New("what it holds is free when the bridge is started again"))
+	}
+	for _, p := range in {
+		if stuck[p.Name] {
+			continue
+		}
+		made := r.launch(p)
+		switch phase := as(p.Name); {
+		case paused[p.Name], phase == engine.Paused, phase == engine.Finished:
+			err = r.bridge.Place(made, phase != engine.Finished)
+		default:
+			err = r.bridge.Start(made)
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return warnings, errors.Join(failed...)
+}
+
+// await waits until each of the pipelines runs, or has failed. That one is not connected after a
+// while is an error only if its predecessor was.
+func (r *running) await(ctx context.Context, started []*planned, before map[string]engine.Situation) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	tick := time.NewTicker(startLook)
+	defer tick.Stop()
+	waiting := make(map[string]bool)
+	for _, p := range started {
+		waiting[p.Name] = true
+	}
+	for {
+		var late, errs []error
+		for _, s := range r.bridge.Situations() {
+			name := s.Pipeline.Name
+			if !waiting[name] {
+				continue
+			}
+			switch s.Phase {
+			case engine.Failed, engine.Waiting:
+				errs = append(errs, cannotRun(s))
+			case engine.Starting, engine.Draining:
+				if before[name].Phase == engine.Running {
+					late = append(late, cannotRun(s))
+				}
+				continue
+			case engine.Running, engine.Paused, engine.Finished:
+			}
+			delete(waiting, name)
+		}
+		if len(errs) > 0 || len(waiting) == 0 {
+			return errors.Join(errs...)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(late...)
+		}
+	}
+}
+
+func cannotRun(s engine.Situation) error {
+	if s.Err == nil {
+		return fmt.Errorf("pipeline %q, which ran, is not connected after %v as it is now", s.Pipeline.Name, startPatience)
+	}
+	return s.Err
+}
+
+// forget takes a pipeline that has ended out of the bridge, and says what became of its messages.
+func (r *running) forget(name string) {
+	for _, p := range r.seen.Pipelines(r.bridge) {
+		if p.Name == name {
+			r.flags.logLedger(r.log, name, engine.Ledger(p.Ledger))
+		}
+	}
+	if err := r.bridge.Remove(name); err != nil {
+		r.log.Error("a pipeline that was removed goes on", "err", err)
+		return
+	}
+	r.seen.Forget(name)
+}
+
+// listen reloads each time that somebody asks for it, until ctx is done.
+func (r *running) listen(ctx context.Context, asked <-chan struct{}) {
+	for {
+		select {
+		case <-asked:
+			_, _ = r.reload(ctx, false) // the log has it
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ServeHTTP answers POST /reload and /reload?dry_run=1 with the difference. Who asks may go
+// meanwhile.
+func (r *running) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	dry := q.URL.Query().Get("dry_run")
+	d, err := r.reload(context.WithoutCancel(q.Context()), dry != "" && dry != "0" && dry != "false")
+	w.Header().Set("Content-Type", "application/json")
+	var answer any = d
+	if err != nil {
+		w.WriteHeader(http.StatusConflict)
+		answer = struct {
+			Error string `json:"error"`
+			difference
+		}{err.Error(), d}
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+)
+
+func TestDifference(t *testing.T) {
+	of := func(guarantee string, parts config.Fingerprints) *planned {
+		return &planned{parts: parts, promise: promise{Guarantee: guarantee, Order: "in order"}}
+	}
+	now := map[string]*planned{
+		"same":  of("once", config.Fingerprints{"from": "1", "connections.x": "2"}),
+		"moved": of("at least once", config.Fingerprints{"from": "1", "to": "1"}),
+		"used":  of("at least once", config.Fingerprints{"from": "1", "plugins.x": "1"}),
+		"gone":  of("at least once", config.Fingerprints{"from": "1"}),
+	}
+	next := map[string]*planned{
+		"same":  of("once", config.Fingerprints{"from": "1", "connections.x": "2"}),
+		"moved": of("at most once", config.Fingerprints{"from": "1", "to": "2", "buffer": "3"}),
+		"used":  of("at least once", config.Fingerprints{"from": "1", "plugins.x": "2"}),
+		"new":   of("at least once", config.Fingerprints{"from": "1"}),
+	}
+	want := difference{
+		Starts: []change{{Pipeline: "new", Promises: []string{"at least once, in order"}}},
+		Stops:  []change{{Pipeline: "gone"}},
+		Restarts: []change{
+			{Pipeline: "moved", Because: []string{"buffer", "to"}, Promises: []string{"at least once, in order -> at most once, in order"}},
+			{Pipeline: "used", Because: []string{"plugins.x"}},
+		},
+		Untouched: []string{"same"},
+	}
+	if diff := cmp.Diff(want, compare(now, next)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if d := compare(now, now); !d.empty() || len(d.Untouched) != len(now) {
+		t.Errorf("the same twice differs: %+v", d)
+	}
+}
+
+// reloading is a bridge whose file is written anew.
+type reloading struct {
+	*process
+	dir, file string
+}
+
+func startReloading(t *testing.T, text string, flags ...string) *reloading {
+	t.Helper()
+	dir := t.TempDir()
+	r := &reloading{dir: dir, file: write(t, dir, "p.yaml", text)}
+	r.process = start(t, dir, io.Discard, append([]string{"run", "--log-format", "json", r.file}, flags...)...)
+	bridgetest.Eventually(t, "the bridge answers", func() bool { _, code := r.ask("status", r.file); return code != exitNobody })
+	return r
+}
+
+// ask runs a command, and returns what it says and its exit code.
+func (r *reloading) ask(args ...string) (said string, code int) {
+	r.t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(r.t.Context()), "xrtcbridge", args...)
+	cmd.Dir = r.dir
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// reload makes the bridge run that text, and returns what reload says, which must end with the code.
+func (r *reloading) reload(text string, code int, flags ...string) string {
+	r.t.Helper()
+	write(r.t, r.dir, "p.yaml", text)
+	said, got := r.ask(append([]string{"reload", r.file}, flags...)...)
+	if got != code {
+		r.t.Errorf("reload ends with %d, want %d:\n%s", got, code, said)
+	}
+	return said
+}
+
+func (r *reloading) status() (s monitor.Status) {
+	r.t.Helper()
+	said, _ := r.ask("status", "--json", r.file)
+	if err := json.Unmarshal([]byte(said), &s); err != nil {
+		r.t.Fatalf("%v:\n%s", err, said)
+	}
+	return s
+}
+
+// opens returns how often an end of the pipeline was opened.
+func (r *reloading) opens(pipeline string) int {
+	n := 0
+	for line := range strings.Lines(r.log.String()) {
+		var l struct{ Msg, Pipeline string }
+		if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "opened" && l.Pipeline == pipeline {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *reloading) flows(file string) {
+	r.t.Helper()
+	path := filepath.Join(r.dir, file)
+	before := len(readLines(r.t, path))
+	bridgetest.Eventually(r.t, "messages flow to "+file, func() bool { return len(readLines(r.t, path)) > before+3 })
+}
+
+func ticks(name, to string) string {
+	return fmt.Sprintf("  %s: {from: {generate: {interval: 1ms}}, to: {file: {path: %s}}}\n", name, to)
+}
+
+const reloadTop = "pipelines:\n"
+
+func TestReload(t *testing.T) {
+	base := reloadTop + ticks("kept", "kept.txt") + ticks("b", "b.txt")
+	r := startReloading(t, base)
+	r.flows("kept.txt")
+	r.flows("b.txt")
+
+	dry := r.reload(reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt")+ticks("d", "d.txt"), exitDone, "--dry-run")
+	for _, want := range []string{"starts d\n", "restarts b: to changed\n", "1 pipeline untouched\n"} {
+		if !strings.Contains(dry, want) {
+			t.Errorf("the dry run does not say %q:\n%s", want, dry)
+		}
+	}
+	if n := r.status().Config.Reloads; n != 0 || r.opens("b") != 2 || r.opens("d") != 0 {
+		t.Errorf("a dry run did something: %d reloads", n)
+	}
+	if said, code := r.ask("reload", r.file); code != exitDone || said != dry {
+		t.Errorf("the reload says another thing than the dry run: %d\n%s", code, said)
+	}
+	r.flows("c.txt")
+	r.flows("d.txt")
+
+	good := reloadTop + ticks("kept", "kept.txt") + ticks("b", "c.txt")
+	if said := r.reload(good, exitDone); !strings.Contains(said, "stops d\n") {
+		t.Errorf("it does not say that d stops:\n%s", said)
+	}
+	if said := r.reload("# the same\n"+good, exitDone); said != "2 pipelines untouched\n" {
+		t.Errorf("nothing changes, and reload says:\n%s", said)
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"syntax", "pipelines: [", "p.yaml:1"},
+		{"a mistake", good + ticks("bad", "x.txt, mod: 1"), "p.yaml:4"},
+		{"a section", "fail_fast: true\n" + good, "a change of fail_fast needs a restart"},
+		{"a section and its difference", "fail_fast: true\n" + good + ticks("f", "f.txt"), "starts f\n"},
+		{"one that cannot start", good + "  e: {from: {file: {path: nowhere}}, to: discard}\n", "no file matches"},
+		{"a change that cannot start", reloadTop + ticks("kept", "kept.txt") + ticks("b", "kept.txt/x"), "kept.txt"},
+		{"nothing to run", "pipelines: {}\n", "p.yaml:1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := r.status().Config.Reloads
+			rejected := r.log.count("reload failed")
+			if said := r.reload(c.text, exitFailed); !strings.Contains(said, c.want) {
+				t.Errorf("it does not say %q:\n%s", c.want, said)
+			}
+			s := r.status()
+			if s.Config.Rejected == nil || c.want != "starts f\n" && !strings.Contains(s.Config.Rejected.Error, c.want) || s.Config.Reloads != before {
+				t.Errorf("the status says %+v", s.Config)
+			}
+			if r.log.count("reload failed") != rejected+1 {
+				t.Error("the log does not say it")
+			}
+			r.flows("c.txt")
+			r.flows("kept.txt")
+			var names []string
+			for _, p := range s.Pipelines {
+				names = append(names, p.Name)
+			}
+			if diff := cmp.Diff([]string{"kept", "b"}, names); diff != "" {
+				t.Errorf("pipelines (-want +got):\n%s", diff)
+			}
+		})
+	}
+	r.reload(good, exitDone)
+	if s := r.status(); s.Config.Rejected != nil {
+		t.Errorf("a reload that went through leaves %+v", s.Config.Rejected)
+	}
+	if n := r.opens("kept"); n != 2 {
+		t.Errorf("the ends of a pipeline that was never touched were opened %d times", n)
+	}
+	r.signal(syscall.SIGTERM)
+	if code := r.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	for name, files := range map[string][]string{"kept": {"kept.txt"}, "b": {"b.txt", "c.txt"}, "d": {"d.txt"}} {
+		got := 0
+		for _, f := range files {
+			got += len(readLines(t, filepath.Join(r.dir, f)))
+		}
+		if l := ledgerOf(t, r.log.String(), name); number(l, "delivered") != got || number(l, "in_flight") != 0 {
+			t.Errorf("%s: %d lines, and the ledger is %v", name, got, l)
+		}
+	}
+}
+
+// A pipeline that is paused stays so, as it is now, and is resumed as that.
+func TestReloadOfAPausedPipeline(t *testing.T) {
+	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"))
+	r.flows("b.txt")
+	if said, code := r.ask("pipeline", "pause", "b", "-c", r.file); code != exitDone {
+		t.Fatal(said)
+	}
+	r.reload(reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt"), exitDone)
+	for _, p := range r.status().Pipelines {
+		if p.Name == "b" && p.State != monitor.Paused {
+			t.Errorf("it is %s", p.State)
+		}
+	}
+	if said, code := r.ask("pipeline", "resume", "b", "-c", r.file); code != exitDone {
+		t.Fatal(said)
+	}
+	r.flows("c.txt")
+}
+
+// One that is paused while a reload tries what has changed stays so, too.
+func TestPauseDuringAReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "in.txt")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := (&config.Loader{Registry: builtin()}).Inline("file,follow=true,path="+file, "discard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{bridge: new(engine.Bridge), seen: monitor.New(), log: slog.New(slog.DiscardHandler)}
+	p := &planned{Pipeline: c.Pipelines[0]}
+	r.bridge.Pipelines = append(r.bridge.Pipelines, r.launch(p))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.bridge.Run(ctx) }()
+	phase := func() (phase engine.Phase) {
+		for _, s := range r.bridge.Situations() {
+			phase = s.Phase
+		}
+		return phase
+	}
+	bridgetest.Eventually(t, "it runs", func() bool { return phase() == engine.Running })
+	if err := r.bridge.Pause(t.Context(), p.Name); err != nil {
+		t.Log(err) // its input has no end
+	}
+	defer r.bridge.Hold()() // as a reload does
+	all := []*planned{p}
+	if _, err := r.exchange(t.Context(), all, all, func(string) engine.Phase { return engine.Running }); err != nil {
+		t.Error(err)
+	}
+	if got := phase(); got != engine.Paused {
+		t.Errorf("it is %s", got)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that is written anew, or exchanged as editors and Kubernetes do, is reloaded by itself.
+func TestReloadByWatching(t *testing.T) {
+	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"), "--watch")
+	r.flows("b.txt")
+	write(t, r.dir, "p.yaml", reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt"))
+	r.flows("c.txt")
+	other := write(t, r.dir, "new", reloadTop+ticks("kept", "kept.txt")+ticks("b", "d.txt"))
+	if err := os.Rename(other, r.file); err != nil {
+		t.Fatal(err)
+	}
+	r.flows("d.txt")
+	if n := r.opens("kept"); n != 2 {
+		t.Errorf("the ends of a pipeline that was never touched were opened %d times", n)
+	}
+}

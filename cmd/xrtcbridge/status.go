@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+)
+
+func newStatus(s std) *cobra.Command {
+	var f runningFlags
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status [FILE...]",
+		Short: "Say how a bridge that runs does, and why it is not ready",
+		Long: `status asks the bridge that runs FILE (default: pipelines.yaml) for each pipeline: its state, messages in and out a second (of the
+last 10 seconds), what it owes to its sinks and since when, what it dropped and kept as dead letters, and how often it was started again; and
+behind them why it is not well, with what to do about it.
+
+The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at all ends that it needs. It is 1 if it is not, or
+stops, and 3 if no bridge answers. --json prints what GET /status answers.`,
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.json, "json", false, "print all that is known, as JSON on one line")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print it once a second until a signal comes, or the bridge ends")
+	return f.asks(cmd, s, true, func(ctx context.Context, c *admin.Client, _ []string) error {
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for {
+			st, err := askStatus(ctx, c)
+			if err != nil {
+				return err
+			}
+			if watch && isTerminal(s.data) {
+				_, _ = io.WriteString(bare(s.data), "\x1b[H\x1b[2J")
+			}
+			if f.json {
+				err = printJSON(s, st)
+			} else {
+				err = s.printStatus(st)
+			}
+			if err == nil && watch {
+				select {
+				case <-second.C:
+					continue
+				case <-ctx.Done():
+				}
+			}
+			if err == nil && !st.Ready {
+				err = failure{code: exitFailed}
+			}
+			return err
+		}
+	})
+}
+
+// mostWait is how long a bridge may take to say what it knows.
+const mostWait = 10 * time.Second
+
+func askStatus(ctx context.Context, c *admin.Client) (monitor.Status, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, mostWait, fmt.Errorf("no answer within %v", mostWait))
+	defer cancel()
+	st, err := c.Status(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+	}
+	return st, err
+}
+
+// printStatus prints a status for people.
+func (s std) printStatus(st monitor.Status) error {
+	ready := "ready"
+	switch {
+	case st.Draining:
+		ready = "stopping"
+	case !st.Ready:
+		ready = "not ready"
+	}
+	fmt.Fprintf(s.out, "%s: %s in process %d (%s) for %s\n", ready, plural(len(st.Pipelines), "pipeline"), st.PID, st.Version,
+		since(st.Now, &st.Started))
+	if len(st.Pipelines) > 0 {
+		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "DEAD", "RESTARTS")
+		for _, p := range st.Pipelines {
+			l.row(nil, p.Name, p.State, since(st.Now, &p.Since), amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed),
+				since(st.Now, p.Oldest), amount(p.Ledger.Dropped), amount(p.Ledger.DeadLettered), amount(p.Restarts))
+		}
+		if err := l.end(); err != nil {
+			return err
+		}
+	}
+	for _, p := range st.Pipelines {
+		note := func(text string) { fmt.Fprintf(s.out, "%s: %s\n", p.Name, clip(text, mostNote)) }
+		if p.Reason != "" {
+			note(p.Reason)
+		}
+		for _, text := range p.Notes {
+			note(text)
+		}
+		for _, e := range p.Errors {
+			if st.Now.Sub(e.At) > recent || strings.Contains(p.Reason+strings.Join(p.Notes, "\n"), e.Text) {
+				continue
+			}
+			note(fmt.Sprintf("%s ago, %s: %s", since(st.Now, &e.At), e.Instance, e.Text))
+			break // what went before is in --json
+		}
+		if p.Progress != nil {
+			note(progressText(p.Progress))
+		}
+	}
+	if r := st.Config.Rejected; r != nil {
+		fmt.Fprintf(s.out, "the reload %s ago changed nothing: %s\n", since(st.Now, &r.At), clip(r.Error, mostNote))
+	}
+	return nil
+}
+
+// mostNote is how many characters of a reason are shown.
+const mostNote = 500

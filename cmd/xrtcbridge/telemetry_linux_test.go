@@ -1,0 +1,130 @@
+package main
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+)
+
+// receiver takes metrics pushed by OTLP.
+type receiver struct {
+	*httptest.Server
+	mu       sync.Mutex // guards what follows
+	refuse   bool
+	refused  int
+	requests int
+	last     map[string]float64 // sums of counters, by outcome
+}
+
+func newReceiver(t *testing.T, token string) *receiver {
+	r := &receiver{refuse: true}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.refuse || q.Header.Get("Authorization") != token || q.URL.Path != "/v1/metrics" {
+			r.refused++
+			http.Error(w, "who are you", http.StatusUnauthorized)
+			return
+		}
+		body := io.Reader(q.Body)
+		if q.Header.Get("Content-Encoding") == "gzip" {
+			z, err := gzip.NewReader(body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			body = z
+		}
+		text, err := io.ReadAll(body)
+		var said collector.ExportMetricsServiceRequest
+		if err != nil || proto.Unmarshal(text, &said) != nil {
+			t.Errorf("%d bytes, %v", len(text), err)
+		}
+		r.requests++
+		r.last = make(map[string]float64)
+		for _, of := range said.GetResourceMetrics() {
+			for _, scope := range of.GetScopeMetrics() {
+				for _, one := range scope.GetMetrics() {
+					for _, p := range one.GetSum().GetDataPoints() {
+						for _, a := range p.GetAttributes() {
+							if one.GetName() == "xrtcbridge_messages_total" && a.GetKey() == "outcome" {
+								r.last[a.GetValue().GetStringValue()] += p.GetAsDouble() + float64(p.GetAsInt())
+							}
+						}
+					}
+				}
+			}
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// TestTelemetry runs a bridge that pushes its metrics: it runs while the receiver refuses them, and
+// the log says what to do; and what it pushes at its end is all that it has done.
+func TestTelemetry(t *testing.T) {
+	const token = "Bearer not-to-be-seen"
+	dir := t.TempDir()
+	r := newReceiver(t, token)
+	t.Setenv("OTLP_TOKEN", token)
+	write(t, dir, "p.yaml", fmt.Sprintf(`
+telemetry: {otlp: {endpoint: %q, interval: 1s, headers: {Authorization: "${OTLP_TOKEN}"}}}
+pipelines:
+  p: {from: {generate: {rate: 500, payload: "{{ seq }}"}}, steps: [filter: json %% 2 == 0], to: {discard: {}}}
+`, r.URL))
+	p := start(t, dir, nil, "run", "p.yaml", "--log-format", "json")
+	p.opened(2)
+	bridgetest.Eventually(t, "the log says what to do", func() bool {
+		return p.log.count("cannot push metrics") > 0 && p.log.count("telemetry.otlp.headers says who the bridge is") > 0
+	})
+	r.mu.Lock()
+	r.refuse = false
+	r.mu.Unlock()
+	bridgetest.Eventually(t, "metrics are pushed", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.last["delivered"] > 0 && p.log.count("metrics are pushed again") > 0
+	})
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	log := p.log.String()
+	ledger := ledgersIn(t, log)["p"]
+	for _, outcome := range []string{"received", "delivered", "filtered"} {
+		if ledger[outcome] == 0 || r.last[outcome] != ledger[outcome] {
+			t.Errorf("%s: pushed %v, in the ledger %v", outcome, r.last, ledger)
+		}
+	}
+	if strings.Contains(log, "not-to-be-seen") {
+		t.Error("the log has the token")
+	}
+}
+
+// TestTelemetryStopsNothing runs a bridge to its end whose receiver is not there, and has mistakes
+// found by check.
+func TestTelemetryStopsNothing(t *testing.T) {
+	dir := t.TempDir()
+	text := "telemetry: {otlp: {endpoint: %q}}\npipelines: {p: {from: {generate: {count: 3, payload: x}}, to: stdio}}\n"
+	write(t, dir, "p.yaml", fmt.Sprintf(text, "http://"+bridgetest.FreeAddr(t)))
+	code, out, errs := command(t, dir, "run", "p.yaml")
+	if code != exitDone || out != "x\nx\nx\n" || !strings.Contains(errs, "takes OTLP over HTTP") {
+		t.Errorf("%d, %q, %s", code, out, errs)
+	}
+	write(t, dir, "bad.yaml", fmt.Sprintf(text, "localhost:4317"))
+	if code, _, errs := command(t, dir, "check", "bad.yaml"); code != exitUsage ||
+		!strings.Contains(errs, "bad.yaml:1:20: endpoint: ") || !strings.Contains(errs, "http://localhost:4318") {
+		t.Errorf("%d, %s", code, errs)
+	}
+}

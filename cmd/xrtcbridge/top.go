@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+)
+
+func newTop(s std) *cobra.Command {
+	var f runningFlags
+	cmd := &cobra.Command{
+		Use:   "top [FILE...]",
+		Short: "Watch the pipelines of a bridge that runs, and steer them",
+		Long: `top shows the pipelines of a bridge that runs on the same machine, those with trouble first: state, rates, what is
+owed and since when, what was dropped, and the last error. A pipeline that is opened shows its ends and steps as a
+tree, with what has passed them, and its latest errors. When the bridge ends top says so, and waits for the next.
+
+Keys: q quit, enter and esc open and close a pipeline, arrows or j k move, / shows those whose name or state has some
+letters, s sorts by state, name, rate, what is owed or what was dropped, p pauses, r resumes or restarts.
+
+Where standard output is no terminal it prints a table and ends. NO_COLOR is respected: each state has a sign, too.`,
+	}
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		f.files = append(f.files, files...)
+		places, err := f.places(s)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+		defer stop()
+		return s.watch(ctx, someBridge{&f, places})
+	}
+	return cmd
+}
+
+// topBridge is a bridge that runs, perhaps.
+type topBridge interface {
+	fetch(ctx context.Context) (monitor.Status, error)
+	// do pauses, resumes or restarts a pipeline, and returns what there is to say about that.
+	do(ctx context.Context, verb, pipeline string) (string, error)
+}
+
+// someBridge is the one that answers at the places when it is asked.
+type someBridge struct {
+	flags  *runningFlags
+	places []admin.Place
+}
+
+func (b someBridge) fetch(ctx context.Context) (s monitor.Status, err error) {
+	c, err := admin.Dial(ctx, b.places...)
+	if err == nil {
+		defer c.Close()
+		s, err = c.Status(ctx)
+	}
+	return s, b.flags.refused(err)
+}
+
+func (b someBridge) do(ctx context.Context, verb, pipeline string) (string, error) {
+	c, err := admin.Dial(ctx, b.places...)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	warning, err := steerPipeline(ctx, c, verb, pipeline)
+	if warning != "" {
+		return fmt.Sprintf("%s %s: done, but %s", verb, pipeline, warning), err
+	}
+	return fmt.Sprintf("%s %s: done", verb, pipeline), err
+}
+
+// topPatience is how long top waits for an answer of the bridge.
+const topPatience = 5 * time.Second
+
+// watch shows what a bridge does until its user has seen enough: on a terminal; elsewhere it
+// prints a table and ends.
+func (s std) watch(ctx context.Context, b topBridge) error {
+	if !isTerminal(s.data) {
+		return s.snapshot(ctx, b)
+	}
+	t := top{
+		ask: func() tea.Msg {
+			ctx, done := context.WithTimeout(ctx, topPatience)
+			defer done()
+			status, err := b.fetch(ctx)
+			return polled{status, err, time.Now()}
+		},
+		do: func(verb, pipeline string) tea.Cmd {
+			return func() tea.Msg { // which takes as long as the pipeline takes to drain
+				said, err := b.do(ctx, verb, pipeline)
+				return acted{said, err}
+			}
+		},
+	}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithOutput(bare(s.data))}
+	if isTerminal(s.in) { // else keys come from the terminal that the process has
+		options = append(options, tea.WithInput(s.in))
+	}
+	_, err := tea.NewProgram(t, options...).Run()
+	if errors.Is(err, context.Canceled) { // by a signal, which is another way to quit
+		return nil
+	}
+	return err
+}
+
+// snapshot prints what the list of top shows, for pipes and files.
+func (s std) snapshot(ctx context.Context, b topBridge) error {
+	ctx, done := context.WithTimeout(ctx, topPatience)
+	defer done()
+	status, err := b.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	t := top{}.fold(polled{status: status, at: status.Now})
+	l := s.list(false, "PIPELINE", "STATE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "RESTARTS", "DEAD", "NOTE")
+	for _, p := range t.rows() {
+		l.row(nil, p.Name, p.State, amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed), since(status.Now, p.Oldest),
+			amount(p.Ledger.Dropped), amount(p.Restarts), amount(p.Ledger.DeadLettered), t.note(p))
+	}
+	return l.end()
+}
