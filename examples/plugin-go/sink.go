@@ -10,8 +10,8 @@ import (
 
 // SinkSettings are the settings of a sink in YAML.
 type SinkSettings struct {
-	Path  string `yaml:"path,required,short"` // of the database file, made if missing
-	Table string `yaml:"table"`               // made if missing
+	Path  string `yaml:"path,required,short,path" doc:"of the database file, made if missing"`
+	Table string `yaml:"table" doc:"made if missing"`
 }
 
 // Describe says how sure delivery is.

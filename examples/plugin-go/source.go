@@ -15,10 +15,10 @@ import (
 
 // SourceSettings are the settings of a source in YAML.
 type SourceSettings struct {
-	Path     string        `yaml:"path,required"`  // of the database file, which must be there
-	Table    string        `yaml:"table,required"` // rows are read in the order of their rowid
-	Topic    string        `yaml:"topic"`          // of the messages; the name of the table unless set
-	Interval time.Duration `yaml:"interval"`       // between looks for new rows
+	Path     string        `yaml:"path,required,path" doc:"of the database file, which must be there"`
+	Table    string        `yaml:"table,required" doc:"rows are read in the order of their rowid"`
+	Topic    string        `yaml:"topic" doc:"of the messages; the name of the table unless set"`
+	Interval time.Duration `yaml:"interval" doc:"between looks for new rows"`
 }
 
 var defaultSource = SourceSettings{Interval: time.Second}
@@ -33,7 +33,10 @@ func (s SourceSettings) Validate() error {
 
 // Describe says how sure delivery is.
 func (SourceSettings) Describe() bridge.Description {
-	return bridge.Description{Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "read on from the last row acknowledged"}}
+	return bridge.Description{Guarantee: bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce,
+		Why:   "read on from the last row acknowledged",
+	}}
 }
 
 type source struct {
@@ -65,13 +68,13 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 	return src, err
 }
 
-// Read returns the rows that are new, as JSON objects, and looks again after the interval while there is none.
+// Read returns the rows that are new, as JSON objects, and looks again after the interval while
+// there is none.
 func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	for {
-		batch, err := s.rows(ctx)
+		batch, ids, err := s.rows(ctx)
 		if err != nil || len(batch) > 0 {
-			last := s.last
-			return batch, func(ctx context.Context, err error) error { return s.ack(ctx, last, err) }, err
+			return batch, func(ctx context.Context, err error) error { return s.ack(ctx, ids, err) }, err
 		}
 		select {
 		case <-time.After(s.settings.Interval):
@@ -84,53 +87,57 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 }
 
 // ack saves how far the rows have been delivered. An instance that follows begins there.
-func (s *source) ack(ctx context.Context, last int64, err error) error {
-	if err != nil {
+func (s *source) ack(ctx context.Context, ids []int64, err error) error {
+	n := bridge.Settled(len(ids), err)
+	if n == 0 {
 		return nil
 	}
-	return s.env.Checkpoint.Save(ctx, []byte(strconv.FormatInt(last, 10)))
+	return s.env.Checkpoint.Save(ctx, []byte(strconv.FormatInt(ids[n-1], 10)))
 }
 
-func (s *source) rows(ctx context.Context) (batch bridge.Batch, err error) {
+// rows returns new rows, and their numbers.
+func (s *source) rows(ctx context.Context) (batch bridge.Batch, ids []int64, err error) {
 	rows, err := s.db.QueryContext(ctx, s.query, s.last, s.env.MaxBatch)
 	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+		return nil, nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	names, err := rows.Columns()
 	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+		return nil, nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
 	}
 	topic := s.settings.Topic
 	if topic == "" {
 		topic = s.settings.Table
 	}
-	last := s.last
 	for rows.Next() {
 		values, to := make([]any, len(names)), make([]any, len(names))
 		for i := range values {
 			to[i] = &values[i]
 		}
 		if err := rows.Scan(to...); err != nil {
-			return nil, fmt.Errorf("read row: %w", err)
+			return nil, nil, fmt.Errorf("read row: %w", err)
 		}
-		last = values[0].(int64)
+		id := values[0].(int64)
 		row := make(map[string]any, len(names)-1)
 		for i, name := range names[1:] {
 			row[name] = values[i+1]
 		}
 		payload, err := json.Marshal(row)
 		if err != nil {
-			return nil, fmt.Errorf("write row %d as JSON: %w", last, err)
+			return nil, nil, fmt.Errorf("write row %d as JSON: %w", id, err)
 		}
 		// No id: SQLite gives the number of a row that was deleted again.
 		batch = append(batch, bridge.Message{Topic: topic, Payload: payload, Time: time.Now()})
+		ids = append(ids, id)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
+		return nil, nil, fmt.Errorf("read table %s: %w", s.settings.Table, err)
 	}
-	s.last = last
-	return batch, nil
+	if len(ids) > 0 {
+		s.last = ids[len(ids)-1]
+	}
+	return batch, ids, nil
 }
 
 func (s *source) Close() error {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { serve } from "./xrtcbridge-plugin.mjs";
+import { pick } from "./pick.mjs";
 import { webhook, websocket } from "./web.mjs";
 
-serve(websocket, webhook);
+serve(websocket, webhook, pick);

@@ -7,16 +7,12 @@ const highWater = 4096; // frames kept for read; beyond that the server has to w
 export class WebSocketSource extends Source {
   static guarantee = "at most once";
   static delivery = "At most once: a frame is lost if the bridge ends before it is delivered, since a server does not repeat it.";
-  static settings = {
-    type: "object",
-    required: ["url"],
-    properties: {
-      url: { type: "string", format: "uri", "x-short": true, description: "ws:// or wss:// address" },
-      topic: { type: "string", description: "of the messages" },
-      subscribe: { type: "string", description: "text that is sent once connected" },
-      headers: { type: "object", additionalProperties: { type: "string", format: "password" }, description: "of the request that connects" },
-      ping: { type: "string", format: "duration", default: "20s", description: "a server that is silent for twice as long counts as lost" },
-    },
+  static keys = {
+    url: { type: "url", required: true, short: true, text: "ws:// or wss:// address" },
+    topic: { text: "of the messages" },
+    subscribe: { text: "text that is sent once connected" },
+    "headers{}": { type: "secret", text: "of the request that connects" },
+    ping: { type: "duration", default: "20s", text: "a server that is silent for twice as long counts as lost" },
   };
 
   static check({ url, ping }) {
@@ -96,16 +92,12 @@ export class WebSocketSource extends Source {
 export class WebhookSink extends Sink {
   static guarantee = "at least once";
   static delivery = "At least once: a message is delivered once the server has answered 2xx. Those sent beside one that failed are sent again.";
-  static settings = {
-    type: "object",
-    required: ["url"],
-    properties: {
-      url: { type: "string", format: "uri", "x-short": true, description: "http:// or https:// address" },
-      method: { type: "string", enum: ["POST", "PUT"], default: "POST" },
-      headers: { type: "object", additionalProperties: { type: "string", format: "password" }, description: "of each request" },
-      parallel: { type: "integer", default: 4, minimum: 1, maximum: 256, description: "requests at once" },
-      timeout: { type: "string", format: "duration", default: "10s", description: "of a request" },
-    },
+  static keys = {
+    url: { type: "url", required: true, short: true, text: "http:// or https:// address" },
+    method: { enum: ["POST", "PUT"], default: "POST" },
+    "headers{}": { type: "secret", text: "of each request" },
+    parallel: { type: "integer", default: 4, minimum: 1, maximum: 256, text: "requests at once" },
+    timeout: { type: "duration", default: "10s", text: "of a request" },
   };
 
   static check({ url, headers, timeout }) {

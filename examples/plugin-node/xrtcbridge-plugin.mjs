@@ -24,6 +24,12 @@ const contract = typeof CONNECTOR_PROTO === "string" ? CONNECTOR_PROTO : readFil
  *  What became of the messages of a write: how many at the front are done with (all, if left out), delivered but for those that the sink can
  *  never take, by index and why, and those that were left out as configured; and why not all are settled. */
 
+/** @typedef {{type?: string, default?: any, text?: string, required?: boolean, enum?: string[], minimum?: number, maximum?: number, short?: boolean, path?: boolean, own?: boolean}} Key
+ *  One key of settings; the bridge refuses other keys and values, and says where in the file they are. type is empty (a text), bool, integer, number,
+ *  duration (see duration), size (see size), secret or url; default is what settings has if nothing is set; text is what it is for, a line; a lone value in
+ *  place of the mapping is that of the key that is short; a path comes complete, since one in a file is relative to the file's folder; own says that it must differ between instances: if it comes from connections:, - and the
+ *  instance follow it. */
+
 /** @typedef {Record<"debug"|"info"|"warn"|"error", (message: string, more?: object) => void>} Log */
 
 /** @typedef {{name: string, summary?: string, example?: string, source?: typeof Source, sink?: typeof Sink, step?: typeof Step}} Connector
@@ -37,13 +43,14 @@ export class EndOfInput extends Error {}
 
 /** Instance is what source, sink and step have in common. An instance is opened once; after an error the bridge opens another. */
 class Instance {
-  /** JSON Schema of the settings; connector.proto says what is understood. */
-  static settings = { type: "object" };
+  /** Those of settings, by name; with dots for nesting, [] behind a list and {} behind a mapping with keys of the user's: tls.ca, headers{}.
+   *  @type {Record<string, Key>} */
+  static keys = {};
   /** How sure delivery is, in a sentence, for people. */
   static delivery = "";
   /** The same for the bridge, with default settings. @type {""|"at most once"|"at least once"|"once"} empty: unknown */
   static guarantee = "";
-  /** Returns what is wrong with settings beyond what the schema says: [{key, text}]. @returns {any} */
+  /** Returns what is wrong with settings beyond what keys says: [{key, text}]. @returns {any} */
   static check(settings) { return []; }
 
   /** @type {Record<string, any>} */ settings;
@@ -64,9 +71,10 @@ export class Source extends Instance {
   static ends = false;
   /** After how many messages its system waits for an ack; 0: never. */
   static maxUnacked = 0;
-  /** Returns the messages that are there now, and waits while there is none. When signal is aborted it returns soon or throws
-   *  signal.reason, and loses nothing by that. Throws EndOfInput when finished. After any other error the bridge opens another instance. Never called
-   *  twice at once. @returns {Promise<Message[]>} */
+  /** Returns the messages that are there now, and waits while there is none. When signal is aborted it returns soon, [] for example, or throws
+   *  signal.reason, and loses nothing by that; then it is called again, if the bridge goes on. That happens when it has waited for limits.call of the
+   *  plugin (30 s): a read that does not return within five seconds hangs, and the plugin is killed and started again. Throws EndOfInput when finished.
+   *  After any other error the bridge opens another instance. Never called twice at once. @returns {Promise<Message[]>} */
   async read(signal) { throw new Error("read is not written yet"); }
   /** Is told once, in order, of all messages that read returned: delivered if error is null. @param {Message[]} messages @param {Error|null} error */
   async ack(messages, error) {}
@@ -89,8 +97,9 @@ export class Sink extends Instance {
 export class Step extends Instance {
   /** Whether it may hold messages. */
   static holds = false;
-  /** Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end. After an error the bridge opens
-   *  another instance, and what is not delivered comes again; a step that merely dislikes a message drops or refuses it.
+  /** Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end with what a
+   *  step in front lets go of. After an error the bridge opens another instance, and what is not delivered comes again; a step that merely dislikes a
+   *  message drops or refuses it.
    *  @param {AbortSignal} signal @param {Message[]} messages @param {Output} out @returns {Promise<void>} */
   async process(signal, messages, out) { throw new Error("process is not written yet"); }
 }
@@ -201,17 +210,30 @@ export class Output {
 }
 
 const ascending = (numbers) => [...numbers].sort((a, b) => a - b);
-const refusals = (reasons) => Object.entries(reasons ?? {}).map(([index, reason]) => ({ index: Number(index), text: text(reason) }));
+const overhead = 1 << 20; // bytes that a gRPC message may have beyond the limit of a batch; half of it is for the texts of refusals
+const refusals = (reasons) => Object.entries(reasons ?? {}).map(([index, reason], _, all) => (
+  { index: Number(index), text: text(reason).slice(0, overhead / 8 / all.length) }));
 
 /** Returns an instance that is not open yet, as the bridge would have it: for tests.
- *  @template {Instance} T @param {{new (): T, settings: any}} Class @returns {T} */
+ *  @template {Instance} T @param {{new (): T, keys: any}} Class @returns {T} */
 export function make(Class, settings = {}, env = {}) {
   const it = new Class();
-  const defaults = Object.entries(Class.settings.properties ?? {}).filter(([, p]) => p.default !== undefined);
-  it.settings = { ...Object.fromEntries(defaults.map(([key, p]) => [key, structuredClone(p.default)])), ...settings };
+  it.settings = complete(Class, settings);
   it.env = { pipeline: "", instance: "", maxBatch: 1024, checkpoint: null, dropped() {}, ...env };
   it.log = logger({ pipeline: it.env.pipeline, instance: it.env.instance });
   return it;
+}
+
+/** Returns settings with the defaults of what is not in them. */
+function complete(Class, settings) {
+  const whole = structuredClone(settings);
+  for (const [name, key] of Object.entries(Class.keys)) {
+    const outer = name.split("."), last = outer.pop().replace(/[[\]{}]+$/, "");
+    if (key.default === undefined || outer.some((step) => /[\]}]$/.test(step))) continue;
+    const at = outer.reduce((at, step) => (at[step] ??= {}), whole);
+    at[last] ??= structuredClone(key.default);
+  }
+  return whole;
 }
 
 /** Milliseconds of a duration like "10s" or "1h30m". */
@@ -362,17 +384,14 @@ function fromWire(e) {
 /** A text that the bridge can read. */
 const text = (value) => String(value ?? "").toWellFormed().slice(0, 65536);
 
-/** Waits for a promise to settle, at most that long, and not once signal is aborted. */
-function settled(promise, ms, signal) {
+/** Waits for a promise to settle, at most that long. */
+function settled(promise, ms) {
   return new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.min(ms, 2 ** 31 - 1));
     const done = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
       resolve();
     };
-    const timer = setTimeout(done, Math.min(ms, 2 ** 31 - 1));
-    signal?.addEventListener("abort", done);
-    if (signal?.aborted) done();
     promise.then(done, done);
   });
 }
@@ -394,8 +413,6 @@ class Opened {
   closing = null; // promise of the end
   // Of a source:
   reading = null; // promise of the read under way
-  stop = null; // AbortController of that read
-  told = false; // that it was interrupted
   rest = []; // what it returned, less what the bridge has fetched
   failed = null; // what it threw
   given = new Map(); // messages that wait for an ack, by batch
@@ -436,42 +453,26 @@ class Opened {
     }
   }
 
-  /** A read of the source may take longer than a call of the bridge: what it returns is for the next call then. */
-  async read({ call, wait_ms }, rpc) {
-    let interrupted = false;
+  async read({ call }, rpc) {
     if (!this.rest.length && !this.failed && !this.closing) {
-      this.reading ??= this.start();
-      await this.interruptible(rpc, call, async (signal) => {
-        await settled(this.reading, wait_ms, signal);
-        interrupted = signal.aborted;
-        if (!this.reading || !interrupted || rpc.cancelled) return;
-        this.stop.abort();
-        await settled(this.reading, grace);
-      });
+      this.reading = this.fetch(rpc, call);
+      await this.reading;
+      this.reading = null;
     }
     if (rpc.cancelled) throw new Status(grpc.status.CANCELLED, "nobody waits for the answer");
     if (this.closing) return this.answer({ error: new Canceled("the instance was closed") });
-    if (interrupted && this.reading) {
-      this.told = true;
-      return this.answer({ error: new Canceled("the read was interrupted") });
-    }
     const [bytes_done, bytes_total] = this.it.progress();
     return this.answer({ ...(await this.take()), bytes_done, bytes_total });
   }
 
-  async start() {
-    this.stop = new AbortController();
-    this.told = false;
+  async fetch(rpc, call) {
     try {
-      const messages = (await this.it.read(this.stop.signal)) ?? [];
+      const messages = (await this.interruptible(rpc, call, (signal) => this.it.read(signal))) ?? [];
       if (!Array.isArray(messages)) throw new TypeError("read must return a list of messages");
       this.rest = messages;
     } catch (e) {
-      const error = because(this.stop.signal, e) ?? new Error("read threw nothing");
-      if (!this.told || !(error instanceof Canceled)) this.failed = error;
+      this.failed = e ?? new Error("read threw nothing");
     }
-    this.reading = null;
-    if (this.closing) await this.refuse(unfetched());
   }
 
   async take() {
@@ -491,8 +492,7 @@ class Opened {
         this.rest = this.rest.slice(n);
       }
     } catch (e) {
-      this.failed = e;
-      await this.refuse(e);
+      return { error: e }; // the bridge closes the instance
     }
     if (!this.rest.length && !fields.refused?.length) [fields.error, this.failed] = [this.failed, null];
     return fields;
@@ -546,14 +546,13 @@ class Opened {
 
   async end() {
     for (const abort of this.calls.values()) abort.abort();
-    if (this.reading) {
-      this.stop.abort();
-      await settled(this.reading, grace);
-    }
+    if (this.reading) await settled(this.reading, grace); // else close must end it
     await this.refuse(unfetched());
     try {
       await this.it.close();
     } finally {
+      if (this.reading) await settled(this.reading, grace);
+      await this.refuse(unfetched());
       this.closed = true;
       this.unsaved?.reject(new Error("save checkpoint: the instance is closed"));
       this.unsaved = null;
@@ -568,9 +567,6 @@ const unfetched = () => new Error("the instance was closed before the messages w
 
 const roles = ["", "source", "sink", "step"];
 const levels = ["", "at most once", "at least once", "once"];
-
-/** Returns the bridge's settings, in which ${ is written $${. */
-const decode = (settings) => JSON.parse(settings, (_, v) => (typeof v === "string" ? v.replaceAll("$${", () => "${") : v));
 
 /** Returns the calls that there are in connector.proto. */
 function calls(connectors, limit) {
@@ -597,7 +593,10 @@ function calls(connectors, limit) {
     }
   };
   const describe = (Class) => Class && {
-    schema: JSON.stringify(Class.settings), delivery: text(Class.delivery), level: levels.indexOf(Class.guarantee),
+    settings: Object.entries(Class.keys).map(([name, k]) => ({
+      ...k, name, default: k.default === undefined || typeof k.default === "string" ? k.default : JSON.stringify(k.default),
+    })),
+    delivery: text(Class.delivery), level: levels.indexOf(Class.guarantee),
     stable_ids: Boolean(Class.stableIds), ends: Boolean(Class.ends), max_unacked: Class.maxUnacked ?? 0, holds: Boolean(Class.holds),
   };
 
@@ -612,7 +611,7 @@ function calls(connectors, limit) {
 
     async Check(r) {
       try {
-        const problems = await find(r.connector, r.role).check(decode(r.settings));
+        const Class = find(r.connector, r.role), problems = await Class.check(complete(Class, JSON.parse(r.settings)));
         return { problems: (problems ?? []).map((p) => ({ key: text(p.key), text: text(p.text) })) };
       } catch (e) {
         return { problems: [{ text: text(e?.message ?? e) }] };
@@ -623,7 +622,7 @@ function calls(connectors, limit) {
       let it;
       try {
         const Class = find(r.connector, r.role), checkpoint = r.checkpoint.length ? Buffer.from(r.checkpoint) : null;
-        it = make(Class, decode(r.settings), { pipeline: r.pipeline, instance: r.instance, maxBatch: Math.max(1, r.max_batch), checkpoint });
+        it = make(Class, JSON.parse(r.settings), { pipeline: r.pipeline, instance: r.instance, maxBatch: Math.max(1, r.max_batch), checkpoint });
         const i = new Opened(it, Math.min(limit, Number(r.max_bytes) || limit));
         await it.open();
         if (rpc.cancelled) return void (await i.close()); // nobody else will
@@ -640,7 +639,9 @@ function calls(connectors, limit) {
       const i = instance(r, Source), batch = i.given.get(String(r.batch_id));
       if (!batch) return i.answer({ error: new Error(`batch ${r.batch_id} is not waiting for an ack`) });
       i.given.delete(String(r.batch_id));
-      return i.ack(batch, fromWire(r.error)).then(() => i.answer({}), (error) => i.answer({ error }));
+      const n = r.error ? r.settled ?? 0 : batch.length;
+      const parts = [[batch.slice(0, n), fromWire(null)], [batch.slice(n), fromWire(r.error)]].filter(([part]) => part.length);
+      return Promise.all(parts.map(([part, error]) => i.ack(part, error))).then(() => i.answer({}), (error) => i.answer({ error }));
     },
 
     NextCheckpoint(r) {
@@ -777,7 +778,7 @@ export async function serve(...connectors) {
   process.stdin.resume();
   process.stderr.on("error", () => {});
 
-  const limit = Number(env.XRTCBRIDGE_PLUGIN_LIMIT) || 16 << 20, most = limit + (64 << 10);
+  const limit = Number(env.XRTCBRIDGE_PLUGIN_LIMIT) || 16 << 20, most = limit + overhead;
   const server = new grpc.Server({ "grpc.max_receive_message_length": most, "grpc.max_send_message_length": most });
   const methods = Object.entries(calls(connectors, limit)).map(([name, f]) => [name, unary(f)]);
   server.addService(definition("xrtcbridge.connector.v1.Connector"), Object.fromEntries(methods));

@@ -10,7 +10,7 @@ import random
 import time
 from datetime import datetime, timezone
 
-from xrtcbridge_plugin import Connector, Interrupted, Message, Result, SettingError, Sink, Source, Step, duration
+from xrtcbridge_plugin import Connector, Interrupted, Key, Message, Result, SettingError, Sink, Source, Step, duration
 
 SENSOR_EXAMPLE = """\
 pipelines:
@@ -52,13 +52,10 @@ class Sensor(Source):
     checkpoints = True
     delivery = "at least once: what was not confirmed is read again"
     guarantee = "at least once"
-    settings_schema = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "x-short": True, "default": "sensor", "description": "part of the topic sensors/NAME/temp"},
-            "interval": {"type": "string", "format": "duration", "default": "1s", "description": "between readings"},
-            "count": {"type": "integer", "minimum": 0, "default": 0, "description": "readings, then the input is finished; 0: no end"},
-        },
+    keys = {
+        "name": Key(default="sensor", text="part of the topic sensors/NAME/temp", short=True),
+        "interval": Key("duration", "1s", "between readings"),
+        "count": Key("integer", 0, "readings, then the input is finished; 0: no end", minimum=0),
     }
 
     @classmethod
@@ -70,14 +67,16 @@ class Sensor(Source):
 
     def open(self):
         self.interval = duration(self.settings["interval"])
+        self.due = time.monotonic() + self.interval
         self.n = int(self.env.checkpoint or 0)
         self.acked = self.n
 
     def read(self, ctx):
         if self.n == self.settings["count"] > 0:
             raise EOFError
-        if ctx.wait(self.interval):
+        if ctx.wait(self.due - time.monotonic()):
             raise Interrupted
+        self.due = time.monotonic() + self.interval
         self.n += 1
         celsius = round(20 + 5 * math.sin(self.n / 10) + random.uniform(-0.2, 0.2), 2)
         payload = json.dumps({"n": self.n, "celsius": celsius}).encode()
@@ -94,14 +93,9 @@ class CSV(Sink):
 
     delivery = "on disk when confirmed; a batch that comes again is there twice"
     guarantee = "at least once"
-    settings_schema = {
-        "type": "object",
-        "properties": {
-            "path": {"type": "string", "x-short": True, "description": "of the file, which is appended to"},
-            "columns": {"type": "array", "items": {"type": "string"}, "default": ["topic", "payload"],
-                        "description": "fields of the JSON payload, and topic, payload, time, id"},
-        },
-        "required": ["path"],
+    keys = {
+        "path": Key(text="of the file, which is appended to", required=True, short=True, path=True),
+        "columns[]": Key(default=["topic", "payload"], text="fields of the JSON payload, and topic, payload, time, id"),
     }
 
     def open(self):
@@ -149,12 +143,9 @@ class Average(Step):
     """The mean of every so many numbers, or of those of a time. It holds them until then, so that none is lost, whatever happens."""
 
     holds = True
-    settings_schema = {
-        "type": "object",
-        "properties": {
-            "count": {"type": "integer", "minimum": 1, "default": 10, "description": "numbers, the payloads of messages"},
-            "every": {"type": "string", "format": "duration", "default": "1m", "description": "fewer, if no more came in this time"},
-        },
+    keys = {
+        "count": Key("integer", 10, "numbers, the payloads of messages", minimum=1),
+        "every": Key("duration", "1m", "fewer, if no more came in this time"),
     }
 
     def open(self):

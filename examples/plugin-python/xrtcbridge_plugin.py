@@ -28,7 +28,7 @@ import connector_pb2 as pb
 
 COOKIE = ("XRTCBRIDGE_PLUGIN", "5d0fd9d2e5a04e0c8c9a6a2f3c7b1e90")
 VERSION = "1"  # of the contract
-OVERHEAD = 64 << 10  # what a gRPC message may have beyond the limit of a batch
+OVERHEAD = 1 << 20  # what a gRPC message may have beyond the limit of a batch
 THREADS = 256  # calls at once; each source that waits for a message takes two
 
 
@@ -62,7 +62,8 @@ class SettingError(Exception):
 
 
 class Context:
-    """Tells a call that it should return soon with what it has done so far."""
+    """Tells a call that it should return soon with what it has done so far: when the bridge stops, and when the call has taken limits.call of the plugin
+    (30 s). One that does not return within five seconds is taken for one that hangs, and the plugin is killed and started again."""
 
     def __init__(self):
         self._event = threading.Event()
@@ -84,10 +85,26 @@ class Env:
     checkpoint: bytes = b""  # what save kept last
 
 
+@dataclass
+class Key:
+    """One key of settings. The bridge refuses other keys and values, and says where in the file they are."""
+
+    type: str = ""  # a text, or bool, integer, number, duration (for duration), size (for size), secret, url
+    default: Any = None  # what settings has if nothing is set; None: nothing
+    text: str = ""  # what it is for, a line
+    required: bool = False
+    enum: Tuple[str, ...] = ()  # the texts that are allowed; empty: any
+    minimum: Optional[float] = None
+    maximum: Optional[float] = None
+    short: bool = False  # a lone value in place of the mapping is this key's
+    path: bool = False  # a text that is a path: it comes complete, since one in a file is relative to the file's folder
+    own: bool = False  # a text that must differ between instances: if it comes from connections:, - and the instance follow it
+
+
 class Instance:
     """What source, sink and step have in common. An instance is opened once; after an error the bridge opens another."""
 
-    settings_schema: Dict[str, Any] = {"type": "object"}  # JSON Schema; connector.proto says what is understood
+    keys: Dict[str, Key] = {}  # of settings, by name; with dots for nesting, [] behind a list and {} behind a mapping with keys of the user's: tls.ca, headers{}
     delivery = ""  # how sure delivery is, in a sentence, for people
     guarantee = ""  # the same for the bridge, with default settings: "at most once", "at least once" or "once"; empty: unknown
     settings: Dict[str, Any]
@@ -95,8 +112,22 @@ class Instance:
     log: logging.LoggerAdapter
 
     @classmethod
+    def complete(cls, settings: Dict[str, Any]) -> Dict[str, Any]:
+        """Returns settings with the defaults of what is not in them."""
+        whole = copy.deepcopy(settings)
+        for name, key in cls.keys.items():
+            *outer, last = name.split(".")
+            if key.default is None or any(step[-1] in "]}" for step in outer):
+                continue
+            at = whole
+            for step in outer:
+                at = at.setdefault(step, {})
+            at.setdefault(last.rstrip("[]{}"), copy.deepcopy(key.default))
+        return whole
+
+    @classmethod
     def check(cls, settings: Dict[str, Any]) -> None:
-        """Raises SettingError if something is wrong with settings, beyond what the schema says."""
+        """Raises SettingError if something is wrong with settings, beyond what keys says."""
 
     def open(self) -> None:
         """Connects. If it raises, close is not called."""
@@ -106,9 +137,7 @@ class Instance:
 
     def __init__(self, settings: Optional[Dict[str, Any]] = None, env: Optional[Env] = None):
         """For tests: an instance with default settings but for those given, not open yet."""
-        properties = self.settings_schema.get("properties", {})
-        defaults = {k: copy.deepcopy(p["default"]) for k, p in properties.items() if "default" in p}
-        self.settings = {**defaults, **(settings or {})}
+        self.settings = self.complete(settings or {})
         self.env = env or Env()
         self.log = logging.LoggerAdapter(
             logging.getLogger(type(self).__name__), {"pipeline": self.env.pipeline, "instance": self.env.instance}
@@ -125,7 +154,8 @@ class Source(Instance):
 
     def read(self, ctx: Context) -> List[Message]:
         """Returns the messages that are there now, and waits while there is none: by ctx.wait, or in pieces of less than a
-        second. Raises EOFError when finished. Is never called twice at once. After any other error the bridge opens another instance; about
+        second, until ctx.interrupted. Then it returns [] or raises Interrupted, loses nothing by that, and is called again if the bridge goes on.
+        Raises EOFError when finished. Is never called twice at once. After any other error the bridge opens another instance; about
         a single message, say so in its refused."""
         raise NotImplementedError
 
@@ -204,7 +234,7 @@ class Output:
         """Lets a message go on in place of message i, whose identity it has. More than once, if more is made of it."""
         if not 0 <= i < len(self._told) or not self._told[i]:
             # Only a large one is worth a close look.
-            if self._limit - len(message.payload) < OVERHEAD and pack([message], self._limit)[1] == 0:
+            if self._limit - len(message.payload) < 65536 and pack([message], self._limit)[1] == 0:
                 self.refuse(i, f"the step made of it {_too_large(message, self._limit)}")
                 return
             self._tell(i)
@@ -258,8 +288,9 @@ class Step(Instance):
     holds = False  # whether it may hold messages
 
     def process(self, ctx: Context, messages: List[Message], out: Output) -> None:
-        """Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end. After an error the
-        bridge opens another instance, and what is not delivered comes again; a step that merely dislikes a message drops or refuses it."""
+        """Says by out what becomes of each message. Is called without messages when out.wake asked for it, and at the end with
+        what a step in front lets go of. After an error the bridge opens another instance, and what is not delivered comes again,
+        message by message; one at which it fails on_error's retry.max times is refused. A step that merely dislikes a message drops or refuses it."""
         raise NotImplementedError
 
 
@@ -395,19 +426,21 @@ def _too_large(m: Message, limit: float) -> str:
 
 
 def _refusals(refused: Dict[int, str]):
-    return [pb.Refusal(index=i, text=str(refused[i])) for i in sorted(refused)]
+    most = OVERHEAD // 8 // max(1, len(refused))  # characters, of four bytes at most, so that the texts take half of it
+    return [pb.Refusal(index=i, text=str(refused[i])[:most]) for i in sorted(refused)]
 
 
 def _error(e: BaseException):
     """The Error that an exception becomes."""
+    text = str(e)[:16384]
     if isinstance(e, EOFError):
-        return pb.Error(kind=pb.Error.EOF, text=str(e) or "EOF")
+        return pb.Error(kind=pb.Error.EOF, text=text or "EOF")
     if isinstance(e, Permanent):
-        return pb.Error(kind=pb.Error.PERMANENT, text=str(e))
+        return pb.Error(kind=pb.Error.PERMANENT, text=text)
     if isinstance(e, Interrupted):
-        return pb.Error(kind=pb.Error.CANCELED, text=str(e))
+        return pb.Error(kind=pb.Error.CANCELED, text=text)
     logging.error("%s: %s", type(e).__name__, "".join(traceback.format_exception(e)))
-    return pb.Error(text=str(e) or type(e).__name__)
+    return pb.Error(text=text or type(e).__name__)
 
 
 class _Saver:
@@ -454,8 +487,6 @@ class _Open:
         self.calls: Dict[int, Context] = {}
         self.acks: Dict[int, List[Message]] = {}
         self.last = 0
-        self.reading: Optional[futures.Future] = None  # the read under way
-        self.reading_ctx = Context()
         self.rest: List[Message] = []  # read and not fetched
         self.after: Optional[BaseException] = None  # raised by read after rest
         self.read_lock = threading.Lock()
@@ -478,7 +509,6 @@ class _Servicer:
         self.open: Dict[int, _Open] = {}
         self.last = 0
         self.lock = threading.Lock()
-        self.readers = futures.ThreadPoolExecutor(THREADS)
 
     def _class(self, request) -> Type[Instance]:
         c = self.connectors.get(request.connector)
@@ -496,7 +526,7 @@ class _Servicer:
     def Describe(self, request, context):
         def role(cls):
             return cls and pb.RoleInfo(
-                schema=json.dumps(cls.settings_schema), delivery=cls.delivery, level=_LEVELS[cls.guarantee],
+                settings=[_setting(name, key) for name, key in cls.keys.items()], delivery=cls.delivery, level=_LEVELS[cls.guarantee],
                 stable_ids=getattr(cls, "stable_ids", False), ends=getattr(cls, "ends", False),
                 max_unacked=getattr(cls, "max_unacked", 0), holds=getattr(cls, "holds", False))
 
@@ -511,7 +541,8 @@ class _Servicer:
 
     def Check(self, request, context):
         try:
-            self._class(request).check(_settings(request.settings))
+            cls = self._class(request)
+            cls.check(cls.complete(json.loads(request.settings)))
         except SettingError as e:
             return pb.CheckResponse(problems=[pb.Problem(key=e.key, text=str(e))])
         except ValueError as e:
@@ -521,11 +552,14 @@ class _Servicer:
     def Open(self, request, context):
         cls = self._class(request)
         env = Env(request.pipeline, request.instance, max(1, request.max_batch), request.checkpoint)
-        it = cls(_settings(request.settings), env)
+        it = cls(json.loads(request.settings), env)
         if isinstance(it, Source):
             it._saver = _Saver()
         try:
             it.open()
+            if not context.is_active():  # nobody will close it
+                it.close()
+                return pb.OpenResponse()
         except Exception as e:
             return pb.OpenResponse(error=_error(e))
         with self.lock:
@@ -538,7 +572,7 @@ class _Servicer:
         o = self._instance(request.instance)
         with o.read_lock:
             if not o.rest and o.after is None:
-                self._fetch(o, request, context)
+                self._fetch(o, request)
             answer = pb.ReadResponse()
             if o.rest:
                 batch, n = pack(o.rest[: o.it.env.max_batch], o.limit)
@@ -563,23 +597,12 @@ class _Servicer:
             answer.bytes_done, answer.bytes_total = o.it.progress()
             return answer
 
-    def _fetch(self, o: _Open, request, context) -> None:
-        """Waits for what read returns, at most as long as the bridge wants; what comes later waits for the next call."""
-        if o.reading is None:
-            o.reading_ctx = Context()
-            o.reading = self.readers.submit(o.it.read, o.reading_ctx)
-        o.calls[request.call] = o.reading_ctx
-        try:
-            o.rest = list(o.reading.result(request.wait_ms / 1000) or [])
-        except futures.TimeoutError as e:
-            if not o.reading.done():
-                return
-            o.after = e  # of the author's own
-        except Exception as e:
-            o.after = e
-        finally:
-            o.calls.pop(request.call, None)
-        o.reading = None
+    def _fetch(self, o: _Open, request) -> None:
+        with self._call(o, request) as ctx:
+            try:
+                o.rest = list(o.it.read(ctx) or [])
+            except Exception as e:
+                o.after = e
 
     def Ack(self, request, context):
         o = self._instance(request.instance)
@@ -588,7 +611,11 @@ class _Servicer:
         if messages is None:
             return pb.AckResponse(error=pb.Error(text=f"batch {request.batch_id} is not waiting for an ack"))
         try:
-            o.it.ack(messages, RuntimeError(request.error.text) if request.HasField("error") else None)
+            error = RuntimeError(request.error.text) if request.HasField("error") else None
+            n = request.settled if error else len(messages)
+            for part, outcome in ((messages[:n], None), (messages[n:], error)):
+                if part:
+                    o.it.ack(part, outcome)
         except Exception as e:
             return pb.AckResponse(error=_error(e), dropped=o.dropped())
         return pb.AckResponse(dropped=o.dropped())
@@ -640,16 +667,19 @@ class _Servicer:
             o = self._instance(request.instance)
         except LookupError:
             return pb.CloseResponse()
-        o.reading_ctx._event.set()
         for ctx in list(o.calls.values()):
             ctx._event.set()
         answer = pb.CloseResponse()
+        returned = o.read_lock.acquire(timeout=1)  # else close must end the read
         try:
-            if isinstance(o.it, Source):
-                self._refuse(o)
+            if returned and o.rest:
+                o.it.ack(o.rest, RuntimeError("the instance was closed before the batch was fetched"))
+                o.rest = []
             o.it.close()
         except Exception as e:
             answer.error.CopyFrom(_error(e))
+        if returned:
+            o.read_lock.release()
         if isinstance(o.it, Source):
             o.it._saver.close()
         with self.lock:
@@ -657,36 +687,14 @@ class _Servicer:
         answer.dropped = o.dropped()
         return answer
 
-    def _refuse(self, o: _Open) -> None:
-        """Settles what was read and not fetched."""
-        with o.read_lock:
-            if o.reading is not None:
-                try:
-                    o.rest = list(o.reading.result(1) or [])
-                except Exception:  # it was interrupted, or close ends it
-                    pass
-                o.reading = None
-            if o.rest:
-                o.it.ack(o.rest, RuntimeError("the instance was closed before the batch was fetched"))
-                o.rest = []
-
     def Health(self, request, context):
         return pb.HealthResponse()
 
 
-def _settings(document: str) -> Dict[str, Any]:
-    """The settings in a document of the bridge, in which ${ is written $${."""
-
-    def plain(value):
-        if isinstance(value, str):
-            return value.replace("$${", "${")
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        return value
-
-    return plain(json.loads(document or "{}"))
+def _setting(name: str, k: Key):
+    default = k.default if isinstance(k.default, (str, type(None))) else json.dumps(k.default)
+    return pb.Setting(name=name, type=k.type, required=k.required, default=default, enum=k.enum, minimum=k.minimum, maximum=k.maximum,
+                      short=k.short, own=k.own, text=k.text, path=k.path)
 
 
 class _JSONLines(logging.Formatter):
