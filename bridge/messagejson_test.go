@@ -58,8 +58,9 @@ func TestMessageAsJSON(t *testing.T) {
 // Letters of an empty payload that earlier builds have kept can be read.
 func TestLetterWithoutPayload(t *testing.T) {
 	var d bridge.DeadLetter
-	err := json.Unmarshal([]byte(`{"reason":"r","pipeline":"p","place":"sink","connector":"c","instance":"p-to","attempts":1,`+
-		`"first":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","time":"2026-01-02T03:04:05Z","topic":"t"}`), &d)
+	err := json.Unmarshal([]byte(
+		`{"reason":"r","pipeline":"p","place":"sink","connector":"c","instance":"p-to","attempts":1,`+
+			`"first":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","time":"2026-01-02T03:04:05Z","topic":"t"}`), &d)
 	if err != nil || d.Topic != "t" || len(d.Payload) != 0 || d.Time.IsZero() {
 		t.Errorf("got %+v, %v", d, err)
 	}

@@ -53,7 +53,8 @@ func TestOutcomeHasOriginsAndRefused(t *testing.T) {
 		got += " " + m.ID + m.Topic
 	}
 	got += fmt.Sprint(" refused ", b[said.Refused[0].Index].ID)
-	want := "[{0 true false} {2 true false} {2 false true} {4 false false} {6 true false} {-1 false true}] [1] [5] 8 a c c~1 eother g  refused d"
+	want := "[{0 true false} {2 true false} {2 false true} {4 false false} {6 true false} {-1 false true}] [1] " +
+		"[5] 8 a c c~1 eother g  refused d"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -32,12 +32,14 @@ func (s *saves) Save(ctx context.Context, b []byte) error {
 	return s.MemoryCheckpoint.Save(ctx, b)
 }
 
-// What was delivered last is saved soon, few saves do for many deliveries, what fails is tried again, and nothing is saved after Close.
+// What was delivered last is saved soon, few saves do for many deliveries, what fails is tried
+// again, and nothing is saved after Close.
 func TestSaver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(saves)
 		var at atomic.Int64
-		s := bridge.NewSaver(bridge.Env{Checkpoint: c, Logger: slog.New(slog.DiscardHandler)}, func() ([]byte, error) { return []byte(strconv.FormatInt(at.Load(), 10)), nil })
+		s := bridge.NewSaver(bridge.Env{Checkpoint: c, Logger: slog.New(slog.DiscardHandler)},
+			func() ([]byte, error) { return []byte(strconv.FormatInt(at.Load(), 10)), nil })
 		check := func(what, want string, most int64) {
 			t.Helper()
 			synctest.Wait()

@@ -41,7 +41,8 @@ func TestS33MessagesChooseNothingReserved(t *testing.T) {
 	dots := []string{
 		"$JS.API.STREAM.DELETE.X", "$JS.API.STREAM.PURGE.X", "$JS.API.STREAM.CREATE.Y", "$SYS.REQ.SERVER.PING",
 		"$KV.B.k", "$O.B.C.1",
-		"$", "$x", "_INBOX.abc", "_INBOX.abc.1", "_INBOX_own.abc", "_R_.abc", "_GR_.abc", "a.>", "a b", "a\r\nPUB x 0\r\n", "",
+		"$", "$x", "_INBOX.abc", "_INBOX.abc.1", "_INBOX_own.abc", "_R_.abc", "_GR_.abc", "a.>", "a b",
+		"a\r\nPUB x 0\r\n", "",
 	}
 	for subject := range own {
 		dots = append(dots, subject)
@@ -210,8 +211,9 @@ func stored(t *testing.T, js jetstream.JetStream, own map[string]string) map[str
 func natsWithMQTT(t *testing.T) (natsURL, mqttURL string, js jetstream.JetStream) {
 	t.Helper()
 	o := &server.Options{
-		ServerName: "choice", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT},
+		ServerName: "choice", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true,
+		StoreDir: t.TempDir(),
+		MQTT:     server.MQTTOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT},
 	}
 	s, err := server.NewServer(o)
 	if err != nil {

@@ -53,7 +53,8 @@ func newRelay(tb testing.TB, overflow string) *relay {
 			tb.Fatal(err)
 		}
 	}
-	portals, err := server.New(server.Config{Limits: server.Public(), Accounts: []server.Account{{ID: relayAccount, Keys: keys}}})
+	portals, err := server.New(server.Config{Limits: server.Public(),
+		Accounts: []server.Account{{ID: relayAccount, Keys: keys}}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -96,7 +97,8 @@ func newRelay(tb testing.TB, overflow string) *relay {
 			tb.Error(err)
 		}
 	})
-	r.mqtt = paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt", "tcp", 1)).SetClientID("sensors"))
+	r.mqtt = paho.NewClient(
+		paho.NewClientOptions().AddBroker(strings.Replace(broker.MQTTURL(), "mqtt", "tcp", 1)).SetClientID("sensors"))
 	if t := r.mqtt.Connect(); t.Wait() && t.Error() != nil {
 		tb.Fatal(t.Error())
 	}
@@ -165,7 +167,8 @@ func (r *relay) publish(tb testing.TB, n, size, pace int) []time.Time {
 // arrivals streams all portals until done says so of an item's number, or ctx ends.
 func (r *relay) arrivals(tb testing.TB, item func(portal string, n int)) (stop func()) {
 	tb.Helper()
-	c, err := xrtc.Open(tb.Context(), xrtc.Config{BaseURL: r.url, AccountID: relayAccount, APIKey: readerKey, Environ: []string{}})
+	c, err := xrtc.Open(tb.Context(),
+		xrtc.Config{BaseURL: r.url, AccountID: relayAccount, APIKey: readerKey, Environ: []string{}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -261,8 +264,10 @@ func TestRelayConflates(t *testing.T) {
 	}
 	r.stop()
 	l := r.pipeline.Ledger()
-	t.Logf("the newest arrived within %v; %d delivered, %d dropped, %d requests", latest, l.Delivered, l.Dropped, r.requests.Load())
-	if !l.Balanced() || l.Received != n || l.Delivered+l.Dropped != n || l.Dropped == 0 || l.Delivered != delivered.Load() {
+	t.Logf("the newest arrived within %v; %d delivered, %d dropped, %d requests", latest, l.Delivered, l.Dropped,
+		r.requests.Load())
+	if !l.Balanced() || l.Received != n || l.Delivered+l.Dropped != n || l.Dropped == 0 ||
+		l.Delivered != delivered.Load() {
 		t.Errorf("ledger %+v, and %d arrived", l, delivered.Load())
 	}
 	if refused := r.refused.Load(); refused > 0 {
@@ -270,8 +275,8 @@ func TestRelayConflates(t *testing.T) {
 	}
 }
 
-// BenchmarkRelayPublic compares the rate of a relay under the limits of the public service with the best that they allow: 20
-// full requests a second.
+// BenchmarkRelayPublic compares the rate of a relay under the limits of the public service with the
+// best that they allow: 20 full requests a second.
 func BenchmarkRelayPublic(b *testing.B) {
 	for _, size := range []int{8, 64, 256} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {

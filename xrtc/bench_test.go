@@ -34,8 +34,9 @@ type way interface {
 	close()
 }
 
-// BenchmarkPortal compares client and server with bare net/http: a POST that is answered, and one chunked answer that is
-// flushed for each POST. Both are in this process, and their rounds alternate.
+// BenchmarkPortal compares client and server with bare net/http: a POST that is answered, and one
+// chunked answer that is flushed for each POST. Both are in this process, and their rounds
+// alternate.
 func BenchmarkPortal(b *testing.B) {
 	for _, test := range []struct {
 		name         string
@@ -142,7 +143,8 @@ func drive(b *testing.B, w way, conns, batch, rate int) result {
 					<-timer.C
 				}
 				for k := range items {
-					text := `{"src":` + strconv.Itoa(setter) + `,"seq":` + strconv.Itoa(n) + `,"ts":` + strconv.Itoa(int(time.Since(start))) + `,"pad":"`
+					text := `{"src":` + strconv.Itoa(setter) + `,"seq":` + strconv.Itoa(n) + `,"ts":` +
+						strconv.Itoa(int(time.Since(start))) + `,"pad":"`
 					items[k] = text + padding[:benchSize-len(text)-2] + `"}`
 					n++
 				}
@@ -205,7 +207,8 @@ func newBare(b *testing.B, conns int) *bare {
 		}
 	})
 	w := &bare{
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns + 1, DisableCompression: true}},
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns + 1,
+			DisableCompression: true}},
 		server: httptest.NewServer(mux),
 	}
 	ctx, cancel := context.WithCancel(b.Context())

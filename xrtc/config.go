@@ -143,7 +143,8 @@ func (c Config) resolve() (*resolved, error) {
 	if account == "" || key == "" {
 		account, key = env["ACCOUNT_ID"], env["API_KEY"]
 	}
-	trusted := c.ConnectionFile != "" || c.CredentialsFile == "" && account == "" && key == "" // with the addresses of the file
+	// with the addresses of the file
+	trusted := c.ConnectionFile != "" || c.CredentialsFile == "" && account == "" && key == ""
 	var credentials map[string]string
 	var err error
 	if c.CredentialsFile != "" || account == "" || key == "" {
@@ -166,7 +167,8 @@ func (c Config) resolve() (*resolved, error) {
 		given string
 		name  string
 		path  string
-	}{{&r.login, c.LoginURL, "LOGIN_URL", loginPath}, {&r.set, c.SetURL, "SET_URL", setPath}, {&r.get, c.GetURL, "GET_URL", getPath}} {
+	}{{&r.login, c.LoginURL, "LOGIN_URL", loginPath}, {&r.set, c.SetURL, "SET_URL", setPath},
+		{&r.get, c.GetURL, "GET_URL", getPath}} {
 		text, name := u.given, u.name
 		if text == "" && c.BaseURL != "" {
 			text, name = strings.TrimSuffix(c.BaseURL, "/")+u.path, "base URL"
@@ -176,7 +178,8 @@ func (c Config) resolve() (*resolved, error) {
 		}
 		if text == "" && connection[u.name] != "" && !trusted {
 			return nil, fmt.Errorf("%w: %s of %s, which would get account and key that do not come from there: "+
-				"set %[2]s in the environment, name the file, or put ACCOUNT_ID and API_KEY into it", ErrConfig, u.name, DefaultFile)
+				"set %[2]s in the environment, name the file, or put ACCOUNT_ID and API_KEY into it", ErrConfig, u.name,
+				DefaultFile)
 		}
 		if *u.to, err = parseURL(cmp.Or(text, connection[u.name], DefaultBaseURL+u.path)); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrConfig, name, err)

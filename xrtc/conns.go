@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// conns are the open connections of a client, so that Close can end what goes on over them. That costs a request nothing, as a
-// context of its own would.
+// conns are the open connections of a client, so that Close can end what goes on over them. That
+// costs a request nothing, as a context of its own would.
 type conns struct {
 	mu     sync.Mutex // guards what follows
 	open   map[net.Conn]struct{}

@@ -138,5 +138,6 @@ func TestStreamAfterClockWentBack(t *testing.T) {
 // clockedClient is a client of a new server whose clock is off.
 func clockedClient(t *testing.T, limits server.Limits, off *time.Duration) *xrtc.Client {
 	t.Helper()
-	return xrtctest.Start(t, server.Config{Limits: limits, Now: func() time.Time { return time.Now().Add(*off) }}).Client(t)
+	return xrtctest.Start(t,
+		server.Config{Limits: limits, Now: func() time.Time { return time.Now().Add(*off) }}).Client(t)
 }

@@ -99,7 +99,8 @@ func (e *Error) rate() bool {
 func IsTemporary(err error) bool {
 	var e *Error
 	switch {
-	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrNoCredentials), errors.Is(err, ErrConfig), errors.Is(err, ErrTooLarge), errors.Is(err, ErrRequest):
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrNoCredentials), errors.Is(err, ErrConfig),
+		errors.Is(err, ErrTooLarge), errors.Is(err, ErrRequest):
 		return false
 	case errors.As(err, &e):
 		return e.Status >= 500 || e.rate() || e.session() || e.Code == ErrTooFrequentLogin || e.Code == ErrQuotaExceeded

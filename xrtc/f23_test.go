@@ -356,7 +356,8 @@ func TestF23ClockSkew(t *testing.T) {
 			if again := set(t, c, "b", "1"); again.Before(at) {
 				t.Errorf("set at %v after %v", again, at)
 			}
-			if diff := cmp.Diff([]string{"1", "0"}, get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("b"), MaxAge: time.Minute})); diff != "" {
+			if diff := cmp.Diff([]string{"1", "0"},
+				get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("b"), MaxAge: time.Minute})); diff != "" {
 				t.Error("(-want +got)\n" + diff)
 			}
 		})
@@ -369,7 +370,8 @@ func TestF23TimestampsStepBack(t *testing.T) {
 		return fmt.Sprintf(`{"items":[{"portalid":"a","payload":%q,"servertimestamp":%d}]}`+"\n", payload, ts)
 	}
 	const now = 1795327834812
-	answers := []string{line("0", now) + line("1", now+10), line("0", now) + line("1", now+10) + line("2", now+20), line("3", now-600_000), line("4", now-599_000)}
+	answers := []string{line("0", now) + line("1", now+10), line("0", now) + line("1", now+10) + line("2", now+20),
+		line("3", now-600_000), line("4", now-599_000)}
 	config := account("http://portal.test")
 	logins, gets := 0, 0
 	config.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {

@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// Fingerprint returns hashes, in hexadecimal digits, that tell servers with their accounts, and keys of them, apart without
-// showing them: configurations with the same key have the same rate at the server, for example.
+// Fingerprint returns hashes, in hexadecimal digits, that tell servers with their accounts, and
+// keys of them, apart without showing them: configurations with the same key have the same rate at
+// the server, for example.
 func (c Config) Fingerprint() (account, key string, err error) {
 	to, err := c.resolve()
 	if err != nil {

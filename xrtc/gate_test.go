@@ -73,7 +73,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case loginPath:
 		g.logins.Add(1)
-		for now, most := g.loggingIn.Add(1), g.mostLoggingIn.Load(); now > most && !g.mostLoggingIn.CompareAndSwap(most, now); {
+		for now, most := g.loggingIn.Add(1), g.mostLoggingIn.Load(); now > most &&
+			!g.mostLoggingIn.CompareAndSwap(most, now); {
 			most = g.mostLoggingIn.Load()
 		}
 		defer g.loggingIn.Add(-1)

@@ -40,7 +40,8 @@ type Limits struct {
 func limits(header string) Limits {
 	told := wire.Limits{
 		PayloadSizeMax: PayloadSizeMax, PortalsCountMax: PortalsCountMax, RequestsPerSecond: RequestsPerSecond,
-		ItemAgeMax: ItemAgeMax.Milliseconds(), GetItemTimeout: GetItemTimeout.Milliseconds(), LoginTimeout: LoginTimeout.Milliseconds(),
+		ItemAgeMax: ItemAgeMax.Milliseconds(), GetItemTimeout: GetItemTimeout.Milliseconds(),
+		LoginTimeout: LoginTimeout.Milliseconds(),
 	}
 	announced := json.Unmarshal([]byte(header), &told) == nil
 	duration := func(ms int64) time.Duration {
@@ -49,7 +50,8 @@ func limits(header string) Limits {
 	return Limits{
 		PayloadSizeMax: max(0, told.PayloadSizeMax), PortalsCountMax: max(0,
 			told.PortalsCountMax), RequestsPerSecond: max(0, told.RequestsPerSecond),
-		ItemAgeMax: duration(told.ItemAgeMax), GetItemTimeout: duration(told.GetItemTimeout), LoginTimeout: duration(told.LoginTimeout),
-		Announced: announced,
+		ItemAgeMax: duration(told.ItemAgeMax), GetItemTimeout: duration(told.GetItemTimeout),
+		LoginTimeout: duration(told.LoginTimeout),
+		Announced:    announced,
 	}
 }

@@ -29,7 +29,8 @@ const (
 func checkNoSecret(t *testing.T, what, text string) {
 	t.Helper()
 	for _, secret := range []string{secretAccount, secretKey, secretUser} {
-		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret))} {
+		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)),
+			hex.EncodeToString([]byte(secret))} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
 				t.Errorf("%s shows a secret: %s", what, text)
 			}
@@ -84,10 +85,12 @@ func TestConfigShowsNoSecret(t *testing.T) {
 var parrots = map[string]func(w http.ResponseWriter, sent string){
 	"API error": func(w http.ResponseWriter, sent string) {
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"errorgroup": 4, "errorcode": 35, "errormessage": "wrong: " + sent}})
+		_ = json.NewEncoder(w).Encode(
+			map[string]any{"error": map[string]any{"errorgroup": 4, "errorcode": 35, "errormessage": "wrong: " + sent}})
 	},
 	"error of status 200": func(w http.ResponseWriter, sent string) {
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"errorgroup": 4, "errorcode": 30, "errormessage": sent}})
+		_ = json.NewEncoder(w).Encode(
+			map[string]any{"error": map[string]any{"errorgroup": 4, "errorcode": 30, "errormessage": sent}})
 	},
 	"page":     func(w http.ResponseWriter, sent string) { http.Error(w, sent, http.StatusInternalServerError) },
 	"not JSON": func(w http.ResponseWriter, sent string) { _, _ = io.WriteString(w, "{"+sent) },
@@ -150,7 +153,8 @@ func TestErrorsShowNoSecret(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if g.server, err = server.New(server.Config{Accounts: []server.Account{{ID: secretAccount, Keys: []server.Key{key}}}}); err != nil {
+				if g.server, err = server.New(
+					server.Config{Accounts: []server.Account{{ID: secretAccount, Keys: []server.Key{key}}}}); err != nil {
 					t.Fatal(err)
 				}
 				defer g.server.Close()
@@ -197,7 +201,9 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		c := secretConfig()
 		c.Logger = logger
-		c.Transport = &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe }}
+		c.Transport = &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, io.ErrClosedPipe
+		}}
 		_, err := xrtc.Open(t.Context(), c)
 		check(t, err)
 	})
@@ -211,7 +217,9 @@ func TestErrorMessageIsFitToPrint(t *testing.T) {
 			return false
 		}
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"errorcode": 30, "errormessage": "no\x1b[31m\r\n" + strings.Repeat("é", 1<<15)}})
+		_ = json.NewEncoder(w).Encode(
+			map[string]any{"error": map[string]any{"errorcode": 30,
+				"errormessage": "no\x1b[31m\r\n" + strings.Repeat("é", 1<<15)}})
 		return true
 	}
 	_, err := open(t, g.listen(t)).Set(t.Context(), xrtc.Item{PortalID: "a"})

@@ -28,7 +28,8 @@ func get(t testing.TB, c *xrtc.Client, r xrtc.GetRequest) []string {
 
 func TestSetAndGet(t *testing.T) {
 	c := xrtctest.New(t)
-	texts := []string{"", "plain", "\"\\/\b\f\n\r\t\x00\x7f", "a+b%20c&d=1;<>", "héllo 😀", `{"json":[1]}`, strings.Repeat("x", 60000)}
+	texts := []string{"", "plain", "\"\\/\b\f\n\r\t\x00\x7f", "a+b%20c&d=1;<>", "héllo 😀", `{"json":[1]}`,
+		strings.Repeat("x", 60000)}
 	began := time.Now().Truncate(time.Millisecond)
 	for i, text := range texts {
 		at, err := c.Set(t.Context(), xrtc.Item{PortalID: "Room7", Payload: text, Time: time.Unix(1, 0)})
@@ -148,12 +149,14 @@ func TestGetMaxAge(t *testing.T) {
 		timer := time.NewTimer(time.Second)
 		<-timer.C
 		set(t, c, "a", "new")
-		if diff := cmp.Diff([]string{"new"}, get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a"), MaxAge: 999 * time.Millisecond})); diff != "" {
+		if diff := cmp.Diff([]string{"new"},
+			get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a"), MaxAge: 999 * time.Millisecond})); diff != "" {
 			t.Error("(-want +got)\n" + diff)
 		}
 		set(t, c, "a", "now")
 		// Less than a millisecond is one, not none.
-		if diff := cmp.Diff([]string{"now"}, get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a"), MaxAge: time.Nanosecond})); diff != "" {
+		if diff := cmp.Diff([]string{"now"},
+			get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a"), MaxAge: time.Nanosecond})); diff != "" {
 			t.Error("(-want +got)\n" + diff)
 		}
 	})
@@ -165,7 +168,8 @@ func TestGetSince(t *testing.T) {
 		set(t, c, "a", "old")
 		<-time.After(time.Millisecond)
 		at := set(t, c, "a", "new")
-		if diff := cmp.Diff([]string{"new"}, get(t, c, xrtc.GetRequest{Portals: []xrtc.Portal{{ID: "a", Since: at}}})); diff != "" {
+		if diff := cmp.Diff([]string{"new"},
+			get(t, c, xrtc.GetRequest{Portals: []xrtc.Portal{{ID: "a", Since: at}}})); diff != "" {
 			t.Error("(-want +got)\n" + diff)
 		}
 	})
@@ -187,7 +191,8 @@ func TestInvalidRequests(t *testing.T) {
 	_, err := c.Set(t.Context())
 	check("no items", err, "no items")
 	for name, portal := range map[string]string{
-		"empty": "", "33 characters": strings.Repeat("x", 33), "dash": "a-b", "blank": "a b", "letter outside ASCII": "é", "line end": "a\n", "quote": `a"`,
+		"empty": "", "33 characters": strings.Repeat("x", 33), "dash": "a-b", "blank": "a b",
+		"letter outside ASCII": "é", "line end": "a\n", "quote": `a"`,
 	} {
 		_, err := c.Set(t.Context(), xrtc.Item{PortalID: "ok"}, xrtc.Item{PortalID: portal})
 		check("set "+name, err, fmt.Sprintf("portal id %q", portal))
@@ -276,7 +281,8 @@ func TestPack(t *testing.T) {
 func TestTwoKeysAndTwoClients(t *testing.T) {
 	first, firstKey := server.NewKey()
 	second, secondKey := server.NewKey()
-	s := xrtctest.Start(t, server.Config{Accounts: []server.Account{{ID: xrtctest.AccountID, Keys: []server.Key{firstKey, secondKey}}}})
+	s := xrtctest.Start(t, server.Config{Accounts: []server.Account{{ID: xrtctest.AccountID,
+		Keys: []server.Key{firstKey, secondKey}}}})
 	config := s.Config()
 	config.APIKey = first
 	a := open(t, config)
@@ -285,7 +291,8 @@ func TestTwoKeysAndTwoClients(t *testing.T) {
 	set(t, a, "x", "1")
 	set(t, b, "x", "2")
 	for _, c := range []*xrtc.Client{a, b} { // sessions do not take from each other
-		if diff := cmp.Diff([]string{"1", "2"}, get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("x"), Schedule: xrtc.FIFO})); diff != "" {
+		if diff := cmp.Diff([]string{"1", "2"},
+			get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("x"), Schedule: xrtc.FIFO})); diff != "" {
 			t.Error("(-want +got)\n" + diff)
 		}
 	}

@@ -154,7 +154,8 @@ func (s *stream) body(now *session) []byte {
 		}
 	}
 	text := encode(get)
-	if most, _ := s.client.sizeMax(s.client.to.get); len(text) > most { // fresh leaves out what the server then sends again
+	// fresh leaves out what the server then sends again
+	if most, _ := s.client.sizeMax(s.client.to.get); len(text) > most {
 		text = encode(s.request.wire(Stream, FIFO))
 	}
 	return text

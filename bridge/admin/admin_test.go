@@ -82,7 +82,8 @@ func serve(t *testing.T, set admin.Settings) *served {
 		m.Watch(p)
 		b.Pipelines = append(b.Pipelines, p)
 	}
-	s := &served{Server: admin.New(admin.Options{Bridge: b, Monitor: m, Version: "v1", Stopping: ctx.Done()}), bridge: b, stop: stop}
+	s := &served{Server: admin.New(admin.Options{Bridge: b, Monitor: m, Version: "v1", Stopping: ctx.Done()}),
+		bridge: b, stop: stop}
 	var running sync.WaitGroup
 	running.Go(func() { _ = b.Run(ctx) })
 	place := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), "state")})
@@ -140,7 +141,8 @@ func (s *served) ask(t *testing.T, method, path, body string, headers ...string)
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	for name, want := range map[string]string{"Access-Control-Allow-Origin": "", "Set-Cookie": "", "X-Content-Type-Options": "nosniff"} {
+	for name, want := range map[string]string{"Access-Control-Allow-Origin": "", "Set-Cookie": "",
+		"X-Content-Type-Options": "nosniff"} {
 		if got := answer.Header.Get(name); got != want {
 			t.Errorf("%s %s: %s is %q", method, path, name, got)
 		}
@@ -186,9 +188,11 @@ func TestS7Settings(t *testing.T) {
 // S8: each route wants the token, but for those that are open.
 func TestS8EveryRouteWantsTheToken(t *testing.T) {
 	s := serve(t, loopback())
-	s.Handle("POST /added/{name}", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { admin.Answer(w, 200, "done") }))
+	s.Handle("POST /added/{name}",
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { admin.Answer(w, 200, "done") }))
 	all, open := s.Patterns()
-	wantOpen := map[string]bool{"GET /livez": true, "GET /readyz": true, "GET /{$}": true, "GET /page/": true, "POST /login": true}
+	wantOpen := map[string]bool{"GET /livez": true, "GET /readyz": true, "GET /{$}": true, "GET /page/": true,
+		"POST /login": true}
 	for _, pattern := range all {
 		if open[pattern] != wantOpen[pattern] {
 			t.Errorf("%s: open %t", pattern, open[pattern])
@@ -196,17 +200,20 @@ func TestS8EveryRouteWantsTheToken(t *testing.T) {
 		method, path, _ := strings.Cut(pattern, " ")
 		path = strings.NewReplacer("{$}", "", "{name}", "nobody").Replace(path)
 		for _, a := range []string{
-			"", "Bearer", "Bearer ", "Bearer x", token, "Basic " + token, "Bearer " + token[1:], "Bearer " + token + "x", "Bearer " + strings.ToUpper(token),
+			"", "Bearer", "Bearer ", "Bearer x", token, "Basic " + token, "Bearer " + token[1:], "Bearer " + token + "x",
+			"Bearer " + strings.ToUpper(token),
 		} {
 			code, text := s.ask(t, method, path, "", "Authorization", a)
 			if (code == http.StatusUnauthorized) == open[pattern] {
 				t.Errorf("%s with %q: %d", pattern, a, code)
 			}
-			if strings.Contains(text, "no route") || strings.Contains(text, "ill") && !strings.HasPrefix(path, "/page") && path != "/" {
+			if strings.Contains(text, "no route") || strings.Contains(text, "ill") &&
+				!strings.HasPrefix(path, "/page") && path != "/" {
 				t.Errorf("%s says to everybody: %s", pattern, text)
 			}
 		}
-		if code, _ := s.ask(t, method, path, "", bearer...); code == http.StatusUnauthorized || code == http.StatusForbidden && path != "/login" {
+		if code, _ := s.ask(t, method, path, "", bearer...); code == http.StatusUnauthorized ||
+			code == http.StatusForbidden && path != "/login" {
 			t.Errorf("%s with the token: %d", pattern, code)
 		}
 	}
@@ -356,7 +363,8 @@ func TestLink(t *testing.T) {
 func TestReady(t *testing.T) {
 	s := serve(t, loopback())
 	code, text := s.ask(t, "GET", "/readyz", "", bearer...)
-	if code != 503 || !strings.Contains(text, "pipeline ill is starting: ") || !strings.Contains(text, "no route") || strings.Contains(text, "well") {
+	if code != 503 || !strings.Contains(text, "pipeline ill is starting: ") ||
+		!strings.Contains(text, "no route") || strings.Contains(text, "well") {
 		t.Errorf("%d %s", code, text)
 	}
 	for _, p := range s.bridge.Pipelines {
@@ -368,7 +376,8 @@ func TestReady(t *testing.T) {
 	release := s.bridge.Hold()
 	defer release()
 	s.stop()
-	if code, text := s.ask(t, "GET", "/readyz", "", bearer...); code != 503 || !strings.Contains(text, "the bridge stops") {
+	if code, text := s.ask(t, "GET", "/readyz", "", bearer...); code != 503 ||
+		!strings.Contains(text, "the bridge stops") {
 		t.Errorf("%d %s", code, text)
 	}
 	if code, text := s.ask(t, "GET", "/livez", ""); code != 200 {
@@ -411,9 +420,10 @@ func TestSteer(t *testing.T) {
 	bridgetest.Eventually(t, "it runs again", func() bool { return state() == monitor.Running })
 	burnt := &engine.Pipeline{
 		Name: "burnt", From: s.bridge.Pipelines[0].From, Restart: engine.Restart{First: time.Hour},
-		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "hole", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-			return hole{}, bridge.Permanent(errors.New("burnt"))
-		}}),
+		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "hole",
+			Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+				return hole{}, bridge.Permanent(errors.New("burnt"))
+			}}),
 	}
 	if err := s.bridge.Start(burnt); err != nil {
 		t.Fatal(err)
@@ -447,7 +457,8 @@ func TestPlaces(t *testing.T) {
 	// Where the state cannot be, the socket is elsewhere, and found by the same path in other words.
 	key := filepath.Join(dir, "file", "state")
 	places := []admin.Place{admin.InState(owned.Place{Path: key}), admin.Elsewhere(key)}
-	if _, err := admin.Dial(t.Context(), places...); !errors.Is(err, admin.ErrNobody) && !strings.Contains(err.Error(), "not a directory") {
+	if _, err := admin.Dial(t.Context(), places...); !errors.Is(err, admin.ErrNobody) &&
+		!strings.Contains(err.Error(), "not a directory") {
 		t.Error(err)
 	}
 	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
@@ -516,7 +527,8 @@ func TestSilentClients(t *testing.T) {
 		return err == nil && r.StatusCode == http.StatusOK
 	})
 	// A body that never ends, and a head that does not.
-	if code, _ := s.ask(t, "POST", "/login", `{"code":"`+strings.Repeat("x", 2<<20), "Content-Type", "application/json"); code/100 != 4 {
+	if code, _ := s.ask(t, "POST", "/login", `{"code":"`+strings.Repeat("x", 2<<20), "Content-Type",
+		"application/json"); code/100 != 4 {
 		t.Errorf("a large body: %d", code)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"livez", nil)

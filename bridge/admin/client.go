@@ -40,7 +40,9 @@ func Dial(ctx context.Context, places ...Place) (*Client, error) {
 		}
 		_ = conn.Close()
 		return &Client{&http.Client{
-			Transport:     &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }},
+			Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return p.dial(ctx)
+			}},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}, p}, nil
 	}

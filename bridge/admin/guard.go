@@ -39,7 +39,8 @@ func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", set.Listen)
 	if err != nil {
-		return "", fmt.Errorf("listen at %s: %w: stop what has it, or choose another address for admin.listen", set.Listen, err)
+		return "", fmt.Errorf("listen at %s: %w: stop what has it, or choose another address for admin.listen",
+			set.Listen, err)
 	}
 	host, _, _ := net.SplitHostPort(set.Listen)
 	u := url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/"}
@@ -56,7 +57,8 @@ func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
 	s.mu.Lock()
 	s.url = u.String()
 	s.mu.Unlock()
-	g := &guard{server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), tls: secure, hosts: slices.Concat(set.Hosts, []string{host, "localhost", "127.0.0.1", "::1"})}
+	g := &guard{server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), tls: secure,
+		hosts: slices.Concat(set.Hosts, []string{host, "localhost", "127.0.0.1", "::1"})}
 	s.serve(l, g, secure)
 	return u.String(), nil
 }
@@ -97,13 +99,15 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, pattern := g.server.mux.Handler(r)
 	switch {
 	case !g.calledRight(r):
-		Fail(w, http.StatusForbidden, fmt.Errorf("this server is not called %q: admin.hosts names what it is called", hostname(r.Host)))
+		Fail(w, http.StatusForbidden,
+			fmt.Errorf("this server is not called %q: admin.hosts names what it is called", hostname(r.Host)))
 	case g.cross.Check(r) != nil || strings.EqualFold(r.Header.Get("Sec-Fetch-Mode"), "no-cors"):
 		Fail(w, http.StatusForbidden, errors.New("pages of other sites may not ask this server"))
 	case !may && !g.server.isOpen(pattern):
 		h.Set("WWW-Authenticate", "Bearer")
 		Fail(w, http.StatusUnauthorized, errors.New(
-			"a token is needed, as in Authorization: Bearer TOKEN: that of admin.token, or, without one, in the file admin.token in the state folder"))
+			"a token is needed, as in Authorization: Bearer TOKEN: that of admin.token, or, without one, "+
+				"in the file admin.token in the state folder"))
 	case !isJSON(r):
 		Fail(w, http.StatusUnsupportedMediaType, errors.New("the body must be JSON, with Content-Type: application/json"))
 	case may:
@@ -131,7 +135,8 @@ func (g *guard) calledRight(r *http.Request) bool {
 	if slices.ContainsFunc(g.hosts, func(h string) bool { return strings.EqualFold(h, name) }) {
 		return true
 	}
-	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && net.ParseIP(name) != nil && hostname(at.String()) == name {
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && net.ParseIP(name) != nil &&
+		hostname(at.String()) == name {
 		return true
 	}
 	if g.tls == nil {
@@ -216,7 +221,8 @@ func (s *Server) link(w http.ResponseWriter, _ *http.Request) {
 	at := s.url
 	s.mu.Unlock()
 	if at == "" {
-		Fail(w, http.StatusNotFound, errors.New("the bridge has no address for browsers: write admin: {listen: 127.0.0.1:8321} into its file"))
+		Fail(w, http.StatusNotFound,
+			errors.New("the bridge has no address for browsers: write admin: {listen: 127.0.0.1:8321} into its file"))
 		return
 	}
 	Answer(w, http.StatusOK, map[string]string{"url": at + "#code=" + s.codes.add()})
@@ -230,7 +236,8 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		Fail(w, http.StatusBadRequest, fmt.Errorf("read the code: %w", err))
 	case !s.codes.take(asked.Code):
-		Fail(w, http.StatusForbidden, errors.New("the link was used, or is older than a minute: xrtcbridge dashboard prints a new one"))
+		Fail(w, http.StatusForbidden,
+			errors.New("the link was used, or is older than a minute: xrtcbridge dashboard prints a new one"))
 	default:
 		Answer(w, http.StatusOK, map[string]string{"token": s.sessions.add()})
 	}

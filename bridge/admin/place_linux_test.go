@@ -16,7 +16,8 @@ import (
 
 // A state folder whose path is longer than that of a socket may be is reached by its folder.
 func TestDeepFolder(t *testing.T) {
-	at := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), strings.Repeat("deep", 20), strings.Repeat("deeper", 20))})
+	at := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), strings.Repeat("deep", 20),
+		strings.Repeat("deeper", 20))})
 	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
 	defer s.Close()
 	if _, err := s.Listen(t.Context(), at); err != nil {
@@ -62,7 +63,8 @@ func TestRootAsksABridgeOfAnother(t *testing.T) {
 	if err := errors.Join(os.Symlink(dir, link), os.Lchown(link, stranger, stranger)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.Dial(t.Context(), admin.InState(owned.Place{Path: link})); !errors.As(err, new(*owned.OthersError)) {
+	if _, err := admin.Dial(t.Context(), admin.InState(owned.Place{Path: link})); !errors.As(err,
+		new(*owned.OthersError)) {
 		t.Errorf("by a link of another: %v", err)
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {

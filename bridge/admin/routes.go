@@ -15,7 +15,8 @@ import (
 )
 
 func (s *Server) routes() {
-	s.HandleOpen("GET /livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }))
+	s.HandleOpen("GET /livez",
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }))
 	s.HandleOpen("GET /readyz", http.HandlerFunc(s.ready))
 	s.HandleOpen("POST /login", http.HandlerFunc(s.enter))
 	s.local.HandleFunc("POST /links", s.link)
@@ -23,14 +24,17 @@ func (s *Server) routes() {
 	s.HandleOpen("GET /{$}", p)
 	s.HandleOpen("GET /page/", p)
 	s.Handle("GET /events", p)
-	s.Handle("GET /status", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { Answer(w, http.StatusOK, s.Status()) }))
+	s.Handle("GET /status", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Answer(w, http.StatusOK, s.Status())
+	}))
 	s.Handle("GET /tap", tap(s.Monitor))
 	for action, do := range map[string]func(ctx context.Context, pipeline string) error{
 		"pause":   s.Bridge.Pause,
 		"resume":  func(_ context.Context, pipeline string) error { return s.Bridge.Resume(pipeline) },
 		"restart": s.Bridge.Restart,
 	} {
-		s.Handle("POST /pipelines/{name}/"+action, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.steer(w, r, do) }))
+		s.Handle("POST /pipelines/{name}/"+action,
+			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.steer(w, r, do) }))
 	}
 }
 

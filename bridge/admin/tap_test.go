@@ -56,9 +56,10 @@ func newTapping(t *testing.T) *tapping {
 		From: []bridge.Endpoint[bridge.Source]{{Type: "from", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 			return r.from, nil
 		}}},
-		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "nowhere", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-			return nowhere{}, nil
-		}}),
+		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "nowhere",
+			Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+				return nowhere{}, nil
+			}}),
 	}
 	m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
 	m.Watch(p)
@@ -113,7 +114,8 @@ func TestTapAnswers(t *testing.T) {
 	}
 	r.from <- `{"t": 3}`
 	line = admin.TapLine{}
-	if err := lines.Decode(&line); err != nil || string(line.Message.Payload) != `{"t": 3}` || line.Lost != nil || line.End != "" {
+	if err := lines.Decode(&line); err != nil || string(line.Message.Payload) != `{"t": 3}` || line.Lost != nil ||
+		line.End != "" {
 		t.Fatalf("%+v %+v, %v", line.Tapped, line.Lost, err)
 	}
 	if err := lines.Decode(&line); !errors.Is(err, io.EOF) {
@@ -138,7 +140,8 @@ func TestTapMistakes(t *testing.T) {
 		"pipeline=sensors&bytes=1e9":       "bytes: ",
 		"pipeline=sensors&plcae=to":        `there is no "plcae" to ask for`,
 		"pipeline=sensors&when=%zz":        "read the query",
-		"pipeline=sensors&when=" + url.QueryEscape(`env("SECRET") startsWith "s"`): "the environment variable SECRET is not set",
+		"pipeline=sensors&when=" + url.QueryEscape(
+			`env("SECRET") startsWith "s"`): "the environment variable SECRET is not set",
 	} {
 		_, _, err := r.tap(t, query)
 		var answer *admin.Error

@@ -27,7 +27,8 @@ func Upgrade(protocol string, enter func(accept func() (net.Conn, error)) error)
 			}
 			taken = true
 			if err = conn.SetDeadline(time.Time{}); err == nil {
-				_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
+				_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+
+					protocol+"\r\n\r\n")
 			}
 			if err != nil {
 				return nil, errors.Join(err, conn.Close())

@@ -12,10 +12,13 @@ import (
 // What is written with anchors, aliases and merge keys is what is written without.
 func TestAliases(t *testing.T) {
 	for _, c := range []struct{ name, text, plain string }{
-		{"alias of a mapping", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: *s}, to: stdio}}", "int: 7, text: a"},
-		{"alias of a text", "pipelines: {a: {from: {every: {text: &t b, texts: [*t, c]}}, to: stdio}}", "text: b, texts: [b, c]"},
+		{"alias of a mapping", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: *s}, to: stdio}}",
+			"int: 7, text: a"},
+		{"alias of a text", "pipelines: {a: {from: {every: {text: &t b, texts: [*t, c]}}, to: stdio}}",
+			"text: b, texts: [b, c]"},
 		{"unused anchors", "pipelines: {a: {from: {every: &e {text: &t b}}, to: stdio}}", "text: b"},
-		{"merge", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {<<: *s, text: b}}, to: stdio}}", "int: 7, text: b"},
+		{"merge", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {<<: *s, text: b}}, to: stdio}}",
+			"int: 7, text: b"},
 		{
 			"merge behind the key",
 			"x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {text: b, <<: *s}}, to: stdio}}", "int: 7, text: b",
@@ -121,7 +124,8 @@ func TestAliasErrors(t *testing.T) {
 		},
 		{
 			"Y4 no anchor", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: *x\n",
-			"f:2:12: an alias (*name) for which there is no anchor (&name) before it; write &name in front of a value above, or quote a text that begins with *",
+			"f:2:12: an alias (*name) for which there is no anchor (&name) before it; " +
+				"write &name in front of a value above, or quote a text that begins with *",
 		},
 		{
 			"Y4 in itself", "x-a: &a [1, *a]\npipelines: {a: {from: stdio, to: stdio}}\n",
@@ -133,7 +137,8 @@ func TestAliasErrors(t *testing.T) {
 		},
 		{
 			"merge of a text", "x-a: &a t\npipelines: {a: {from: {mq: {<<: *a}}, to: stdio}}\n",
-			"f:2:33: << merges a mapping, or a list of them, not a text; write <<: *name, with &name at a mapping; *a is defined at f:1:6",
+			"f:2:33: << merges a mapping, or a list of them, not a text; write <<: *name, with &name at a mapping; " +
+				"*a is defined at f:1:6",
 		},
 		{
 			"merge of nothing", "pipelines: {a: {from: {mq: {<<: }}, to: stdio}}\n",
@@ -155,7 +160,8 @@ func TestAliasErrors(t *testing.T) {
 // Y4: what aliases stand for is bounded, in values and in texts.
 func TestY4AliasBudget(t *testing.T) {
 	const fine = "pipelines: {a: {from: stdio, to: stdio}}\n"
-	most := "x-a: &a [" + strings.TrimSuffix(strings.Repeat("x,", 999), ",") + "]\nx-b: [" + strings.Repeat("*a,", 100) + "]\n"
+	most := "x-a: &a [" + strings.TrimSuffix(strings.Repeat("x,", 999), ",") + "]\nx-b: [" +
+		strings.Repeat("*a,", 100) + "]\n"
 	open(t, fine+most)
 	texts := "x-a: &a " + strings.Repeat("x", 200_000) + "\nx-b: [" + strings.Repeat("*a,", 51) + "]\n"
 	for text, place := range map[string]string{most + "x-c: *a\n": "f:4:6", texts: "f:3:154"} {

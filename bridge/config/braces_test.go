@@ -15,7 +15,8 @@ func TestBracesWithoutQuotes(t *testing.T) {
 		"{{ json.a ? topic : topic }}": `write topic: "{{ json.a ? topic : topic }}"`,
 	} {
 		got := mistakes(t,
-			"pipelines:\n  a:\n    from: stdio\n    to:\n      mq:\n        url: a://b\n        topic: "+value+"\n        retain: true\n")
+			"pipelines:\n  a:\n    from: stdio\n    to:\n      mq:\n        url: a://b\n        topic: "+value+
+				"\n        retain: true\n")
 		if want = "f:7:16: {{ … }} without quotes is a mapping to YAML; " + want; got != want {
 			t.Errorf("%s\n got %s\nwant %s", value, got, want)
 		}

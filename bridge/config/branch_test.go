@@ -189,7 +189,8 @@ func TestTreeErrors(t *testing.T) {
 			"deep", "from: stdio, to: {all: [{any: [{mqq: {}}]}]}",
 			`33: unknown connector "mqq"; did you mean mq? sinks: mq, stdio; for several: all, route, any, share`,
 		},
-		{"condition", "from: stdio, to: {stdio: {}, when: topic}", "36: a condition must be true or false, and this is a text"},
+		{"condition", "from: stdio, to: {stdio: {}, when: topic}",
+			"36: a condition must be true or false, and this is a text"},
 		{
 			"steps in from", "from: {stdio: {}, steps: [pass]}, to: stdio",
 			"19: steps cannot stand beside the connector here; those of a pipeline stand beside its from and to",
@@ -250,7 +251,8 @@ func TestTreeErrors(t *testing.T) {
 			"row 7 max_interval", "from: stdio, to: stdio, on_error: {retry: {max_interval: 1ns}}",
 			`58: max_interval must be at least 1ms, not "1ns"`,
 		},
-		{"pause of none", "from: stdio, to: stdio, on_error: {retry: {initial: 0}}", `53: initial must be at least 1ms, not "0"`},
+		{"pause of none", "from: stdio, to: stdio, on_error: {retry: {initial: 0}}",
+			`53: initial must be at least 1ms, not "0"`},
 		{
 			"pauses", "from: stdio, to: stdio, on_error: {retry: {initial: 2s, max_interval: 1s}}",
 			"53: initial cannot be more than max_interval, which is 1s",
@@ -259,14 +261,17 @@ func TestTreeErrors(t *testing.T) {
 			"pause and default", "from: stdio, to: stdio, on_error: {retry: {initial: 10s}}",
 			"53: initial cannot be more than max_interval, which is 8s",
 		},
-		{"pause and around", "from: stdio, to: {stdio: {}, on_error: {retry: {max_interval: 1s}}}, on_error: {retry: {initial: 2s}}", "63: max_interval cannot be less than initial, which is 2s"},
+		{"pause and around", "from: stdio, to: {stdio: {}, on_error: {retry: {max_interval: 1s}}}, " +
+			"on_error: {retry: {initial: 2s}}", "63: max_interval cannot be less than initial, which is 2s"},
 		{
 			"restart text", "from: stdio, to: stdio, restart: never",
 			`34: restart cannot be "never"; write off, or {initial: 1s, max_interval: 5m}`,
 		},
 		{"restart pauses", "from: stdio, to: stdio, restart: {initial: 1us}", `44: initial must be at least 1ms, not "1us"`},
-		{"restart key", "from: stdio, to: stdio, restart: {max: 3}", `35: unknown key "max"; keys here: initial, max_interval`},
-		{"threshold", "from: {stdio: {}, on_error: {threshold: {most: 50}}}, to: stdio, on_error: {threshold: {most: 5, window: 50}}", "41: threshold: most must be less than window"},
+		{"restart key", "from: stdio, to: stdio, restart: {max: 3}",
+			`35: unknown key "max"; keys here: initial, max_interval`},
+		{"threshold", "from: {stdio: {}, on_error: {threshold: {most: 50}}}, to: stdio, " +
+			"on_error: {threshold: {most: 5, window: 50}}", "41: threshold: most must be less than window"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var want []string
@@ -282,8 +287,9 @@ func TestTreeErrors(t *testing.T) {
 
 // Pauses at the bounds are taken.
 func TestPausesAtTheBounds(t *testing.T) {
-	c, err := loader(new(opened)).Parse("f", []byte("pipelines: {p: {from: stdio, to: stdio, restart: {initial: 1ms, max_interval: 1ms}, "+
-		"on_error: {retry: {initial: 1ms, max_interval: 1ms}}}}"))
+	c, err := loader(new(opened)).Parse("f",
+		[]byte("pipelines: {p: {from: stdio, to: stdio, restart: {initial: 1ms, max_interval: 1ms}, "+
+			"on_error: {retry: {initial: 1ms, max_interval: 1ms}}}}"))
 	if err != nil {
 		t.Fatal(err)
 	}

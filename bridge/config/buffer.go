@@ -10,7 +10,8 @@ import (
 )
 
 var overflows = map[string]bridge.Overflow{
-	"": bridge.OverflowBlock, "block": bridge.OverflowBlock, "reject": bridge.OverflowReject, "drop_oldest": bridge.OverflowDropOldest,
+	"": bridge.OverflowBlock, "block": bridge.OverflowBlock, "reject": bridge.OverflowReject,
+	"drop_oldest": bridge.OverflowDropOldest,
 }
 
 const bufferShape = "write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}"

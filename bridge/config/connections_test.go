@@ -37,7 +37,8 @@ pipelines:
 // A reopened instance must not find what the one before did to its settings.
 func TestOpenGetsACopy(t *testing.T) {
 	o := new(opened)
-	c, err := loader(o).Parse("p", []byte("{connections: {b: {mq: {url: 'a://b', client_id: x}}}, pipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}}"))
+	c, err := loader(o).Parse("p", []byte("{connections: {b: {mq: {url: 'a://b', client_id: x}}}, "+
+		"pipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,33 +53,42 @@ func TestOpenGetsACopy(t *testing.T) {
 func TestConnectionErrors(t *testing.T) {
 	const head = "connections:\n  b: {mq: {url: 'a://b'}}\npipelines: {a: {to: stdio, from: {"
 	for _, c := range []struct{ name, text, want string }{
-		{"unknown", head + "mq: {connection: bb, topics: t}}}}", `f:3:52: there is no connection "bb"; did you mean b? connections: b`},
-		{"misspelt", head + "mq: {conection: b, topics: t}}}}", `f:3:40: unknown key "conection"; did you mean connection? keys here: ` +
-			"client_id, connection, keepalive, password, qos, session, tls, topics, url"},
+		{"unknown", head + "mq: {connection: bb, topics: t}}}}",
+			`f:3:52: there is no connection "bb"; did you mean b? connections: b`},
+		{"misspelt", head + "mq: {conection: b, topics: t}}}}",
+			`f:3:40: unknown key "conection"; did you mean connection? keys here: ` +
+				"client_id, connection, keepalive, password, qos, session, tls, topics, url"},
 		{"of another type", head + "every: {connection: b}}}}", `f:3:55: connection "b" is of type mq, not every`},
 		{"no name", head + "mq: {connection: [b], topics: t}}}}", "f:3:52: connection must be a name, not a list"},
-		{"still missing", head + "mq: {connection: b}}}}", "f:3:39: the key topics is missing; it must be a text or a list of texts"},
+		{"still missing", head + "mq: {connection: b}}}}",
+			"f:3:39: the key topics is missing; it must be a text or a list of texts"},
 		{
-			"not common", "connections:\n  b: {mq: {url: 'a://b', topics: x, topicz: y}}\npipelines: {a: {from: {mq: {connection: b}}, to: stdio}}",
-			"f:2:26: the key topics cannot be part of a connection; write it in the pipeline; a connection has: client_id, keepalive, password, tls, url\n" +
+			"not common", "connections:\n  b: {mq: {url: 'a://b', topics: x, topicz: y}}\n" +
+				"pipelines: {a: {from: {mq: {connection: b}}, to: stdio}}",
+			"f:2:26: the key topics cannot be part of a connection; write it in the pipeline; " +
+				"a connection has: client_id, keepalive, password, tls, url\n" +
 				`f:2:37: unknown key "topicz"; keys here: client_id, keepalive, password, tls, url`,
 		},
 		{
-			"reported once", "connections:\n  b: {mq: {url: 'a', keepalive: 1}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: {mq: {connection: b, topic: t}}}}",
+			"reported once", "connections:\n  b: {mq: {url: 'a', keepalive: 1}}\n" +
+				"pipelines: {a: {from: {mq: {connection: b, topics: t}}, to: {mq: {connection: b, topic: t}}}}",
 			"f:2:17: url: not a URL, which looks like scheme://host:port\n" +
 				"f:2:33: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h, d or w",
 		},
 		{
-			"unused but wrong", "connections:\n  b: {mqq: {}}\n  c: x\n  d: {pass: {}}\n  e: {mq: 1}\n  f:\npipelines: {a: {from: stdio, to: stdio}}",
+			"unused but wrong", "connections:\n  b: {mqq: {}}\n  c: x\n  d: {pass: {}}\n  e: {mq: 1}\n  f:\n" +
+				"pipelines: {a: {from: stdio, to: stdio}}",
 			"f:2:7: unknown connector \"mqq\"; did you mean mq? connectors: every, mq, pass, stdio\n" +
 				"f:3:6: unknown connector \"x\"; connectors: every, mq, pass, stdio\n" +
 				"f:4:7: connector \"pass\" takes no connection\n" +
 				"f:5:11: mq must be a mapping, not a number; a connection has: client_id, keepalive, password, tls, url\n" +
 				"f:6:3: there is no connector here; write {CONNECTOR: {…}}",
 		},
-		{"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}", "f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}"},
+		{"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}",
+			"f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}"},
 		{
-			"key error in the connection", "connections:\n  b: {mq: {url: 'a://b', tls: {cert: x}}}\npipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}",
+			"key error in the connection", "connections:\n  b: {mq: {url: 'a://b', tls: {cert: x}}}\n" +
+				"pipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}",
 			"f:2:32: cert: cert and key go together: set both or neither",
 		},
 	} {
@@ -99,7 +109,8 @@ pipelines:
   c: {from: {mq: {url: 'a://c', client_id: x, topics: t}}, to: stdio}
   d: {from: [{mq: {connection: b, topics: t}}, {mq: {connection: b, topics: t}}], to: stdio}
 `
-	if got, want := mistakes(t, text), "f:5:14: client_id x at a://b is in use already; it is used at f:4:14"; got != want {
+	if got, want := mistakes(t, text),
+		"f:5:14: client_id x at a://b is in use already; it is used at f:4:14"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -25,11 +25,13 @@ func TestDisabledPipelines(t *testing.T) {
 	if got := c.Descriptions["on"]; got != "from broker" {
 		t.Errorf("description %q", got)
 	}
-	if _, err := loader(new(opened)).Parse("f", []byte("pipelines: {a: {enabled: false, from: stdio, to: stdio}}")); err != nil {
+	if _, err := loader(new(opened)).Parse("f",
+		[]byte("pipelines: {a: {enabled: false, from: stdio, to: stdio}}")); err != nil {
 		t.Error(err)
 	}
 	const want = "f:1:26: enabled must be true or false, not \"no\"; write false\nf:1:54: unknown connector \"stdoi\"; " +
-		"did you mean stdio? sinks: mq, stdio; for several: all, route, any, share\nf:1:75: description must be a text, not a list"
+		"did you mean stdio? sinks: mq, stdio; for several: all, route, any, share\n" +
+		"f:1:75: description must be a text, not a list"
 	if got := mistakes(t, "pipelines: {a: {enabled: no, from: stdio, to:        stdoi, description:  [a]}}"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

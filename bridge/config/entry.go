@@ -205,7 +205,8 @@ func (d *document) second(key *yaml.Node, w words) {
 		d.fail(key, "a step has one key, and here is a second one, "+quoteName(key.Value),
 			"begin it with - if it is another step, or indent it under the first")
 	case slices.Contains(sink.beside, key.Value) || suggest.Nearest(key.Value, w.beside) != "":
-		d.fail(key, quoteName(key.Value)+" cannot stand beside the connector here", hint(key.Value, "keys that can", w.beside))
+		d.fail(key, quoteName(key.Value)+" cannot stand beside the connector here",
+			hint(key.Value, "keys that can", w.beside))
 	default:
 		d.fail(key, "an entry has one connector, and here is a second key "+quoteName(key.Value),
 			"indent the settings under the connector, or write a list")

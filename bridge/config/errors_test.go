@@ -30,21 +30,28 @@ func TestDocumentErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"Y5 empty", "", "f:1:1: the file is empty; " + shape},
 		{"Y5 only a comment", "# x\n", "f:1:1: the file is empty; " + shape},
-		{"Y5 two documents", fine + "---\n" + fine, "f:2:1: a second document begins here; write one document per file: remove the line ---"},
-		{"Y5 broken second document", fine + "---\na: [\n", "f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value"},
+		{"Y5 two documents", fine + "---\n" + fine,
+			"f:2:1: a second document begins here; write one document per file: remove the line ---"},
+		{"Y5 broken second document", fine + "---\na: [\n",
+			"f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value"},
 		{"list", "- a\n", "f:1:1: a configuration must be a mapping, not a list; " + shape},
 		{"text", "hello\n", "f:1:1: a configuration must be a mapping, not a text; " + shape},
 		{"null", "~\n", "f:1:1: a configuration must be a mapping, not nothing; " + shape},
-		{"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n", `f:3:1: duplicate key "fail_fast"; it is set in line 2 already`},
-		{"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n", `f:2:30: duplicate key "int"; it is set in line 2 already`},
-		{"Y4 tag", fine + "drain_timeout: !!str 3s\n", "f:2:16: tags (!name) are not supported; quote a text that begins with !"},
-		{"Y4 own tag", fine + "drain_timeout: !secret x\n", "f:2:16: tags (!name) are not supported; quote a text that begins with !"},
+		{"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n",
+			`f:3:1: duplicate key "fail_fast"; it is set in line 2 already`},
+		{"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n",
+			`f:2:30: duplicate key "int"; it is set in line 2 already`},
+		{"Y4 tag", fine + "drain_timeout: !!str 3s\n",
+			"f:2:16: tags (!name) are not supported; quote a text that begins with !"},
+		{"Y4 own tag", fine + "drain_timeout: !secret x\n",
+			"f:2:16: tags (!name) are not supported; quote a text that begins with !"},
 		{"mapping as key", fine + "{a: b}: c\n", "f:2:1: a key must be a text; quote a value that begins with { or ["},
 		{"Y6 UTF-16", "\xff\xfep\x00", "f:1:1: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 Latin-1", "# ü\npipelines: \xfc\n", "f:2:12: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 NUL", "a: \x00", "f:1:4: a NUL byte is not text; save the file as UTF-8"},
 		{"Y6 tab", "pipelines:\n\ta:\n", "f:2:1: a tab indents this line; indent with spaces"},
-		{"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n", "f:3:3: a tab indents this line; indent with spaces"},
+		{"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n",
+			"f:3:3: a tab indents this line; indent with spaces"},
 		{
 			"no-break space in the indentation", "pipelines:\n  a:\n\u00a0   from: stdio\n    to: stdio\n",
 			"f:3:1: this looks like a space and is none to YAML (U+00A0); type a plain space",
@@ -66,10 +73,13 @@ func TestDocumentErrors(t *testing.T) {
 			`f:1:53: unknown connector "no…"; sinks: mq, stdio; for several: all, route, any, share`,
 		},
 		{"size", strings.Repeat("#", 1<<20+1), "f: the file is larger than 1048576 bytes; split it: run takes several files"},
-		{"depth", "pipelines: " + strings.Repeat("[", 80) + strings.Repeat("]", 80), "f:1:12: pipelines must be a mapping, not a list; write NAME: {from: …, to: …}\n" +
-			"f:1:75: values are nested more than 64 deep"},
-		{"syntax: colon in value", "pipelines: a: b\n", `f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
-		{"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n", "f:4:4: not YAML: did not find expected key; check the indentation"},
+		{"depth", "pipelines: " + strings.Repeat("[", 80) + strings.Repeat("]", 80),
+			"f:1:12: pipelines must be a mapping, not a list; write NAME: {from: …, to: …}\n" +
+				"f:1:75: values are nested more than 64 deep"},
+		{"syntax: colon in value", "pipelines: a: b\n",
+			`f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
+		{"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n",
+			"f:4:4: not YAML: did not find expected key; check the indentation"},
 		{
 			"syntax: behind a quote",
 			"pipelines:\n  a:\n    from: stdio\n    steps:\n      - pass: \"a\" in json\n    to: stdio\n",
@@ -81,15 +91,20 @@ func TestDocumentErrors(t *testing.T) {
 		},
 		{
 			"syntax: unclosed list", "pipelines:\n  a:\n    from: [stdio\n    to: stdio\n",
-			"f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, or # or ${…} needs quotes",
+			"f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, " +
+				"or # or ${…} needs quotes",
 		},
 		{
 			"syntax: variable in flow", "pipelines: {a: {from: {every: {int: ${PORT}, flag: true}}, to: stdio}}\n",
-			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, or # or ${…} needs quotes",
+			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, " +
+				"or # or ${…} needs quotes",
 		},
-		{"syntax: unclosed quote", "pipelines: 'a\nb: 2\n", "f:1:12: not YAML: found unexpected end of stream; a quote is not closed"},
-		{"syntax: no value", "pipelines\na: 2\n", `f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
-		{"syntax: escape", "a: \"\\q\"\n", `f:1:5: not YAML: found unknown escape character; write \\ for a backslash, or use single quotes`},
+		{"syntax: unclosed quote", "pipelines: 'a\nb: 2\n",
+			"f:1:12: not YAML: found unexpected end of stream; a quote is not closed"},
+		{"syntax: no value", "pipelines\na: 2\n",
+			`f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
+		{"syntax: escape", "a: \"\\q\"\n",
+			`f:1:5: not YAML: found unknown escape character; write \\ for a backslash, or use single quotes`},
 		{"syntax: reserved", "a: @x\n", "f:1:4: not YAML: found character that cannot start any token; quote the value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,7 +121,8 @@ func TestTooManyKeys(t *testing.T) {
 	for i := range 10_001 {
 		b.WriteString("  k" + string(rune('0'+i%10)) + strings.Repeat("x", i/1000) + ": {}\n")
 	}
-	if got, want := mistakes(t, b.String()), "f:2:3: there are more than 10000 entries; split them over several files"; got != want {
+	if got, want := mistakes(t, b.String()),
+		"f:2:3: there are more than 10000 entries; split them over several files"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -123,31 +139,45 @@ func TestErrorsAreBounded(t *testing.T) {
 func TestShapeErrors(t *testing.T) {
 	const entry = "write {CONNECTOR: {…}}"
 	for _, c := range []struct{ name, text, want string }{
-		{"no pipelines", "fail_fast: true\n", "f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
-		{"pipelines empty", "pipelines: {}\n", "f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
-		{"pipelines null", "pipelines:\n", "f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}"},
-		{"unknown top key", "pipeline: {}\n", `f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`},
+		{"no pipelines", "fail_fast: true\n",
+			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
+		{"pipelines empty", "pipelines: {}\n",
+			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
+		{"pipelines null", "pipelines:\n",
+			"f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}"},
+		{"unknown top key", "pipeline: {}\n",
+			`f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`},
 		{
 			"wrong types at the top", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: yes\ndrain_timeout: 10\n",
 			"f:2:12: fail_fast must be true or false, not \"yes\"; write true\n" +
 				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h, d or w",
 		},
-		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n", `f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
-		{"pipeline null", "pipelines:\n  a:\n", `f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
-		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
+		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n",
+			`f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
+		{"pipeline null", "pipelines:\n  a:\n",
+			`f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
+		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; " +
+			"write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
 		{
 			"from misspelt", "pipelines:\n  a: {form: stdio, to: stdio}\n",
 			`f:2:7: unknown key "form"; did you mean from? keys here: ` +
-				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, stale_after, steps, to",
+				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, " +
+				"stale_after, steps, to",
 		},
 		{
 			"later key", "pipelines:\n  a: {from: stdio, to: stdio, schedule: daily}\n",
 			`f:2:31: unknown key "schedule"; keys here: ` +
-				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, stale_after, steps, to",
+				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, " +
+				"stale_after, steps, to",
 		},
-		{"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n", `f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`},
-		{"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n", `f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`},
-		{"buffer settings", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disk: {max_bytes: lots, when_full: panic}}}\n", "f:2:58: max_bytes must be a size like 100MB, not \"lots\"; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB\nf:2:75: when_full cannot be \"panic\"; allowed: block, drop_oldest, reject"},
+		{"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n",
+			`f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`},
+		{"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n",
+			`f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`},
+		{"buffer settings", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disk: {max_bytes: lots, " +
+			"when_full: panic}}}\n", "f:2:58: max_bytes must be a size like 100MB, not \"lots\"; " +
+			"units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB\nf:2:75: when_full cannot be \"panic\"; " +
+			"allowed: block, drop_oldest, reject"},
 		{"from empty", "pipelines:\n  a: {from: [], to: stdio}\n", "f:2:13: from is an empty list; " + entry},
 		{"from null", "pipelines:\n  a:\n    from:\n    to: stdio\n", "f:3:5: there is no connector here; " + entry},
 		{"from nothing", "pipelines:\n  a: {from: {}, to: stdio}\n", "f:2:13: there is no connector here; " + entry},
@@ -155,10 +185,13 @@ func TestShapeErrors(t *testing.T) {
 			"from two", "pipelines:\n  a:\n    from:\n      stdio:\n      qos: 1\n    to: stdio\n",
 			`f:5:7: an entry has one connector, and here is a second key "qos"; indent the settings under the connector, or write a list`,
 		},
-		{"from list of lists", "pipelines:\n  a: {from: [[stdio]], to: stdio}\n", "f:2:14: one entry is wanted here, not a list; " + entry},
-		{"to list", "pipelines:\n  a: {from: stdio, to: [stdio]}\n", "f:2:24: to must be one entry, not a list; for several sinks write to: {all: [ … ]}"},
+		{"from list of lists", "pipelines:\n  a: {from: [[stdio]], to: stdio}\n",
+			"f:2:14: one entry is wanted here, not a list; " + entry},
+		{"to list", "pipelines:\n  a: {from: stdio, to: [stdio]}\n",
+			"f:2:24: to must be one entry, not a list; for several sinks write to: {all: [ … ]}"},
 		{"all empty", "pipelines:\n  a: {from: stdio, to: {all: []}}\n", "f:2:30: all is an empty list; " + entry},
-		{"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n", "f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]"},
+		{"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n",
+			"f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]"},
 		{
 			"unknown connector", "pipelines:\n  a: {from: sdtio, steps: [pas], to: {some: []}}\n",
 			"f:2:13: unknown connector \"sdtio\"; did you mean stdio? sources: every, mq, stdio\n" +
@@ -196,12 +229,14 @@ func TestShapeErrors(t *testing.T) {
 			"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n",
 			"f:2:18: mq must be a mapping, not a text; write mq: {url: …, topics: …}",
 		},
-		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n", `f:2:22: unknown key "x"; keys here: none`},
+		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n",
+			`f:2:22: unknown key "x"; keys here: none`},
 		{
 			"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n",
 			"f:2:21: stdio must be a mapping, not a list; its keys: none",
 		},
-		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n", "f:2:28: the key when is missing; it must be a condition"},
+		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n",
+			"f:2:28: the key when is missing; it must be a condition"},
 		{
 			"step with connection", "pipelines:\n  a: {from: stdio, steps: [pass: {connection: x, when: true}], to: stdio}\n",
 			`f:2:35: unknown key "connection"; keys here: on_error, when`,
@@ -220,26 +255,32 @@ func TestShapeErrors(t *testing.T) {
 func TestMistakesWithinWhatIsNamedWrong(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{
-			"connection that is not there", "pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7, keepalive: 1, tls: {cert: x}}}, to: stdio}\n",
+			"connection that is not there",
+			"pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7, keepalive: 1, tls: {cert: x}}}, to: stdio}\n",
 			"f:2:31: there is no connection \"b\"; connections: none\n" +
 				"f:2:64: keepalive must be a duration like 10s, not \"1\"; add a unit: ms, s, m, h, d or w\n" +
 				"f:2:73: cert: cert and key go together: set both or neither",
 		},
 		{
-			"connection that is not there, and combinations", "pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7}}, to: stdio}\n",
+			"connection that is not there, and combinations",
+			"pipelines:\n  a: {from: {mq: {connection: b, topics: t, qos: 7}}, to: stdio}\n",
 			"f:2:31: there is no connection \"b\"; connections: none\nf:2:45: qos: there is no such quality",
 		},
 		{
-			"connection of another type", "connections: {b: {mq: {url: 'a://b'}}}\npipelines:\n  a: {from: {every: {connection: b, int: x}}, to: stdio}\n",
+			"connection of another type",
+			"connections: {b: {mq: {url: 'a://b'}}}\npipelines:\n  a: {from: {every: {connection: b, int: x}}, to: stdio}\n",
 			"f:3:34: connection \"b\" is of type mq, not every\n" +
 				`f:3:42: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
 		},
 		{
-			"name of a connection that is taken", "connections:\n  b: {mq: {url: 'a://b'}}\n  b: {mq: {url: x}}\npipelines: {a: {from: stdio, to: stdio}}\n",
-			"f:3:3: duplicate key \"b\"; it is set in line 2 already\nf:3:17: url: not a URL, which looks like scheme://host:port",
+			"name of a connection that is taken",
+			"connections:\n  b: {mq: {url: 'a://b'}}\n  b: {mq: {url: x}}\npipelines: {a: {from: stdio, to: stdio}}\n",
+			"f:3:3: duplicate key \"b\"; it is set in line 2 already\nf:3:17: url: not a URL, " +
+				"which looks like scheme://host:port",
 		},
 		{
-			"name of a pipeline that is taken", "pipelines:\n  a: {from: stdio, to: stdio}\n  a: {from: {every: {int: x}}, to: stdio}\n",
+			"name of a pipeline that is taken",
+			"pipelines:\n  a: {from: stdio, to: stdio}\n  a: {from: {every: {int: x}}, to: stdio}\n",
 			"f:3:3: duplicate key \"a\"; it is set in line 2 already\n" +
 				`f:3:27: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
 		},
@@ -272,7 +313,8 @@ func TestValueErrors(t *testing.T) {
 	const whole = "; write it in plain digits, without unit, separators and leading zeros"
 	const units = "; units are ms, s, m, h, d and w"
 	const sizes = "; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB"
-	const names = "variables: header, id, json, now, payload, rand, seq, time, topic; xrtcbridge help expressions lists the functions"
+	const names = "variables: header, id, json, now, payload, rand, seq, time, topic; " +
+		"xrtcbridge help expressions lists the functions"
 	for _, c := range []struct{ text, want string }{
 		{"int: 5m", `18: int must be a whole number, not "5m"` + whole}, // five minutes, more likely
 		{"int: 0123", `18: int must be a whole number, not "0123"` + whole},
@@ -323,7 +365,8 @@ func TestValueErrors(t *testing.T) {
 			`22: {{ … }} is not filled in within keys; a mapping with such a key is an expression as a whole: "{{ {(topic): 1} }}"`,
 		},
 		{"rotate: {sise: 1}", `22: unknown key "sise"; did you mean size? keys here: age, keep, size`},
-		{"rotate: daily", `21: size must be a size like 100MB, not "daily"` + sizes + "; or under it the keys size, age, keep"},
+		{"rotate: daily", `21: size must be a size like 100MB, not "daily"` + sizes +
+			"; or under it the keys size, age, keep"},
 		{"rotate: [1]", "21: size must be a size like 100MB, not a list"},
 		{"rotate: {size: 0, keep: 200}", "31: keep: means nothing without size\n31: keep: is too much"},
 		{"streams: {s: {}}", "26: the key streams.s.subjects is missing; it must be a text or a list of texts"},
@@ -345,17 +388,21 @@ func TestValueErrors(t *testing.T) {
 		{"condition: json.a >", "31: the expression is not complete"},
 		{"condition: [a]", "24: condition must be a condition, not a list"},
 		{"text: '${NOPE}'", "20: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},
-		{"text: 'a ${NOPE} b ${ALSO}'", "22: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}\n" +
-			"32: the variable ALSO is not set; set it in the environment, or write ${ALSO:-default}"},
+		{"text: 'a ${NOPE} b ${ALSO}'",
+			"22: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}\n" +
+				"32: the variable ALSO is not set; set it in the environment, or write ${ALSO:-default}"},
 		{"text: '${HOST'", "20: ${ has no closing }; write $${ for the characters ${"},
-		{"text: '${a b}'", "20: ${…} does not name a variable; write ${NAME}, ${NAME:-default}, ${file:path} or ${cred:NAME}, or $${ for the characters ${"},
+		{"text: '${a b}'", "20: ${…} does not name a variable; write ${NAME}, ${NAME:-default}, " +
+			"${file:path} or ${cred:NAME}, or $${ for the characters ${"},
 		{"text: '${A:-${B}}'", "20: the default of ${A} holds another ${…}, which is not supported"},
 		{"text: '${file:none}'", "20: ${file:}: stat none: no such file or directory"},
 		{"text: '${file:.}'", "20: ${file:}: . is not a regular file"},
 		{"text: '${file:/dev/zero}'", "20: ${file:}: /dev/zero is not a regular file"},
 		{"int: '${HOST}'", `18: int must be a whole number, not "${HOST}"` + whole},
-		{"template: 'a {{ topic == \"${QUOTE}\" }}'", "39: what ${…} stands for is not one plain word or number, so it cannot be part of an expression; letters, digits and _.:/@#+- are allowed"},
-		{"condition: 'topic == \"${QUOTE}\"'", "35: what ${…} stands for is not one plain word or number, so it cannot be part of an expression; letters, digits and _.:/@#+- are allowed"},
+		{"template: 'a {{ topic == \"${QUOTE}\" }}'", "39: what ${…} stands for is not one plain word or number, " +
+			"so it cannot be part of an expression; letters, digits and _.:/@#+- are allowed"},
+		{"condition: 'topic == \"${QUOTE}\"'", "35: what ${…} stands for is not one plain word or number, " +
+			"so it cannot be part of an expression; letters, digits and _.:/@#+- are allowed"},
 		{"condition: '${HOST} == topic'", "25: the expression does not compile with its ${…} filled in"},
 		{"Y5: 1, int: x", `13: unknown key "Y5"; keys here: condition, connection, duration, flag, float, header, int, limit, ` +
 			`list, lists, rotate, secret, size, streams, template, text, texts, tiny, unsigned, url, urls` +

@@ -197,7 +197,8 @@ func (w *walker) credential(r reference, name string) string {
 	}
 	dir, _ := w.Getenv(credentials)
 	if dir == "" {
-		w.failAt(r, "there is no credential "+name+": "+credentials+" is not set, as systemd does for a unit that has credentials",
+		w.failAt(r, "there is no credential "+name+": "+credentials+
+			" is not set, as systemd does for a unit that has credentials",
 			"write LoadCredential="+name+":/path/to/file into the unit's section [Service]; without systemd, "+
 				"let "+credentials+" be a folder with the file "+name)
 		return ""

@@ -136,9 +136,10 @@ func loader(o *opened) config.Loader {
 	return config.Loader{
 		Registry: bridge.NewRegistry(
 			bridge.Connector{
-				Name:   "mq",
-				Source: bridge.NewOpener(mqSource{client: client{Keepalive: 30 * time.Second}, QoS: 1}, note[mqSource, bridge.Source](o)),
-				Sink:   bridge.NewOpener(mqSink{}, note[mqSink, bridge.Sink](o)),
+				Name: "mq",
+				Source: bridge.NewOpener(mqSource{client: client{Keepalive: 30 * time.Second}, QoS: 1},
+					note[mqSource, bridge.Source](o)),
+				Sink: bridge.NewOpener(mqSink{}, note[mqSink, bridge.Sink](o)),
 			},
 			bridge.Connector{Name: "every", Source: bridge.NewOpener(everyDefaults(), note[every, bridge.Source](o))},
 			bridge.Connector{
@@ -146,7 +147,8 @@ func loader(o *opened) config.Loader {
 				Source: bridge.NewOpener(struct{}{}, note[struct{}, bridge.Source](o)),
 				Sink:   bridge.NewOpener(struct{}{}, note[struct{}, bridge.Sink](o)),
 			},
-			bridge.Connector{Name: "pass", Step: bridge.NewOpener(passSettings{OnError: "stop"}, note[passSettings, bridge.Step](o))},
+			bridge.Connector{Name: "pass",
+				Step: bridge.NewOpener(passSettings{OnError: "stop"}, note[passSettings, bridge.Step](o))},
 		),
 		Getenv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	}

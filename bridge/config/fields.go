@@ -65,7 +65,8 @@ func (s *shape) add(t reflect.Type, index []int) error {
 		case !sf.IsExported() && !tagged || tag == "-":
 			continue
 		case !tagged, !sf.IsExported() && (!inline || !sf.Anonymous), name == "" && !inline:
-			return fmt.Errorf("settings type %s, field %s: an exported field with a yaml tag that names its key is wanted", t, sf.Name)
+			return fmt.Errorf("settings type %s, field %s: an exported field with a yaml tag that names its key is "+
+				"wanted", t, sf.Name)
 		case inline:
 			s.inlines = append(s.inlines, at)
 			if err := s.add(sf.Type, at); err != nil {

@@ -83,8 +83,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(text)
 	}
 	for _, text := range []string{
-		"a: [1, 2\nb: 3\n", "a: &x {b: *x}\n", "? [a]\n: 1\n", "%YAML 1.1\n---\na: 1\n", "a: !!binary x\n", "\ufeffa: 1", "a: >+\n\n x\n",
-		"---\n---\n", "...\n", "a:\n\t- b\n", "pipelines: {a: {from: {every: {template: '{{ {'}}}}", "'a\\\n': 1", "a: b: c", "a: \"${\"",
+		"a: [1, 2\nb: 3\n", "a: &x {b: *x}\n", "? [a]\n: 1\n", "%YAML 1.1\n---\na: 1\n", "a: !!binary x\n",
+		"\ufeffa: 1", "a: >+\n\n x\n",
+		"---\n---\n", "...\n", "a:\n\t- b\n", "pipelines: {a: {from: {every: {template: '{{ {'}}}}", "'a\\\n': 1",
+		"a: b: c", "a: \"${\"",
 	} {
 		f.Add([]byte(text))
 	}
@@ -102,7 +104,8 @@ func TestF27MalformedCorpus(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	documents := valid(t)
 	tokens := []string{
-		"${", "}", "{{", "}}", "&a ", "*a", "<<: ", "!x ", "\t", "\n", ": ", "- ", "[", "]", "{", "}", "'", "\"", "#", "|", ">",
+		"${", "}", "{{", "}}", "&a ", "*a", "<<: ", "!x ", "\t", "\n", ": ", "- ", "[", "]", "{", "}", "'", "\"", "#",
+		"|", ">",
 		"\x00", "\xff", "\ufeff", "---\n", "...\n", "? ", "~", "${NOPE}", "${file:x}", "'${'", "\\", "\r", "\u2028", "é",
 	}
 	deadline := time.Now().Add(2 * time.Second)
@@ -147,21 +150,24 @@ func TestF27HostileFiles(t *testing.T) {
 		bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat("*"+string(c-1)+",", 9), ","))
 	}
 	for name, text := range map[string]string{
-		"alias bomb":         bomb,
-		"nested lists":       strings.Repeat("[", 60_000),
-		"nested mappings":    strings.Repeat("{a: ", 15_000),
-		"nested blocks":      strings.Repeat("- ", 9_000) + "x",
-		"keys without end":   strings.Repeat("? ", 9_000),
-		"long key":           strings.Repeat("k", 1<<20-10) + ": 1",
-		"many keys":          strings.Repeat("a: 1\n", 200_000),
-		"many unknown keys":  manyKeys(9_000),
-		"long quote":         "a: \"" + strings.Repeat("x", 1<<20-10),
-		"many lines":         strings.Repeat("a:\n", 10_000),
-		"many anchors":       strings.Repeat("- &a x\n", 100_000),
-		"many documents":     strings.Repeat("---\n", 200_000),
-		"many variables":     "pipelines: {a: {from: {every: {text: '" + strings.Repeat("${NOPE}", 100_000) + "'}}, to: stdio}}",
-		"many expressions":   "pipelines: {a: {from: {every: {template: '" + strings.Repeat("{{ topic }}", 50_000) + "${NOPE}'}}, to: stdio}}",
-		"deep expression":    "pipelines: {a: {from: {every: {condition: '" + strings.Repeat("(", 1_000_000) + "'}}, to: stdio}}",
+		"alias bomb":        bomb,
+		"nested lists":      strings.Repeat("[", 60_000),
+		"nested mappings":   strings.Repeat("{a: ", 15_000),
+		"nested blocks":     strings.Repeat("- ", 9_000) + "x",
+		"keys without end":  strings.Repeat("? ", 9_000),
+		"long key":          strings.Repeat("k", 1<<20-10) + ": 1",
+		"many keys":         strings.Repeat("a: 1\n", 200_000),
+		"many unknown keys": manyKeys(9_000),
+		"long quote":        "a: \"" + strings.Repeat("x", 1<<20-10),
+		"many lines":        strings.Repeat("a:\n", 10_000),
+		"many anchors":      strings.Repeat("- &a x\n", 100_000),
+		"many documents":    strings.Repeat("---\n", 200_000),
+		"many variables": "pipelines: {a: {from: {every: {text: '" + strings.Repeat("${NOPE}", 100_000) +
+			"'}}, to: stdio}}",
+		"many expressions": "pipelines: {a: {from: {every: {template: '" + strings.Repeat("{{ topic }}", 50_000) +
+			"${NOPE}'}}, to: stdio}}",
+		"deep expression": "pipelines: {a: {from: {every: {condition: '" + strings.Repeat("(", 1_000_000) +
+			"'}}, to: stdio}}",
 		"comments":           strings.Repeat("# x\n", 250_000),
 		"colons":             strings.Repeat(":", 1<<20-1),
 		"tabs":               strings.Repeat("\t\n", 500_000),
@@ -193,7 +199,8 @@ func BenchmarkParse5000Pipelines(b *testing.B) {
 	var text bytes.Buffer
 	text.WriteString("connections: {b: {mq: {url: 'a://b'}}}\npipelines:\n")
 	for i := range 5000 {
-		fmt.Fprintf(&text, "  p%d: {from: {mq: {connection: b, topics: ['a/%d']}}, steps: [pass: json.c > %d], to: {mq: {connection: b, topic: 'out/{{ topic }}'}}}\n", i, i, i)
+		fmt.Fprintf(&text, "  p%d: {from: {mq: {connection: b, topics: ['a/%d']}}, steps: [pass: json.c > %d], "+
+			"to: {mq: {connection: b, topic: 'out/{{ topic }}'}}}\n", i, i, i)
 	}
 	b.SetBytes(int64(text.Len()))
 	b.ReportAllocs()

@@ -34,13 +34,17 @@ func TestListOfAVariable(t *testing.T) {
 	}
 	l.Getenv = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	for text, want := range map[string]string{
-		"topics: '${list:UNSET}'":           "52: the variable UNSET is not set; set it in the environment, or write ${list:UNSET:-default}",
-		"topics: '${list:NONE}'":            "51: topics is an empty list",
-		"topics: 'a ${list:T}'":             "54: ${list:…} stands for a list, and here is none wanted; it is all of a value, or of an item, where a list of texts or numbers is wanted",
-		"topics: t, session: '${list:T}'":   "64: ${list:…} stands for a list, and here is none wanted; it is all of a value, or of an item, where a list of texts or numbers is wanted",
+		"topics: '${list:UNSET}'": "52: the variable UNSET is not set; " +
+			"set it in the environment, or write ${list:UNSET:-default}",
+		"topics: '${list:NONE}'": "51: topics is an empty list",
+		"topics: 'a ${list:T}'": "54: ${list:…} stands for a list, and here is none wanted; " +
+			"it is all of a value, or of an item, where a list of texts or numbers is wanted",
+		"topics: t, session: '${list:T}'": "64: ${list:…} stands for a list, and here is none wanted; " +
+			"it is all of a value, or of an item, where a list of texts or numbers is wanted",
 		"topics: '${UNSET:?name the room}'": "52: the variable UNSET is not set; name the room",
 		"topics: '${UNSET:?}'":              "52: the variable UNSET is not set",
-		"topics: '${ROOM:+x}'":              "52: ${…} does not name a variable; write ${NAME}, ${NAME:-default}, ${file:path} or ${cred:NAME}, or $${ for the characters ${",
+		"topics: '${ROOM:+x}'": "52: ${…} does not name a variable; " +
+			"write ${NAME}, ${NAME:-default}, ${file:path} or ${cred:NAME}, or $${ for the characters ${",
 	} {
 		_, err := l.Parse("f", []byte("pipelines: {a: {from: {mq: {url: 'a://b', "+text+"}}, to: stdio}}"))
 		if err == nil || err.Error() != "f:1:"+want {

@@ -27,7 +27,8 @@ func (l Loader) NewFile(from string, steps []string, to string) ([]byte, error) 
 	}
 	for {
 		var b bytes.Buffer
-		fmt.Fprintf(&b, "# From %s to %s. What is commented out is the default, or an example where there is none.\n", from, to)
+		fmt.Fprintf(&b, "# From %s to %s. What is commented out is the default, or an example where there is none.\n",
+			from, to)
 		fmt.Fprintf(&b, "pipelines:\n  %s-to-%s:\n", from, to)
 		for i, one := range all {
 			switch i {

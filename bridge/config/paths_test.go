@@ -97,9 +97,10 @@ func TestPathsGoByTheFolderOfTheFile(t *testing.T) {
 	}
 	for keys, want := range map[string]string{
 		"most: {a: 4}": `conf/f.yaml:1:38: most.a must be at most 3, not "4"`,
-		"path: ~bob/x": "conf/f.yaml:1:34: the home folder of another user is not filled in; write the path in full, or ./ in front of a folder of that name",
-		"state: none":  `conf/f.yaml:1:35: state must be a path, and "none" does not look like one; write ./none if that is its name; allowed: memory, off`,
-		"path: false":  `conf/f.yaml:1:34: path must be a path, and "false" does not look like one; write ./false if that is its name`,
+		"path: ~bob/x": "conf/f.yaml:1:34: the home folder of another user is not filled in; " +
+			"write the path in full, or ./ in front of a folder of that name",
+		"state: none": `conf/f.yaml:1:35: state must be a path, and "none" does not look like one; write ./none if that is its name; allowed: memory, off`,
+		"path: false": `conf/f.yaml:1:34: path must be a path, and "false" does not look like one; write ./false if that is its name`,
 	} {
 		if _, err := located(t, "conf/f.yaml", keys); err == nil || err.Error() != want {
 			t.Errorf("%s:\n got %v\nwant %s", keys, err, want)

@@ -32,7 +32,8 @@ func (d *document) allPipelines() {
 		switch {
 		case d.bad[key]: // reported before
 		case !pipelineName.MatchString(key.Value):
-			d.fail(key, "a pipeline cannot be called "+quote(key.Value), "a name has letters, digits, - and _, and begins with a letter or digit")
+			d.fail(key, "a pipeline cannot be called "+quote(key.Value),
+				"a name has letters, digits, - and _, and begins with a letter or digit")
 		case taken:
 			d.fail(key, "there is a pipeline "+quoteName(key.Value)+" already", "it is at "+first.String())
 		}

@@ -145,8 +145,10 @@ func shown(v any) string {
 // What Plain writes is read back as what it was.
 func TestPlainRoundTrip(t *testing.T) {
 	hard := []string{
-		"", " ", "null", "~", "yes", "0123", "1e3", "# no comment", "- a", "{a: b}", "'", `"`, `\`, "a\nb\r\n\tc", "\x00\x01\x7f\u0085\u00a0\u2028\ufeff",
-		"ä ö 😀 𝄞", "${HOME}", "$${x}", "$", "{{ topic }}", "a: b", "!tag", "&a", "*a", "%", "@", "`", "<&>", strings.Repeat("long ", 5000),
+		"", " ", "null", "~", "yes", "0123", "1e3", "# no comment", "- a", "{a: b}", "'", `"`, `\`, "a\nb\r\n\tc",
+		"\x00\x01\x7f\u0085\u00a0\u2028\ufeff",
+		"ä ö 😀 𝄞", "${HOME}", "$${x}", "$", "{{ topic }}", "a: b", "!tag", "&a", "*a", "%", "@", "`", "<&>",
+		strings.Repeat("long ", 5000),
 	}
 	for _, text := range hard {
 		s := defaults()
@@ -185,8 +187,8 @@ func (plugged) Open(_ context.Context, settings any, env bridge.Env) (bridge.Sou
 	return nil, errors.Join(err, writeErr)
 }
 
-// What a file says reaches a plugin as plain JSON: nothing but what is set, each value in the form of its type, ${…} filled in, and
-// what a connection says, too.
+// What a file says reaches a plugin as plain JSON: nothing but what is set, each value in the form
+// of its type, ${…} filled in, and what a connection says, too.
 func TestSettingsFromKeys(t *testing.T) {
 	make, err := config.FromKeys(config.Keys(defaults()))
 	if err != nil {
@@ -222,7 +224,8 @@ func TestSettingsFromKeys(t *testing.T) {
 		`{servers: [{nam: x}]}`:                                                        `f.yaml:3:33: unknown key "nam"; did you mean name?`,
 		`{inner: x}`:                                                                   `f.yaml:3:29: inner must be a mapping, not a text`,
 	} {
-		text := "connections: {c: {every: {id: me, count: 1, secret: s}}}\npipelines:\n  p: {from: {every: " + settings + "}, to: end}\n"
+		text := "connections: {c: {every: {id: me, count: 1, secret: s}}}\npipelines:\n  p: {from: {every: " +
+			settings + "}, to: end}\n"
 		c, err := config.Loader{Registry: registry, Getenv: getenv}.Parse("f.yaml", []byte(text))
 		got := ""
 		if err == nil {
@@ -246,7 +249,8 @@ func TestPathFromKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	registry := bridge.NewRegistry(bridge.Connector{Name: "every", Source: plugged{make}}, late("end"))
-	c, err := config.Loader{Registry: registry}.Parse("conf/f.yaml", []byte("pipelines: {p: {from: {every: {file: x.db, out: 'out/{{ topic }}'}}, to: end}}"))
+	c, err := config.Loader{Registry: registry}.Parse("conf/f.yaml",
+		[]byte("pipelines: {p: {from: {every: {file: x.db, out: 'out/{{ topic }}'}}, to: end}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +274,8 @@ func TestPathFromKeys(t *testing.T) {
 
 // A lone value, and one that is required.
 func TestRequiredKey(t *testing.T) {
-	make, err := config.FromKeys([]config.Key{{Path: "names[]", Required: true, Enum: []string{"a", "b"}}, {Path: "rate", Kind: "number", Min: new(float64)}})
+	make, err := config.FromKeys([]config.Key{{Path: "names[]", Required: true, Enum: []string{"a", "b"}},
+		{Path: "rate", Kind: "number", Min: new(float64)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +377,8 @@ func FuzzFromKeys(f *testing.F) {
 			return
 		}
 		got := config.Keys(make())
-		if len(got) != 2 || got[0].Path != path || got[0].Default != fallback || got[0].Required != required || got[0].Short != short {
+		if len(got) != 2 || got[0].Path != path || got[0].Default != fallback || got[0].Required != required ||
+			got[0].Short != short {
 			t.Errorf("%+v became %+v", k, got)
 		}
 		if text, err := config.Plain(make()); string(text) != "{}" || err != nil {

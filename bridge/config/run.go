@@ -25,13 +25,14 @@ type run struct {
 	pipelines       map[string]place
 	exclusive       map[string]place
 	missing         map[string]error // of connectors, what Find said
-	unprepared      bool             // there was a mistake in the section of plugins or in Prepare, so that connectors may be missing
-	drain           time.Duration
-	disabled        bool // the pipeline at hand, which takes nothing from others
-	config          Config
-	filled          fillings
-	meant           map[*yaml.Node][]string // beside what is written, for fingerprints
-	guesses         *guesses                // nil: ${…} is filled in
+	// there was a mistake in the section of plugins or in Prepare, so that connectors may be missing
+	unprepared bool
+	drain      time.Duration
+	disabled   bool // the pipeline at hand, which takes nothing from others
+	config     Config
+	filled     fillings
+	meant      map[*yaml.Node][]string // beside what is written, for fingerprints
+	guesses    *guesses                // nil: ${…} is filled in
 
 	settingsOnly bool // the file holds settings, and no pipelines
 	sectionsOnly bool // other top-level keys are not looked at

@@ -100,7 +100,8 @@ func hasPassword(u bridge.URL) bool {
 // exposed records that a secret is where others can read it.
 func (w *walker) exposed(n *yaml.Node, f *field) {
 	w.fail(n, f.name+" holds a secret, and every user of this machine can read a command line",
-		"put it into the environment or a file, and write '${NAME}', '${file:path}' or '${cred:NAME}', in quotes that keep it from the shell")
+		"put it into the environment or a file, and write '${NAME}', '${file:path}' or '${cred:NAME}', "+
+			"in quotes that keep it from the shell")
 }
 
 // notA records that the text of n is not what v wants. It quotes what is

@@ -159,7 +159,8 @@ const (
 	boolForm     = `^(true|false)$|` + filledForm
 	sizeForm     = `^\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*(([kKmMgGtT][iI]?)?[bB])?\s*$|` + filledForm
 	urlForm      = `^[A-Za-z][A-Za-z0-9+.-]*:/|` + filledForm
-	durationForm = `^([0-9]+(\.[0-9]+)?[wd])*([+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+))?$|` + filledForm
+	durationForm = `^([0-9]+(\.[0-9]+)?[wd])*([+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+))?$|` +
+		filledForm
 )
 
 // scalar returns the schema of what is written as one text, as [walker.scalar] reads it.
@@ -191,7 +192,8 @@ func scalarSchema(kind string) object {
 	case "url":
 		return object{"type": "string", "pattern": urlForm}
 	case "duration": // 0 needs no unit
-		return object{"type": []string{"string", "integer"}, "pattern": durationForm, "minLength": 1, "minimum": 0, "maximum": 0}
+		return object{"type": []string{"string", "integer"}, "pattern": durationForm, "minLength": 1, "minimum": 0,
+			"maximum": 0}
 	case "size":
 		return object{"type": []string{"string", "number"}, "pattern": sizeForm, "minimum": 0}
 	case "bool":
@@ -268,7 +270,8 @@ func entrySchema[T any](s *schemer, r role[T], beside any) object {
 		if len(s.shapeOf(v.Type()).required()) == 0 {
 			alone = append(alone, name)
 		}
-		entry["properties"].(object)[name] = s.ref(r.name+"."+name, func() object { return settingsSchema(s, c, v, r.shared) })
+		entry["properties"].(object)[name] = s.ref(r.name+"."+name,
+			func() object { return settingsSchema(s, c, v, r.shared) })
 		one = append(one, object{"required": []string{name}})
 	}
 	entry["oneOf"] = one

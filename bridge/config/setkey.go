@@ -55,7 +55,8 @@ func SetKey(name string, text []byte, path []string, beside, value string) ([]by
 	}
 	edited := slices.Concat(text[:at], []byte(with), text[end:])
 	if set, err := follow(edited, path); err != nil || strconv.Quote(set.Value) != value {
-		return nil, fmt.Errorf("edit %s:%d: the value is not written in a way that this command can edit: write %s: %s by hand", name, n.Line, last, value)
+		return nil, fmt.Errorf("edit %s:%d: the value is not written in a way that this command can edit: write %s: "+
+			"%s by hand", name, n.Line, last, value)
 	}
 	return edited, nil
 }

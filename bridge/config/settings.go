@@ -29,7 +29,8 @@ func (c *connection) check() {
 		return
 	}
 	c.typ, c.value = e.typ.Value, e.value
-	connector, ok := d.connector(e.typ, "unknown connector "+quoteName(c.typ), hint(c.typ, "connectors", d.Registry.Names()))
+	connector, ok := d.connector(e.typ, "unknown connector "+quoteName(c.typ),
+		hint(c.typ, "connectors", d.Registry.Names()))
 	if !ok {
 		return
 	}

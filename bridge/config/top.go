@@ -16,7 +16,8 @@ func (d *document) top(tops map[string]place) {
 		return
 	}
 	if d.root.Kind != yaml.MappingNode {
-		d.fail(d.root, "a configuration must be a mapping, not "+kind(d.root), "write pipelines: and under it NAME: {from: …, to: …}")
+		d.fail(d.root, "a configuration must be a mapping, not "+kind(d.root),
+			"write pipelines: and under it NAME: {from: …, to: …}")
 		return
 	}
 	d.keys = make(map[string]*yaml.Node)

@@ -29,11 +29,14 @@ pipelines:
 	var got *freeSettings
 	fake := bridge.Connector{
 		Name: "fake",
-		Source: bridge.NewOpener(freeSettings{}, func(_ context.Context, s *freeSettings, _ bridge.Env) (bridge.Source, error) {
-			got = s
+		Source: bridge.NewOpener(freeSettings{},
+			func(_ context.Context, s *freeSettings, _ bridge.Env) (bridge.Source, error) {
+				got = s
+				return nil, nil
+			}),
+		Sink: bridge.NewOpener(struct{}{}, func(context.Context, *struct{}, bridge.Env) (bridge.Sink, error) {
 			return nil, nil
 		}),
-		Sink: bridge.NewOpener(struct{}{}, func(context.Context, *struct{}, bridge.Env) (bridge.Sink, error) { return nil, nil }),
 	}
 	c, err := config.Loader{Registry: bridge.NewRegistry(fake)}.Parse("p.yaml", []byte(file))
 	if err != nil {

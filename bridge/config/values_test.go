@@ -46,8 +46,14 @@ func TestValues(t *testing.T) {
 		{"secret: 007", func(e *every) any { return e.Secret.Reveal() }, "007"},
 		{"url: \"tcp://u:p@h:1\"", func(e *every) any { return e.URL.User.String() }, "u:p"},
 		{"template: plain", func(e *every) any { s, ok := e.Template.Constant(); return []any{s, ok} }, []any{"plain", true}},
-		{"template: \"{{ topic }}\"", func(e *every) any { s, _ := e.Template.Render(&bridge.Message{Topic: "t"}); return s }, "t"},
-		{"condition: topic == 't'", func(e *every) any { y, _ := e.Condition.Match(&bridge.Message{Topic: "t"}); return y }, true},
+		{"template: \"{{ topic }}\"", func(e *every) any {
+			s, _ := e.Template.Render(&bridge.Message{Topic: "t"})
+			return s
+		}, "t"},
+		{"condition: topic == 't'", func(e *every) any {
+			y, _ := e.Condition.Match(&bridge.Message{Topic: "t"})
+			return y
+		}, true},
 		{"texts: a", func(e *every) any { return e.Texts }, []string{"a"}},
 		{"texts: [a, 1, true]", func(e *every) any { return e.Texts }, []string{"a", "1", "true"}},
 		{"texts: []", func(e *every) any { return e.Texts }, []string{}},
@@ -60,7 +66,8 @@ func TestValues(t *testing.T) {
 		{"rotate: 1kB", func(e *every) any { return *e.Rotate }, rotation{Size: 1000, Keep: 1}},
 		{"rotate: {age: 1h}", func(e *every) any { return *e.Rotate }, rotation{Size: 5, Keep: 1, Age: time.Hour}},
 		{"limit: 9", func(e *every) any { return *e.Limit }, 9},
-		{"list: [{subjects: a}, b]", func(e *every) any { return e.List }, []stream{{[]string{"a"}, ""}, {[]string{"b"}, ""}}},
+		{"list: [{subjects: a}, b]", func(e *every) any { return e.List },
+			[]stream{{[]string{"a"}, ""}, {[]string{"b"}, ""}}},
 		{"list: {subjects: a}", func(e *every) any { return e.List }, []stream{{[]string{"a"}, ""}}},
 		{"lists: {a: b, c: [d, e]}", func(e *every) any { return e.Lists }, map[string][]string{"a": {"b"}, "c": {"d", "e"}}},
 	} {
@@ -82,7 +89,8 @@ func TestDefaultsAreNotShared(t *testing.T) {
 		openAll(t, c)
 	}
 	got, want := o.settings[2].(*every), everyDefaults()
-	if diff := cmp.Diff([]any{want.Header, want.Rotate, want.Limit, want.Texts}, []any{got.Header, got.Rotate, got.Limit, got.Texts}); diff != "" {
+	if diff := cmp.Diff([]any{want.Header, want.Rotate, want.Limit, want.Texts},
+		[]any{got.Header, got.Rotate, got.Limit, got.Texts}); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -103,7 +111,8 @@ func TestExpansion(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.written, got, c.want)
 		}
 	}
-	if got := from(t, "int: \"${PORT}\", secret: \"${HOST}\", texts: [\"${HOST}\"]"); got.Int != 1883 || got.Secret.Reveal() != "broker" || got.Texts[0] != "broker" {
+	if got := from(t, "int: \"${PORT}\", secret: \"${HOST}\", texts: [\"${HOST}\"]"); got.Int != 1883 ||
+		got.Secret.Reveal() != "broker" || got.Texts[0] != "broker" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -132,7 +141,8 @@ func TestExpansionOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"unix": "one\ntwo\n", "dos": "one\r\n", "bare": "one", "braces": "${HOST}\n",
-		"p.yaml": `pipelines: {a: {from: {every: {texts: ["${file:unix}", "${file:dos}", "${file:bare}", "${file:braces}", "${file:` + dir + `/bare}"]}}, to: stdio}}`,
+		"p.yaml": `pipelines: {a: {from: {every: {texts: ["${file:unix}", "${file:dos}", "${file:bare}", "${file:braces}", "${file:` +
+			dir + `/bare}"]}}, to: stdio}}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -189,7 +199,8 @@ pipelines:
 	}
 	want := []counts{
 		{"b1", 1, 0, 0, 0, 0, 3 * time.Second, engine.Restart{Off: true}, 0, false},
-		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, engine.Restart{First: 10 * time.Millisecond, Most: time.Minute}, 5 * time.Minute, true},
+		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, engine.Restart{First: 10 * time.Millisecond, Most: time.Minute},
+			5 * time.Minute, true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || !c.FailFast {
 		t.Errorf("fail_fast %v (-want +got):\n%s", c.FailFast, diff)
@@ -197,7 +208,8 @@ pipelines:
 	if got := c.Pipelines[1].To.Branches[0].Sink.Type; got != "stdio" {
 		t.Errorf("type %q", got)
 	}
-	if got, err := c.Pipelines[1].OrderBy.Render(&bridge.Message{Payload: []byte(`{"device":"d7"}`)}); got != "d7" || err != nil {
+	if got, err := c.Pipelines[1].OrderBy.Render(
+		&bridge.Message{Payload: []byte(`{"device":"d7"}`)}); got != "d7" || err != nil {
 		t.Errorf("order_by: %q, %v", got, err)
 	}
 }

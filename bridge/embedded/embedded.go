@@ -162,7 +162,8 @@ func validateListen(key, address string, guarded bool) error {
 		return &bridge.KeyError{Key: key, Err: err}
 	}
 	if !guarded && !isLoopback(host) {
-		return bridge.KeyErrorf(key, "%s can be reached from other machines: set username and password, or listen on 127.0.0.1", address)
+		return bridge.KeyErrorf(key,
+			"%s can be reached from other machines: set username and password, or listen on 127.0.0.1", address)
 	}
 	return nil
 }

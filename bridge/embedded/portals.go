@@ -167,7 +167,8 @@ func StartPortals(ctx context.Context, x XRTC, log *slog.Logger) (*Portals, erro
 	}
 	p.base = scheme + "://" + net.JoinHostPort(hostName(host), strconv.Itoa(p.listeners[0].Addr().(*net.TCPAddr).Port))
 	if secure == nil && !isLoopback(host) {
-		log.WarnContext(ctx, "the portal server can be reached from other machines without TLS: keys and items go over the network in the clear", "listen", address)
+		log.WarnContext(ctx, "the portal server can be reached from other machines without TLS: "+
+			"keys and items go over the network in the clear", "listen", address)
 	}
 	p.close = sync.OnceValue(p.stop)
 	for _, l := range p.listeners {

@@ -67,7 +67,8 @@ func TestPortalsOnBothLoopbacks(t *testing.T) {
 	}
 	c := fresh(t)
 	for _, host := range hosts {
-		if status, cookie := login(t, c, "http://"+host+":"+u.Port()); status != http.StatusOK || cookie == nil || cookie.Secure {
+		if status, cookie := login(t, c, "http://"+host+":"+u.Port()); status != http.StatusOK || cookie == nil ||
+			cookie.Secure {
 			t.Errorf("login at %s: %d, %v", host, status, cookie)
 		}
 	}
@@ -146,7 +147,8 @@ func TestPortalsPortInUse(t *testing.T) {
 	defer l.Close()
 	x := portals("localhost:" + strings.TrimPrefix(l.Addr().String(), "127.0.0.1:"))
 	// NATS has started by then, and must be gone afterwards.
-	_, err := embedded.Start(t.Context(), embedded.Settings{XRTC: x, NATS: &embedded.NATS{Listen: anyPort, Open: true}}, nil)
+	_, err := embedded.Start(t.Context(),
+		embedded.Settings{XRTC: x, NATS: &embedded.NATS{Listen: anyPort, Open: true}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "choose another listen address") {
 		t.Errorf("got %v", err)
 	}
@@ -193,8 +195,11 @@ func TestPortalsValidate(t *testing.T) {
 		{"NoAccount", func(x *embedded.XRTC) { x.Accounts = nil }, "accounts"},
 		{"AccountID", func(x *embedded.XRTC) { x.Accounts["me"] = x.Accounts[account] }, "accounts.me"},
 		{"NoKey", func(x *embedded.XRTC) { x.Accounts[account] = nil }, "accounts." + account},
-		{"Key", func(x *embedded.XRTC) { x.Accounts[account] = []bridge.Secret{bridge.NewSecret("secret")} }, "accounts." + account},
-		{"BadHash", func(x *embedded.XRTC) { x.Accounts[account] = []bridge.Secret{bridge.NewSecret("sha256:secret")} }, "accounts." + account},
+		{"Key", func(x *embedded.XRTC) { x.Accounts[account] = []bridge.Secret{bridge.NewSecret("secret")} },
+			"accounts." + account},
+		{"BadHash", func(x *embedded.XRTC) {
+			x.Accounts[account] = []bridge.Secret{bridge.NewSecret("sha256:secret")}
+		}, "accounts." + account},
 		{"Limit", func(x *embedded.XRTC) { x.Limits.PortalsCountMax = number(0) }, "limits"},
 		{"Payload", func(x *embedded.XRTC) { x.Limits.PayloadSizeMax = &size }, "limits"},
 	} {
@@ -216,7 +221,8 @@ func TestPortalsValidate(t *testing.T) {
 func TestPortalsCanceledStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := embedded.Start(ctx, embedded.Settings{XRTC: portals("localhost:0")}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := embedded.Start(ctx, embedded.Settings{XRTC: portals("localhost:0")}, nil); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -25,15 +25,16 @@ const (
 	storeFullToAdd = 10047
 )
 
-// probe writes to a stream and reads it back. The server calls itself ready
-// and JetStream enabled even when its store does not work. The stream stays: the server removes the folder of its account
+// probe writes to a stream and reads it back. The server calls itself ready and JetStream enabled
+// even when its store does not work. The stream stays: the server removes the folder of its account
 // some time after the last stream is deleted, under the feet of whoever makes the next one.
 func (e *Server) probe(ctx context.Context, n NATS, log *slog.Logger) (err error) {
 	defer func() {
 		var refused *jetstream.APIError
 		if errors.As(err, &refused) && (refused.ErrorCode == storeFull || refused.ErrorCode == storeFullToAdd) {
 			// It works, and can only be emptied by a server that runs.
-			log.Warn("the embedded server's store is full: it refuses messages until there is room, or max_store is larger", "store", e.store.dir)
+			log.Warn("the embedded server's store is full: it refuses messages until there is room, "+
+				"or max_store is larger", "store", e.store.dir)
 			err = nil
 		}
 		if err != nil {

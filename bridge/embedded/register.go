@@ -54,7 +54,8 @@ func (r *Registration) apply(c *server.Config, log *slog.Logger) error {
 	}
 	c.Mailer = m
 	if r.Accounts == "" {
-		log.Warn("accounts that registration gives are forgotten when the server ends: registration: {accounts: FILE} keeps them")
+		log.Warn("accounts that registration gives are forgotten when the server ends: registration: {accounts: " +
+			"FILE} keeps them")
 		return nil
 	}
 	b, err := openBook(owned.Place{Path: r.Accounts, Shared: r.Shared, Setting: "registration: {shared: true}"})
@@ -78,7 +79,8 @@ func (s *SMTP) Validate() error {
 				"username and password have keys of their own"))
 	}
 	if a, err := mail.ParseAddress(s.From); s.From != "" && (err != nil || a.Address != s.From) {
-		errs = append(errs, bridge.KeyErrorf("from", "%q is not a mail address, which looks like portals@example.com", s.From))
+		errs = append(errs, bridge.KeyErrorf("from", "%q is not a mail address, which looks like portals@example.com",
+			s.From))
 	}
 	if (s.Username == "") != s.Password.IsZero() {
 		errs = append(errs, bridge.KeyErrorf("username", "username and password go together: set both or neither"))
@@ -111,7 +113,8 @@ func (s *SMTP) mailer() (*mailer, error) {
 	case u.Scheme == "smtps":
 		m.options = append(m.options, smtp.WithSSL(), smtp.WithPort(cmp.Or(port, smtp.DefaultPortSSL)))
 	case isLoopback(m.host):
-		m.options = append(m.options, smtp.WithTLSPolicy(smtp.TLSOpportunistic), smtp.WithPort(cmp.Or(port, smtp.DefaultPort)))
+		m.options = append(m.options, smtp.WithTLSPolicy(smtp.TLSOpportunistic),
+			smtp.WithPort(cmp.Or(port, smtp.DefaultPort)))
 	default:
 		m.options = append(m.options, smtp.WithTLSPolicy(smtp.TLSMandatory), smtp.WithPort(cmp.Or(port, smtp.DefaultPortTLS)))
 	}
@@ -130,7 +133,8 @@ func (m *mailer) SendCode(ctx context.Context, email, code string) error {
 	}
 	message := smtp.NewMsg()
 	message.Subject("Code for your API key")
-	message.SetBodyString(smtp.TypeTextPlain, fmt.Sprintf("Your code is %s-%s\n\nIt is good for five minutes. Somebody, maybe not you, has asked for an API key of a portal server\n"+
+	message.SetBodyString(smtp.TypeTextPlain, fmt.Sprintf("Your code is %s-%s\n\n"+
+		"It is good for five minutes. Somebody, maybe not you, has asked for an API key of a portal server\n"+
 		"with this address. Without the code nothing happens.\n", code[:len(code)/2], code[len(code)/2:]))
 	if err := errors.Join(message.From(m.from), message.To(email)); err != nil {
 		return fmt.Errorf("mail: %w", err)

@@ -204,7 +204,8 @@ func TestRegistrationMailFails(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer := fmt.Sprint(ask(t, s.URL()+"/v1/auth/registrationstart", map[string]string{"email": "somebody@example.org"}))
+			answer := fmt.Sprint(ask(t, s.URL()+"/v1/auth/registrationstart",
+				map[string]string{"email": "somebody@example.org"}))
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
@@ -261,7 +262,9 @@ func TestRegistrationValidate(t *testing.T) {
 			"smtp://mail.example.com:587",
 		},
 		{"no url", func(r *embedded.Registration) { r.SMTP.URL = bridge.URL{} }, "smtp://mail.example.com:587"},
-		{"password in the url", func(r *embedded.Registration) { r.SMTP.URL = must(bridge.ParseURL("smtp://u:secret@mail")) }, "keys of their own"},
+		{"password in the url", func(r *embedded.Registration) {
+			r.SMTP.URL = must(bridge.ParseURL("smtp://u:secret@mail"))
+		}, "keys of their own"},
 		{"sender", func(r *embedded.Registration) { r.SMTP.From = "me" }, "portals@example.com"},
 		{"user alone", func(r *embedded.Registration) { r.SMTP.Username = "u" }, "go together"},
 		{

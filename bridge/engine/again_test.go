@@ -23,8 +23,10 @@ func TestAgainHasAllSettings(t *testing.T) {
 			Sink: bridge.Endpoint[bridge.Sink]{Type: "to", OnError: letters()},
 		}}},
 		OnError: *letters(), State: struct{ bridge.State }{}, Buffer: &bridge.BufferSettings{MaxBytes: 1}, MaxInFlight: 2,
-		OrderBy: bridge.Text("x"), MaxBatch: 3, DrainTimeout: time.Second, Jitter: func(time.Duration) time.Duration { return 0 },
-		Clock: bridge.NewClock(struct{ bridge.TimeSource }{}), Restart: engine.Restart{Off: true}, Optional: true, StaleAfter: time.Minute,
+		OrderBy: bridge.Text("x"), MaxBatch: 3, DrainTimeout: time.Second,
+		Jitter: func(time.Duration) time.Duration { return 0 },
+		Clock:  bridge.NewClock(struct{ bridge.TimeSource }{}), Restart: engine.Restart{Off: true}, Optional: true,
+		StaleAfter: time.Minute,
 	}
 	again := p.Again()
 	of, made := reflect.ValueOf(p).Elem(), reflect.ValueOf(again).Elem()

@@ -88,9 +88,10 @@ func counting(ids bool) engine.Branch {
 func benchmarkTo(b *testing.B, to engine.Branch) {
 	p := &engine.Pipeline{
 		Name: "bench",
-		From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-			return &endless{left: b.N}, nil
-		}}},
+		From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
+			Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+				return &endless{left: b.N}, nil
+			}}},
 		To: to,
 	}
 	b.ReportAllocs()

@@ -434,7 +434,8 @@ func TestFilteredIsCountedAndAcked(t *testing.T) {
 	}
 	up.Finish()
 	p := between(up, down)
-	p.Steps = []bridge.Endpoint[bridge.Step]{{Type: "odd", Open: func(context.Context, bridge.Env) (bridge.Step, error) { return odd{}, nil }}}
+	p.Steps = []bridge.Endpoint[bridge.Step]{{Type: "odd",
+		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return odd{}, nil }}}
 	if err := run(t, p); err != nil {
 		t.Fatal(err)
 	}
@@ -468,7 +469,8 @@ func TestPanicStopsItsOwnPipelineOnly(t *testing.T) {
 }
 
 func TestFailFastStopsTheOthers(t *testing.T) {
-	p, q := between(new(bridgetest.Upstream), new(bridgetest.Downstream)), between(new(bridgetest.Upstream), new(bridgetest.Downstream))
+	p, q := between(new(bridgetest.Upstream), new(bridgetest.Downstream)),
+		between(new(bridgetest.Upstream), new(bridgetest.Downstream))
 	q.To.Sink.Open = func(context.Context, bridge.Env) (bridge.Sink, error) {
 		return nil, bridge.Permanent(errors.New("no such thing"))
 	}

@@ -80,7 +80,9 @@ func TestF22Places(t *testing.T) {
 			MaxInFlight: flight,
 		})
 		p.To.OnError = &bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(others)}
-		p.From[0].Open = func(context.Context, bridge.Env) (bridge.Source, error) { return refusingSource{s, ends("11")}, nil }
+		p.From[0].Open = func(context.Context, bridge.Env) (bridge.Source, error) {
+			return refusingSource{s, ends("11")}, nil
+		}
 		if err := p.Run(t.Context(), bridge.Env{}, nil); err != nil {
 			t.Fatal(err)
 		}

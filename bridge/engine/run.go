@@ -72,7 +72,8 @@ func (p *Pipeline) newRun(env bridge.Env, stop func()) *run {
 		env.MaxBatch = bridge.DefaultMaxBatch
 	}
 	r := &run{Pipeline: p, env: env, stop: stop, identity: newIdentity(), turn: newMutex(), settling: newMutex()}
-	env.Dropped, env.Progress, env.NeedID = p.counters.lost, func(int64, int64) {}, func() { r.identity.needed.Store(true) }
+	env.Dropped, env.Progress, env.NeedID = p.counters.lost, func(int64, int64) {},
+		func() { r.identity.needed.Store(true) }
 	r.env = env
 	r.reading.Store(int64(len(p.From)))
 	r.identity.where = make(map[string]func(string) string)

@@ -56,7 +56,8 @@ func TestPauseAgainstRestart(t *testing.T) {
 				synctest.Wait()
 				ofPause, ofRestart := <-paused, <-restarted
 				synctest.Wait()
-				if ofRestart != nil || phase(b) != engine.Running || ofPause != nil && !errors.As(ofPause, new(engine.RefusedError)) {
+				if ofRestart != nil || phase(b) != engine.Running ||
+					ofPause != nil && !errors.As(ofPause, new(engine.RefusedError)) {
 					t.Errorf("pause: %v, restart: %v, it is %s", ofPause, ofRestart, phase(b))
 				}
 			})

@@ -16,7 +16,8 @@ func (p Part) Condition() (bridge.Condition, error) {
 	// The compiler's own check would take nil for false, and a misspelt field
 	// for a condition that is never met.
 	if t := prog.code.Node().Type(); t != nil && t.Kind() != reflect.Bool && t.Kind() != reflect.Interface {
-		return nil, &Error{Offset: p.Offset, Message: "a condition must be true or false, and this is " + kindName(t.String())}
+		return nil, &Error{Offset: p.Offset, Message: "a condition must be true or false, and this is " +
+			kindName(t.String())}
 	}
 	return &condition{text: p.filled(), program: prog}, nil
 }

@@ -52,8 +52,10 @@ func language(n *needs) []expr.Option {
 		expr.Function("segment", segment, new(func(string, int) string)),
 		// The language's own ones write several lines and Go's idea of a mapping, and round long
 		// numbers.
-		expr.Function("toJSON", func(a ...any) (any, error) { return rendered(appendJSON(nil, a[0])) }, new(func(any) string)),
-		expr.Function("string", func(a ...any) (any, error) { return rendered(appendValue(nil, a[0])) }, new(func(any) string)),
+		expr.Function("toJSON", func(a ...any) (any, error) { return rendered(appendJSON(nil, a[0])) },
+			new(func(any) string)),
+		expr.Function("string", func(a ...any) (any, error) { return rendered(appendValue(nil, a[0])) },
+			new(func(any) string)),
 		expr.Function("float", float, new(func(any) float64)), // of a json.Number, too
 		expr.Function("fromJSON", fromJSON, new(func(string) any)),
 		expr.Patch(mentions{n}),

@@ -126,11 +126,13 @@ func TestRenderErrorsShowNoPayload(t *testing.T) {
 		{"{{ json.secret + 1 }}", "evaluate json.secret + 1: a text + a number means nothing" + convert},
 		{
 			"{{ json.huge > 5 }}",
-			"evaluate json.huge > 5: a number > a number means nothing; write float(…) to compute with a whole number above 2⁶³",
+			"evaluate json.huge > 5: a number > a number means nothing; write float(…) to compute with a whole number " +
+				"above 2⁶³",
 		},
 		{
 			"{{ 1 + json.huge }}",
-			"evaluate 1 + json.huge: a number + a number means nothing; write float(…) to compute with a whole number above 2⁶³",
+			"evaluate 1 + json.huge: a number + a number means nothing; write float(…) to compute with a whole number " +
+				"above 2⁶³",
 		},
 		{"{{ max(json.huge, 5) }}", "evaluate max(json.huge, 5): invalid argument for max (type json.Number)"},
 		{"{{ int(json.secret) }}", "evaluate int(json.secret): int() is given what is not a number"},
@@ -146,7 +148,8 @@ func TestRenderErrorsShowNoPayload(t *testing.T) {
 		{"{{ map(1..1000000, #) }}", "evaluate map(1..1000000, #): " + tooMuch},
 		{"{{ repeat(topic, 1000000) }}", "evaluate repeat(topic, 1000000): " + tooMuch},
 		{"{{ json.secret ? 1 : 2 }}", "evaluate json.secret ? 1 : 2: a text stands where true or false is wanted"},
-		{"{{ string(json.nope) }}", `evaluate string(json.nope): the value is nil; write (… ?? "text") if it may be missing`},
+		{"{{ string(json.nope) }}",
+			`evaluate string(json.nope): the value is nil; write (… ?? "text") if it may be missing`},
 		{"{{ fromPairs([[json.secret]]) }}", "evaluate fromPairs([[json.secret]]): it has no value for this message"},
 	} {
 		got, err := render(t, c.text, message())
@@ -207,7 +210,8 @@ func TestJSONIsWantedWhereItIsReadOnly(t *testing.T) {
 
 func TestCompileErrors(t *testing.T) {
 	const constant = "the pattern of matches must be a text in quotes; a message could choose one that takes very long"
-	const known = "variables: header, id, json, now, payload, rand, seq, time, topic; xrtcbridge help expressions lists the functions"
+	const known = "variables: header, id, json, now, payload, rand, seq, time, topic; " +
+		"xrtcbridge help expressions lists the functions"
 	for _, c := range []struct {
 		text   string
 		offset int

@@ -20,7 +20,8 @@ func TestFieldsAreThoseOfTheWhole(t *testing.T) {
 		`[1][2]`, `{"b":"} {","a":1}`, `{"a":00}`, `{"a":1.}`, `{"a":+1}`,
 	}
 	for _, text := range []string{
-		"json.a", "json.b", "json.b.c", "json.b.c[2].d", "json.b.c[1]", "json.b.c[-1].d", "json.s", "json.n", "json.t && !json.f",
+		"json.a", "json.b", "json.b.c", "json.b.c[2].d", "json.b.c[1]", "json.b.c[-1].d", "json.s", "json.n",
+		"json.t && !json.f",
 		"json.big", "json.a + 1", "json.a > 0 ? json.b.c : json.s", "json.nix ?? 'none'", "json.nix.deep", "json?.nix?.deep",
 		"json.b?.c", `json["a.b"]`, `json["a*"]`, `json["a#"]`, `json["@a"]`, `json["a|b"]`, `json["a\\"]`,
 		`json["0"]`, "json[0]", "json[1].a",

@@ -190,8 +190,10 @@ func TestFunctionMistakesAreFoundBeforeTheStart(t *testing.T) {
 		{"capture(topic, 'a')", 15, "the pattern of capture has no group; write what to take in ( )"},
 		{"capture(topic, json.p)", 20, "the pattern of capture" + constant + hostile},
 		{"parseTime(json.t, json.p)", 23, "the layout of parseTime" + constant},
-		{"format(time, 'YYYY-MM-DD')", 13, "the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
-		{"format(time, '%Y-%m-%d')", 13, "the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
+		{"format(time, 'YYYY-MM-DD')", 13,
+			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
+		{"format(time, '%Y-%m-%d')", 13,
+			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
 		{"format(time, '15:04', 'Europe/Brelin')", 22, "" +
 			"there is no such time zone, or this machine does not know it; write one like \"Europe/Berlin\""},
 		{"format(time, '15:04', topic)", 22, "the time zone of format" + constant},
@@ -199,7 +201,8 @@ func TestFunctionMistakesAreFoundBeforeTheStart(t *testing.T) {
 		{"toBase64(payload)", 0, "unknown name toBase64; it is base64 here"},
 		{"date(payload)", 0, "unknown name date; it is parseTime here"},
 		{"roundd(1.5, 1)", 0, "unknown name roundd; did you mean round? " +
-			"variables: header, id, json, now, payload, rand, seq, time, topic; xrtcbridge help expressions lists the functions"},
+			"variables: header, id, json, now, payload, rand, seq, time, topic; " +
+			"xrtcbridge help expressions lists the functions"},
 		{"round(1, 2, 3)", -1, "too many arguments to call round"},
 		{"uint8(1, 1)", -1, "uint8 wants a text, not a number"},
 		{"round()", -1, "not enough arguments to call round"},

@@ -18,7 +18,8 @@ func FuzzTemplate(f *testing.F) {
 		"{{ replace(payload, '', payload) | split('') | join(payload) | uniq() }}",
 		"{{ sortBy(json.l, repeat(payload, #)) | groupBy(# ?? 1) }}",
 		"{{ reduce(1..9, #acc + #) }}", "{{ `", "{{ '\\' }}", "{{ toJSON(header) | fromJSON() }}", "{{ -1 ** 9 }}",
-		"{{ uint16be(payload, json.c) + round(json.c, -1) }}", "{{ capture(payload, '(a)(b)?')?.x ?? hex(bytes(payload)[1:]) }}",
+		"{{ uint16be(payload, json.c) + round(json.c, -1) }}",
+		"{{ capture(payload, '(a)(b)?')?.x ?? hex(bytes(payload)[1:]) }}",
 		"{{ format(fromUnix(json.c), '15:04') + default(json.d, unbase64(payload)) }}",
 		"{{ parseTime(payload) }}{{ crc32(payload) }}",
 	} {

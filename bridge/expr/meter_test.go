@@ -132,8 +132,9 @@ func TestS46WhatIsInProportionIsDone(t *testing.T) {
 			"len(bytes(payload))", "map(1..10000, uint16be(payload, #))",
 			"len(toJSON(payload))", "repeat(payload, 10)", "let p = payload; p + p",
 		},
-		alike:   {"json.a == json.b", "json.a < json.b", "uniq([json.a, json.b])", "json.a matches '^x*a$'"},
-		texts:   {"sort(json)", "len(join(json, ', '))", "count(json, # startsWith 'a' && # != 'b')", "len(uniq(json[:1000]))"},
+		alike: {"json.a == json.b", "json.a < json.b", "uniq([json.a, json.b])", "json.a matches '^x*a$'"},
+		texts: {"sort(json)", "len(join(json, ', '))", "count(json, # startsWith 'a' && # != 'b')",
+			"len(uniq(json[:1000]))"},
 		escapes: {"json", "toJSON(json)", "len(toJSON(toJSON(json)))"},
 		empties: {"json", "map(json, len(#))"},
 		nested:  {"json", "toJSON(json)", "json == json", "flatten(json)"},
@@ -184,8 +185,10 @@ func processorTime(t *testing.T) time.Duration {
 // As short as its values may be written, JSON does not grow without bound when it is parsed.
 func TestS46ManyValues(t *testing.T) {
 	for payload, want := range map[string]string{
-		"[" + strings.Repeat("{},", 1<<20) + "{}]":           "evaluate len(json): the JSON has too many values; split it up before it comes here",
-		"[" + strings.Repeat("0,", 5<<20) + "0]":             "evaluate len(json): the JSON has too many values; split it up before it comes here",
+		"[" + strings.Repeat("{},", 1<<20) + "{}]": "evaluate len(json): the JSON has too many values; " +
+			"split it up before it comes here",
+		"[" + strings.Repeat("0,", 5<<20) + "0]": "evaluate len(json): the JSON has too many values; " +
+			"split it up before it comes here",
 		`["` + strings.Repeat(`,{\"[`, 2<<20) + `",1]`:       "",
 		"[" + strings.Repeat(`"0123456789",`, 1<<18) + "{}]": "",
 	} {
@@ -271,7 +274,8 @@ func (w writer) value(depth int) string {
 			"sha256", "crc32", "round", "fromUnix", "toSubject",
 			"portalid", "first", "type", "float") + "(" + one + ")"
 	case 3:
-		return w.pick("split", "repeat", "join", "indexOf", "trimPrefix", "hasSuffix", "default", "uint32le", "get", "splitAfter",
+		return w.pick("split", "repeat", "join", "indexOf", "trimPrefix", "hasSuffix", "default", "uint32le", "get",
+			"splitAfter",
 			"segment") + "(" + one + ", " + other + ")"
 	case 4:
 		return "replace(" + one + ", " + other + ", " + w.value(depth+1) + ")"

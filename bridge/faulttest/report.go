@@ -19,6 +19,8 @@ type Report struct {
 
 // String returns all numbers in one line.
 func (r Report) String() string {
-	return fmt.Sprintf("sent=%d accepted=%d delivered=%d lost=%d unsure=%d duplicated=%d reordered=%d corrupt=%d dead=%d dropped=%d buffered=%d",
-		r.Sent, r.Accepted, r.Delivered, r.Lost, r.Unsure, r.Duplicated, r.Reordered, r.Corrupt, r.DeadLettered, r.Dropped, r.StillBuffered)
+	return fmt.Sprintf("sent=%d accepted=%d delivered=%d lost=%d unsure=%d duplicated=%d reordered=%d corrupt=%d "+
+		"dead=%d dropped=%d buffered=%d",
+		r.Sent, r.Accepted, r.Delivered, r.Lost, r.Unsure, r.Duplicated, r.Reordered, r.Corrupt, r.DeadLettered,
+		r.Dropped, r.StillBuffered)
 }

@@ -204,10 +204,14 @@ func TestRecallFindsTheNames(t *testing.T) {
 
 func TestCodecSettings(t *testing.T) {
 	for want, c := range map[string]framing.Codec{
-		"start: goes with multiline, and says what the first line of a message matches, such as ^\\d{4}-": codec("multiline", nil),
-		"columns: are of csv, and the kind is json":                                                       codec("json", func(c *framing.Codec) { c.Columns = []string{"a"} }),
-		"delimiter: is of csv, and the kind is whole":                                                     codec("whole", func(c *framing.Codec) { c.Delimiter = ";" }),
-		"columns: a name stands twice":                                                                    codec("csv", func(c *framing.Codec) { c.CSV = record.CSV{Columns: []string{"a", "a"}} }),
+		"start: goes with multiline, and says what the first line of a message matches, such as ^\\d{4}-": codec(
+			"multiline", nil),
+		"columns: are of csv, and the kind is json": codec(
+			"json", func(c *framing.Codec) { c.Columns = []string{"a"} }),
+		"delimiter: is of csv, and the kind is whole": codec(
+			"whole", func(c *framing.Codec) { c.Delimiter = ";" }),
+		"columns: a name stands twice": codec(
+			"csv", func(c *framing.Codec) { c.CSV = record.CSV{Columns: []string{"a", "a"}} }),
 	} {
 		if err := c.Validate(); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

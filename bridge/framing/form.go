@@ -16,7 +16,8 @@ type Form struct {
 	Encode  string          `yaml:"encode" enum:"text|raw|json|base64" doc:"what becomes of payloads of several lines. text: they are refused; raw: they are written as they are; json or base64: each payload is that, on one line"`
 }
 
-var errLineFeeds = errors.New("the payload has line feeds and would become several lines: encode: json or base64 makes one line of each " +
+var errLineFeeds = errors.New("the payload has line feeds and would become several lines: encode: " +
+	"json or base64 makes one line of each " +
 	"payload, and encode: raw lets it be several")
 
 // Text returns what is written of m without the newline, which aliases its payload or dst. An error

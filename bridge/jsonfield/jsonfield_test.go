@@ -185,7 +185,8 @@ func FuzzSet(f *testing.F) {
 
 // FuzzFind finds any field of any document, against a walk through all entries.
 func FuzzFind(f *testing.F) {
-	for _, path := range []string{".a", ".a.b", ".a[1]", "[0].a", `["a\\"]`, `["\"a"]`, `["ü"]`, "[1][0]", ".b", `["a:"]`} {
+	for _, path := range []string{".a", ".a.b", ".a[1]", "[0].a", `["a\\"]`, `["\"a"]`, `["ü"]`, "[1][0]", ".b",
+		`["a:"]`} {
 		for _, document := range []string{
 			`{"a":1}`, `{"x":"a","a":{"b":[1,{}]}}`, ` { "x" : [ "a" , 1 ] , "a" : [ 1 , "]" ] } `,
 			`[[],[{"a":"}"}]]`, `[{"a":-1.5e3},[null]]`,
@@ -239,7 +240,8 @@ func FuzzFind(f *testing.F) {
 
 // keys returns the keys and indices of a path that is one.
 func keys(path string) (all []any) {
-	for _, m := range regexp.MustCompile(`\.([^.[]+)|\[(\d+|\+\d+|-0)\]|\[("(?:[^"\\]|\\.)*")\]`).FindAllStringSubmatch(path, -1) {
+	for _, m := range regexp.MustCompile(
+		`\.([^.[]+)|\[(\d+|\+\d+|-0)\]|\[("(?:[^"\\]|\\.)*")\]`).FindAllStringSubmatch(path, -1) {
 		switch {
 		case m[1] != "":
 			all = append(all, m[1])

@@ -26,16 +26,21 @@ func gauge(name, help string, labels ...string) metric {
 // What a collector says.
 var (
 	messages = counter("messages_total",
-		"Messages. carried + received + made = delivered + filtered + merged + dead_lettered + dropped + returned + in_flight + buffered; "+
+		"Messages. carried + received + made = delivered + filtered + merged + dead_lettered + dropped + returned + "+
+			"in_flight + buffered; "+
 			"returned went back to the source because of a restart, and counts as received again when it comes again.",
 		"pipeline", "outcome", "reason")
-	inFlight  = gauge("messages_in_flight", "Messages read and not settled.", "pipeline")
-	buffered  = gauge("messages_buffered", "Messages in the buffer.", "pipeline")
-	bytes     = counter("bytes_total", "Bytes of payloads that sources have read (in) and sinks have taken (out).", "pipeline", "direction")
-	oldest    = gauge("oldest_owed_seconds", "Age of the oldest message read and not settled, or taken out of the buffer and not settled; 0 if there is none.", "pipeline")
-	up        = gauge("connection_up", "Whether a source, sink or buffer is open; one that is closed as it should be is not there.", "pipeline", "end")
-	state     = gauge("pipeline_state", "1 for the state that the pipeline is in, 0 for the others.", "pipeline", "state")
-	restarts  = counter("restarts_total", "How often the pipeline, or its delivery, was started again because it had failed.", "pipeline")
+	inFlight = gauge("messages_in_flight", "Messages read and not settled.", "pipeline")
+	buffered = gauge("messages_buffered", "Messages in the buffer.", "pipeline")
+	bytes    = counter("bytes_total", "Bytes of payloads that sources have read (in) and sinks have taken (out).",
+		"pipeline", "direction")
+	oldest = gauge("oldest_owed_seconds", "Age of the oldest message read and not settled, "+
+		"or taken out of the buffer and not settled; 0 if there is none.", "pipeline")
+	up = gauge("connection_up",
+		"Whether a source, sink or buffer is open; one that is closed as it should be is not there.", "pipeline", "end")
+	state    = gauge("pipeline_state", "1 for the state that the pipeline is in, 0 for the others.", "pipeline", "state")
+	restarts = counter("restarts_total",
+		"How often the pipeline, or its delivery, was started again because it had failed.", "pipeline")
 	reloads   = counter("reloads_total", "Reloads of the configuration.", "result")
 	cpu       = counter("plugin_cpu_seconds_total", "User and system CPU time of the processes of a plugin.", "plugin")
 	memory    = gauge("plugin_resident_memory_bytes", "Resident memory of the process of a plugin.", "plugin")
@@ -44,7 +49,8 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (*collector) Describe(to chan<- *prometheus.Desc) {
-	for _, m := range []metric{messages, inFlight, buffered, bytes, oldest, up, state, restarts, reloads, cpu, memory, buildInfo} {
+	for _, m := range []metric{messages, inFlight, buffered, bytes, oldest, up, state, restarts, reloads, cpu,
+		memory, buildInfo} {
 		to <- m.Desc
 	}
 }
@@ -99,7 +105,8 @@ func tell(p monitor.Pipeline, say func(m metric, v float64, labels ...string)) {
 	count("merged", "", l.Merged)
 	count("returned", "", p.Returned.Received+p.Returned.Made)
 	count("dead_lettered", "on_error", l.DeadLettered)
-	dropped := map[string]uint64{"on_error": 0, "sink": 0, "source": 0, "buffer": 0, "stop": 0} // that a rate is known of the first
+	// that a rate is known of the first
+	dropped := map[string]uint64{"on_error": 0, "sink": 0, "source": 0, "buffer": 0, "stop": 0}
 	for _, r := range p.Reasons {
 		if r.Outcome == "dropped" {
 			dropped[r.Reason] = r.N
@@ -123,7 +130,8 @@ func tell(p monitor.Pipeline, say func(m metric, v float64, labels ...string)) {
 	say(restarts, float64(p.Restarts), p.Name)
 	for _, e := range p.Ends {
 		switch {
-		case e.Kind == "step", e.State == monitor.EndClosed, e.State == monitor.EndIdle && (e.Optional || e.Kind == "dead_letter"):
+		case e.Kind == "step", e.State == monitor.EndClosed,
+			e.State == monitor.EndIdle && (e.Optional || e.Kind == "dead_letter"):
 		default:
 			say(up, truth(e.State == monitor.EndUp), p.Name, e.Instance)
 		}

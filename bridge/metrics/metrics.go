@@ -53,8 +53,9 @@ func New(o Options) *Metrics {
 		version:  o.Version,
 		registry: prometheus.NewRegistry(),
 		delivery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "xrtcbridge_delivery_seconds",
-			Help:    "From the reading of a batch to its acknowledgement to the source, of batches that were delivered, or stored in a buffer.",
+			Name: "xrtcbridge_delivery_seconds",
+			Help: "From the reading of a batch to its acknowledgement to the source, of batches that were delivered, " +
+				"or stored in a buffer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
@@ -77,7 +78,8 @@ func (m *Metrics) Settled(pipeline string, took time.Duration) {
 // Handler answers scrapes, in the format that is asked for. Native histograms are in that of
 // protobuf, as Prometheus has it.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8})
+	return promhttp.HandlerFor(m.registry,
+		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8})
 }
 
 // Registry has all metrics.

@@ -72,7 +72,8 @@ func TestNamesAreKept(t *testing.T) {
 				if !slices.Contains(labels, name) {
 					labels = append(labels, name)
 				}
-				if slices.Contains([]string{"outcome", "reason", "state", "result", "direction"}, name) && !slices.Contains(values[name], value) {
+				if slices.Contains([]string{"outcome", "reason", "state", "result", "direction"}, name) &&
+					!slices.Contains(values[name], value) {
 					values[name] = append(values[name], value)
 				}
 			}
@@ -158,7 +159,8 @@ func TestScrape(t *testing.T) {
 	native := 0
 	for _, f := range decode(t, answer.Body, expfmt.ResponseFormat(answer.Header)) {
 		for _, one := range f.GetMetric() {
-			if h := one.GetHistogram(); f.GetName() == "xrtcbridge_delivery_seconds" && len(h.GetPositiveSpan()) > 0 && len(h.GetBucket()) > 0 {
+			if h := one.GetHistogram(); f.GetName() == "xrtcbridge_delivery_seconds" && len(h.GetPositiveSpan()) > 0 &&
+				len(h.GetBucket()) > 0 {
 				native++
 			}
 		}

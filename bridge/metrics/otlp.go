@@ -45,7 +45,8 @@ func (o OTLP) Validate() error {
 	u, err := url.Parse(o.Endpoint)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
-		return bridge.KeyErrorf("endpoint", "write a URL without user, as http://localhost:4318; headers take an Authorization")
+		return bridge.KeyErrorf("endpoint",
+			"write a URL without user, as http://localhost:4318; headers take an Authorization")
 	case o.Interval != 0 && o.Interval < time.Second:
 		return bridge.KeyErrorf("interval", "it is 1s or more")
 	}
@@ -74,7 +75,8 @@ func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
 		headers[name] = value.Reveal()
 	}
 	options := []otlpmetrichttp.Option{
-		otlpmetrichttp.WithEndpointURL(to.String()), otlpmetrichttp.WithHeaders(headers), otlpmetrichttp.WithTimeout(pushTimeout),
+		otlpmetrichttp.WithEndpointURL(to.String()), otlpmetrichttp.WithHeaders(headers),
+		otlpmetrichttp.WithTimeout(pushTimeout),
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{}), // the next push has it all
 	}
 	if to.Scheme == "https" {
@@ -149,7 +151,9 @@ func mend(err error) string {
 	case has("server gave HTTP response to HTTPS client"):
 		return "the receiver has no TLS: telemetry.otlp.endpoint begins with http://"
 	case has("malformed HTTP", "HTTP request to an HTTPS server"):
-		return "the port of telemetry.otlp.endpoint takes no plain HTTP: that of OTLP over HTTP is 4318 and that of gRPC 4317, and one with TLS has https://"
+		return "the port of telemetry.otlp.endpoint takes no plain HTTP: that of OTLP over HTTP is 4318 and that of " +
+			"gRPC 4317, and one with TLS has https://"
 	}
-	return "see that telemetry.otlp.endpoint names a receiver that takes OTLP over HTTP, as a collector does at http://HOST:4318, and that it runs"
+	return "see that telemetry.otlp.endpoint names a receiver that takes OTLP over HTTP, " +
+		"as a collector does at http://HOST:4318, and that it runs"
 }

@@ -75,7 +75,8 @@ func checkEquation(t *testing.T, values map[string]float64, pipeline string) {
 	t.Helper()
 	s := sums(values, pipeline)
 	in := s["carried"] + s["received"] + s["made"]
-	out := s["delivered"] + s["filtered"] + s["merged"] + s["dead_lettered"] + s["dropped"] + s["returned"] + s["in_flight"] + s["buffered"]
+	out := s["delivered"] + s["filtered"] + s["merged"] + s["dead_lettered"] + s["dropped"] + s["returned"] +
+		s["in_flight"] + s["buffered"]
 	if in != out || in == 0 {
 		t.Errorf("%v messages have come, and %v are accounted for: %v", in, out, s)
 	}

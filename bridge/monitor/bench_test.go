@@ -19,15 +19,17 @@ func BenchmarkWatched(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			p := &engine.Pipeline{
 				Name: "bench",
-				From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-					return &endless{left: b.N}, nil
-				}}},
+				From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
+					Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+						return &endless{left: b.N}, nil
+					}}},
 				Steps: []bridge.Endpoint[bridge.Step]{{Type: "touch", Open: func(context.Context, bridge.Env) (bridge.Step, error) {
 					return touch{}, nil
 				}}},
-				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "count", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-					return count{}, nil
-				}}),
+				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "count",
+					Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+						return count{}, nil
+					}}),
 			}
 			if watched {
 				m := monitor.New()

@@ -135,7 +135,8 @@ func TestCountsOnlyGrow(t *testing.T) {
 	<-stopped
 	look()
 	l := before.Ledger
-	if l.InFlight != 0 || l.Received < rounds*each || l.Delivered == 0 || l.Filtered == 0 || l.Made == 0 || l.Dropped == 0 ||
+	if l.InFlight != 0 || l.Received < rounds*each || l.Delivered == 0 || l.Filtered == 0 || l.Made == 0 ||
+		l.Dropped == 0 ||
 		before.Returned.Received == 0 {
 		t.Errorf("%+v", l)
 	}
@@ -147,7 +148,8 @@ func TestCountsOnlyGrow(t *testing.T) {
 func grows(t *testing.T, a, b monitor.Pipeline) {
 	t.Helper()
 	l := b.Ledger
-	if in, out := l.Carried+l.Received+l.Made, l.Delivered+l.Filtered+l.Merged+l.DeadLettered+l.Dropped+l.Buffered+l.InFlight; in != out {
+	if in, out := l.Carried+l.Received+l.Made, l.Delivered+l.Filtered+l.Merged+l.DeadLettered+l.Dropped+l.Buffered+
+		l.InFlight; in != out {
 		t.Errorf("%d have come and %d are accounted for: %+v", in, out, l)
 	}
 	for name, was := range counters(a) {
@@ -162,7 +164,8 @@ func counters(p monitor.Pipeline) map[string]uint64 {
 	all := map[string]uint64{
 		"carried": l.Carried, "received": l.Received + p.Returned.Received, "made": l.Made + p.Returned.Made,
 		"returned received": p.Returned.Received, "returned made": p.Returned.Made,
-		"delivered": l.Delivered, "filtered": l.Filtered, "merged": l.Merged, "dead-lettered": l.DeadLettered, "dropped": l.Dropped,
+		"delivered": l.Delivered, "filtered": l.Filtered, "merged": l.Merged, "dead-lettered": l.DeadLettered,
+		"dropped":  l.Dropped,
 		"bytes in": p.BytesIn, "bytes out": p.BytesOut, "restarts": p.Restarts,
 	}
 	for _, c := range p.Reasons {

@@ -52,15 +52,17 @@ func TestStatusWhileItRuns(t *testing.T) {
 		d := door{make(chan struct{})}
 		p := &engine.Pipeline{
 			Name: "sensors",
-			From: []bridge.Endpoint[bridge.Source]{{Type: "lines", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-				return &lines{[]bridge.Batch{{{Payload: []byte("one")}}}}, nil
-			}}},
-			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "door", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-				if !opens.Load() {
-					return nil, down
-				}
-				return d, nil
-			}}),
+			From: []bridge.Endpoint[bridge.Source]{{Type: "lines",
+				Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+					return &lines{[]bridge.Batch{{{Payload: []byte("one")}}}}, nil
+				}}},
+			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "door",
+				Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+					if !opens.Load() {
+						return nil, down
+					}
+					return d, nil
+				}}),
 			StaleAfter: time.Minute,
 		}
 		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
@@ -80,7 +82,8 @@ func TestStatusWhileItRuns(t *testing.T) {
 			return got
 		}
 
-		if got := look(monitor.Starting, "door sensors-to is down"); got.Ends[1].Reason != "no route to host" || len(got.Errors) != 1 {
+		if got := look(monitor.Starting, "door sensors-to is down"); got.Ends[1].Reason != "no route to host" ||
+			len(got.Errors) != 1 {
 			t.Errorf("%+v", got)
 		}
 		opens.Store(true)

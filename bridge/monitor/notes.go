@@ -107,7 +107,8 @@ func (p *pipeline) astray(said *Pipeline, note func(string, ...any)) {
 // held.
 func (p *pipeline) warned(at *End) (all []string) {
 	for _, e := range p.errors {
-		if e.Instance == at.Instance && (at.Last == nil || e.At.After(*at.Last)) && !slices.Contains(all, e.Text) && len(all) < 3 {
+		if e.Instance == at.Instance && (at.Last == nil || e.At.After(*at.Last)) && !slices.Contains(all, e.Text) &&
+			len(all) < 3 {
 			all = append(all, e.Text)
 		}
 	}

@@ -34,7 +34,8 @@ func (w writer) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error
 func (writer) Close() error { return nil }
 
 func sinkOf(typ string, w writer) bridge.Endpoint[bridge.Sink] {
-	return bridge.Endpoint[bridge.Sink]{Type: typ, Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return w, nil }}
+	return bridge.Endpoint[bridge.Sink]{Type: typ,
+		Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return w, nil }}
 }
 
 func takes(_ context.Context, b bridge.Batch) (bridge.Result, error) {
@@ -56,7 +57,8 @@ func (p processor) Process(_ context.Context, b bridge.Batch, out *bridge.Output
 func (processor) Close() error { return nil }
 
 func stepOf(typ string, p processor) bridge.Endpoint[bridge.Step] {
-	return bridge.Endpoint[bridge.Step]{Type: typ, Open: func(context.Context, bridge.Env) (bridge.Step, error) { return p, nil }}
+	return bridge.Endpoint[bridge.Step]{Type: typ,
+		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return p, nil }}
 }
 
 // never is a condition that holds for no message.
@@ -78,9 +80,10 @@ func TestStatusNamesCauses(t *testing.T) {
 		{
 			"a sink is down", &engine.Pipeline{
 				From: []bridge.Endpoint[bridge.Source]{source("x")},
-				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-					return nil, down
-				}}),
+				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out",
+					Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+						return nil, down
+					}}),
 			}, time.Minute, monitor.Starting, "out p-to is down: connection refused",
 		},
 		{
@@ -116,7 +119,8 @@ func TestStatusNamesCauses(t *testing.T) {
 				To: engine.Branch{Mode: engine.ModeRoute, Branches: []engine.Branch{
 					{When: never{}, Sink: sinkOf("one", takes)}, {When: never{}, Sink: sinkOf("two", takes)},
 				}},
-			}, 0, monitor.Running, "3 messages have come out of p-from, and none was for one p-to, two p-to-2: see the when of each",
+			}, 0, monitor.Running, "3 messages have come out of p-from, and none was for one p-to, " +
+				"two p-to-2: see the when of each",
 		},
 		{
 			"nothing comes", &engine.Pipeline{
@@ -125,10 +129,11 @@ func TestStatusNamesCauses(t *testing.T) {
 		},
 		{
 			"it waits for something, which is logged", &engine.Pipeline{
-				From: []bridge.Endpoint[bridge.Source]{{Type: "file", Open: func(_ context.Context, env bridge.Env) (bridge.Source, error) {
-					env.Logger.Warn("no file to follow yet, waiting for one", "path", "logs/a.log")
-					return &lines{}, nil
-				}}},
+				From: []bridge.Endpoint[bridge.Source]{{Type: "file",
+					Open: func(_ context.Context, env bridge.Env) (bridge.Source, error) {
+						env.Logger.Warn("no file to follow yet, waiting for one", "path", "logs/a.log")
+						return &lines{}, nil
+					}}},
 				To: engine.To(sinkOf("out", takes)),
 			}, 0, monitor.Running, "file p-from is open, and nothing has come since 2000-01-01 00:00:00: " +
 				"no file to follow yet, waiting for one path=logs/a.log",
@@ -136,12 +141,14 @@ func TestStatusNamesCauses(t *testing.T) {
 		{
 			"a stale source", &engine.Pipeline{
 				From: []bridge.Endpoint[bridge.Source]{source("x")}, To: engine.To(sinkOf("out", takes)), StaleAfter: time.Minute,
-			}, 90 * time.Second, monitor.Degraded, "nothing has come for 1m30s, and something should every 1m0s (stale_after): " +
+			}, 90 * time.Second, monitor.Degraded,
+			"nothing has come for 1m30s, and something should every 1m0s (stale_after): " +
 				"see whether anything is sent to lines p-from",
 		},
 		{
 			"a sink that hangs, which is no stale source", &engine.Pipeline{
-				From: []bridge.Endpoint[bridge.Source]{source("x", "y")}, To: engine.To(sinkOf("out", hangs)), StaleAfter: time.Second,
+				From: []bridge.Endpoint[bridge.Source]{source("x", "y")}, To: engine.To(sinkOf("out", hangs)),
+				StaleAfter: time.Second,
 			}, time.Minute, monitor.Running, "out p-to has not answered for what it got at 2000-01-01 00:00:00",
 		},
 		{
@@ -156,7 +163,8 @@ func TestStatusNamesCauses(t *testing.T) {
 		{
 			"a step that fails again and again", &engine.Pipeline{
 				From: []bridge.Endpoint[bridge.Source]{source("x")}, To: engine.To(sinkOf("out", takes)),
-				Steps: []bridge.Endpoint[bridge.Step]{stepOf("jq", func(bridge.Batch, *bridge.Output) error { return errors.New("no memory") })},
+				Steps: []bridge.Endpoint[bridge.Step]{stepOf("jq",
+					func(bridge.Batch, *bridge.Output) error { return errors.New("no memory") })},
 			}, time.Minute, monitor.Waiting, `failed 6 times in a row at the same message, with topic "a/b"`,
 		},
 		{
@@ -171,10 +179,12 @@ func TestStatusNamesCauses(t *testing.T) {
 				To: engine.To(sinkOf("out", func(_ context.Context, b bridge.Batch) (bridge.Result, error) {
 					return bridge.Result{Settled: 1, Refused: bridge.Refusals{{Index: 0, Err: errors.New("too large")}}}, nil
 				})),
-				OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: sinkOf("file", func(context.Context, bridge.Batch) (bridge.Result, error) {
-					return bridge.Result{}, errors.New("no space left on device")
-				})},
-			}, time.Minute, monitor.Running, "dead letters cannot be written, and what was refused waits for that: file p-dead: no space left on device",
+				OnError: bridge.OnError{Then: bridge.FateDeadLetter,
+					DeadLetter: sinkOf("file", func(context.Context, bridge.Batch) (bridge.Result, error) {
+						return bridge.Result{}, errors.New("no space left on device")
+					})},
+			}, time.Minute, monitor.Running,
+			"dead letters cannot be written, and what was refused waits for that: file p-dead: no space left on device",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -219,21 +229,22 @@ func TestOldInstancesSayNothing(t *testing.T) {
 		release := make(chan struct{})
 		p := &engine.Pipeline{
 			Name: "p", MaxInFlight: 2, MaxBatch: 1, From: []bridge.Endpoint[bridge.Source]{source("a", "b", "c", "x", "y", "z")},
-			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out", Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-				opened++
-				if opened > 1 {
-					return writer(takes), nil
-				}
-				return writer(func(ctx context.Context, b bridge.Batch) (bridge.Result, error) {
-					switch string(b[0].Payload) {
-					case "x":
-						<-release // it fails late
-					case "a", "b", "c":
-						return takes(ctx, b)
+			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out",
+				Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+					opened++
+					if opened > 1 {
+						return writer(takes), nil
 					}
-					return bridge.Result{}, fmt.Errorf("lost with %s", b[0].Payload)
-				}), nil
-			}}),
+					return writer(func(ctx context.Context, b bridge.Batch) (bridge.Result, error) {
+						switch string(b[0].Payload) {
+						case "x":
+							<-release // it fails late
+						case "a", "b", "c":
+							return takes(ctx, b)
+						}
+						return bridge.Result{}, fmt.Errorf("lost with %s", b[0].Payload)
+					}), nil
+				}}),
 		}
 		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
 		m.Watch(p)

@@ -130,7 +130,8 @@ func (p *Pipeline) judge(stale time.Duration, awaited, now time.Time) {
 	}
 	if p.State == Running && stale > 0 && !awaited.IsZero() && now.Sub(awaited) > stale {
 		p.State, p.Since = Degraded, awaited.Add(stale)
-		p.Reason = fmt.Sprintf("nothing has come for %v, and something should every %v (stale_after): see whether anything is sent to %s",
+		p.Reason = fmt.Sprintf("nothing has come for %v, and something should every %v (stale_after): "+
+			"see whether anything is sent to %s",
 			now.Sub(awaited).Round(time.Second), stale, p.list("source"))
 	}
 }

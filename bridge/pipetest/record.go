@@ -79,7 +79,8 @@ func Record(ctx context.Context, name string, r Recording, o Options) (test stri
 		switch {
 		case err != nil:
 		case len(results) != 1:
-			err = errors.New("the test is not found in it: write its tests as a list with a line for each, at the end of the file")
+			err = errors.New("the test is not found in it: write its tests as a list with a line for each, " +
+				"at the end of the file")
 		case len(results[0].Failures) > 0 && (!o.Update || !results[0].Updated):
 			err = errors.New(strings.Join(results[0].Failures, "\n"))
 		}
@@ -169,7 +170,8 @@ func itemIndent(name, text string) (string, error) {
 	line := strings.Split(text, "\n")[at.Line-1]
 	indent, _, isItem := strings.Cut(string([]rune(line)[:at.Col-1]), "-")
 	if !isItem || strings.TrimSpace(indent) != "" {
-		return "", fmt.Errorf("record test into %s: write its tests as a list with a line for each, so that one can be added", name)
+		return "", fmt.Errorf("record test into %s: write its tests as a list with a line for each, "+
+			"so that one can be added", name)
 	}
 	return indent, nil
 }

@@ -39,11 +39,16 @@ func TestRecord(t *testing.T) {
 	at := time.Date(2026, 11, 28, 16, 4, 5, 678_901_234, time.FixedZone("", 3600))
 	var all []Recorded
 	for i, payload := range []string{
-		"", " ", "plain", "left out", `{"t": 21.50, "room": "ü"}`, `{"a":1,"a":2}`, `{"<<": {"a": 1}}`, `["${HOME}", "{{ topic }}"]`,
-		"${HOME} $${HOME} $$${x {{ now }} }}", "'", `it's "quoted" \n`, "- a: b # c", "null", "~", "0x10", "1e400", "\ttab\n\nlines \r\n",
-		"\x00\xff binary", control.String(), "\ufeffBOM \ufffe \uffff \u2028\u2029 \u0085", `{"\ud83d\ude00": "\ud83d\ude00 😀"}`, "😀 \u200d e\u0301",
-		strings.Repeat("[", 300) + strings.Repeat("]", 300), `{"` + strings.Repeat("k", 2000) + `":1}`, `{"t":-0,"u":1E5,"v":0.10,"w":123456789012345678901234567890}`,
-		strings.Repeat("large \x01", 1<<20), strings.Repeat(`{"a":[1,2,3]}`+"\n", 1000), "@at", "`tick", "*star", "&and", "!tag", "%pct", "<a>&</a>", `{"h":"<&>"}`,
+		"", " ", "plain", "left out", `{"t": 21.50, "room": "ü"}`, `{"a":1,"a":2}`, `{"<<": {"a": 1}}`,
+		`["${HOME}", "{{ topic }}"]`,
+		"${HOME} $${HOME} $$${x {{ now }} }}", "'", `it's "quoted" \n`, "- a: b # c", "null", "~", "0x10", "1e400",
+		"\ttab\n\nlines \r\n",
+		"\x00\xff binary", control.String(), "\ufeffBOM \ufffe \uffff \u2028\u2029 \u0085",
+		`{"\ud83d\ude00": "\ud83d\ude00 😀"}`, "😀 \u200d e\u0301",
+		strings.Repeat("[", 300) + strings.Repeat("]", 300), `{"` + strings.Repeat("k", 2000) + `":1}`,
+		`{"t":-0,"u":1E5,"v":0.10,"w":123456789012345678901234567890}`,
+		strings.Repeat("large \x01", 1<<20), strings.Repeat(`{"a":[1,2,3]}`+"\n", 1000), "@at", "`tick", "*star",
+		"&and", "!tag", "%pct", "<a>&</a>", `{"h":"<&>"}`,
 	} {
 		m := Recorded{At: at, From: []string{"from", "from-2"}[i%2], Message: bridge.Message{
 			Topic: fmt.Sprintf("t/%d/${HOME} 'ü\" {{ \x7f", i), Payload: []byte(payload), Time: at,

@@ -31,7 +31,8 @@ var atRest = []string{
 // would stop it.
 const mostUnrest = 30 * time.Second
 
-var errNoRest = errors.New("the pipeline is still busy after " + mostUnrest.String() + ", though no time has passed for it")
+var errNoRest = errors.New("the pipeline is still busy after " + mostUnrest.String() +
+	", though no time has passed for it")
 
 func newWatch() *watch {
 	w := &watch{before: make(map[string]bool), buf: make([]byte, 1<<16)}

@@ -50,7 +50,8 @@ func quoted(text string) string {
 
 // hidden reports whether YAML does not take a character as it is.
 func hidden(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r == '\ufffe' || r == '\uffff'
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r == '\ufffe' ||
+		r == '\uffff'
 }
 
 // printable escapes in JSON what YAML does not take.

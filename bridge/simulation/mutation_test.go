@@ -20,7 +20,8 @@ var mutations = []struct{ name, file, text, instead string }{
 		"a mark one too high", "stage.go", "return min(t, s.marks[0].free)",
 		"return min(t, max(s.marks[0].free, s.marks[0].free+1))",
 	},
-	{"a step forgets that another one behind it holds", "node.go", "free = s.freeUpTo(free)", "free = min(s.freeUpTo(t), free)"},
+	{"a step forgets that another one behind it holds", "node.go", "free = s.freeUpTo(free)",
+		"free = min(s.freeUpTo(t), free)"},
 	{"acknowledges before it is delivered", "settle.go", "verdict := err\n", "verdict := error(nil)\n"},
 	{
 		"acknowledges what is behind something refused", "settle.go",
@@ -37,7 +38,8 @@ var mutations = []struct{ name, file, text, instead string }{
 		"	if len(result.Refused) == 0 {\n		o.pass(result.Settled)\n" +
 			"		if result.Settled < size {\n			w.done++\n		}\n",
 	},
-	{"writes again what is settled", "output.go", "	w.done += result.Settled\n	return result.Settled, err\n}\n\n// giveUp", "	w.done += result.Settled - min(1, len(b)-1)\n	return result.Settled, err\n}\n\n// giveUp"},
+	{"writes again what is settled", "output.go", "	w.done += result.Settled\n	return result.Settled, err\n}\n\n" +
+		"// giveUp", "	w.done += result.Settled - min(1, len(b)-1)\n	return result.Settled, err\n}\n\n// giveUp"},
 	{
 		"mixes up the refused one and its neighbour", "output.go", "w.set(w.done+r.index, out)",
 		"w.set(max(0, w.done+r.index-1), out)",

@@ -28,7 +28,8 @@ func openReal(ctx context.Context, yaml string, env bridge.Env) (bridge.Step, er
 			return nil, errPlanned
 		}),
 	}
-	l := config.Loader{Registry: bridge.NewRegistry(nowhere, steps.Batch(), steps.Delay(), steps.Throttle(), steps.Window())}
+	l := config.Loader{Registry: bridge.NewRegistry(nowhere, steps.Batch(), steps.Delay(), steps.Throttle(),
+		steps.Window())}
 	c, err := l.Parse("p.yaml", []byte("pipelines: {p: {from: nowhere, to: nowhere, steps: ["+yaml+"]}}"))
 	if err != nil {
 		return nil, err

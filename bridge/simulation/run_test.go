@@ -172,7 +172,8 @@ func (w *world) spot(name string, b *branchPlan, flights, limit int, top bool, a
 		limit = b.InFlight
 	}
 	p := &spot{
-		name: name, plan: b, taken: make(map[string]int), begun: make(map[string]int), settled: make(map[string]int), extra: make(map[string]int), last: make(map[string]int),
+		name: name, plan: b, taken: make(map[string]int), begun: make(map[string]int), settled: make(map[string]int),
+		extra: make(map[string]int), last: make(map[string]int),
 		poisoned: make(map[string]int), ordered: flights == 1 || limit == 1, keyed: w.Keyed,
 	}
 	if around != nil {

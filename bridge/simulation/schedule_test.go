@@ -184,9 +184,11 @@ func (p *stepPlan) real(first bool) {
 		p.Real = fmt.Sprintf(`batch: {count: %d, output: lines, period: %dms, key: "{{ len(payload) %% 2 }}"}`,
 			p.Window, p.Period)
 	case p.Window%2 == 0:
-		p.Real = fmt.Sprintf(`window: {session: %dms, max_session: 200ms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`, p.Period/4+1)
+		p.Real = fmt.Sprintf(`window: {session: %dms, max_session: 200ms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`,
+			p.Period/4+1)
 	default:
-		p.Real = fmt.Sprintf(`window: {every: %dms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`, p.Period+1)
+		p.Real = fmt.Sprintf(`window: {every: %dms, key: "{{ len(payload) %% 2 }}", value: "{{ payload }}", functions: [list]}`,
+			p.Period+1)
 	}
 }
 

@@ -63,7 +63,8 @@ func TestSchedules(t *testing.T) {
 		})
 	}
 	running.Wait()
-	t.Logf("%d schedules from seed %d on, %.0f a second", ran.Load(), first, float64(ran.Load())/time.Since(began).Seconds())
+	t.Logf("%d schedules from seed %d on, %.0f a second", ran.Load(), first,
+		float64(ran.Load())/time.Since(began).Seconds())
 	if s := failed.Load(); s != nil {
 		report(t, s)
 	}

@@ -106,7 +106,8 @@ func TestE3FilterRefusesWhereThereIsNoAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := "evaluate json.c > 20: " + why; len(o.Refused) != 1 || o.Refused[0].Index != 1 || o.Refused.Error() != want {
+		if want := "evaluate json.c > 20: " + why; len(o.Refused) != 1 || o.Refused[0].Index != 1 ||
+			o.Refused.Error() != want {
 			t.Errorf("refused %v, want %s", o.Refused, want)
 		}
 		if len(o.Messages) != 2 || len(o.Dropped) != 1 || o.Dropped[0] != 2 {

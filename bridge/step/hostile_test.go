@@ -63,11 +63,13 @@ func TestS49SchemaOfHostilePayloads(t *testing.T) {
 		{"numbers of any kind", number, `[` + strings.Repeat("12345678901234.25,", mib/18) + "1]", ""},
 		{"a long number", number, `[` + strings.Repeat("9", 10_000) + "]", ""},
 		{"many mistakes", text, `[` + strings.Repeat("1,", mib/2-1) + "1]", large},
-		{"some mistakes", text, `[` + strings.Repeat("1,", 10_000) + "1]", "schema: /0: type string; /10000: type string; /1000: type string; and 9998 more"},
+		{"some mistakes", text, `[` + strings.Repeat("1,", 10_000) + "1]",
+			"schema: /0: type string; /10000: type string; /1000: type string; and 9998 more"},
 		{"deep", recursive, strings.Repeat("[", 9000) + "1" + strings.Repeat("]", 9000), large},
 		{"deep, and fits", recursive, strings.Repeat("[", 9000) + strings.Repeat("]", 9000), ""},
 		{"alternatives", either, strings.Repeat(`{"op":"xor","of":`, 60) + "{}" + strings.Repeat("}", 60), visits},
-		{"alternatives that fit", either, strings.Repeat(`{"op":"and","of":`, 3) + `{"op":"or"}` + strings.Repeat("}", 3), ""},
+		{"alternatives that fit", either, strings.Repeat(`{"op":"and","of":`, 3) + `{"op":"or"}` +
+			strings.Repeat("}", 3), ""},
 	} {
 		h.run(t, 320*mib)
 	}
@@ -91,7 +93,8 @@ func TestS50KeysOfMessages(t *testing.T) {
 	for _, text := range []string{
 		`{sample: {every: 2, key: "{{ topic }}"}}`, `{sample: {period: 1h, key: "{{ topic }}"}}`, `{dedupe: "{{ topic }}"}`,
 		`{throttle: {rate: 0.001, excess: drop, key: "{{ topic }}"}}`, `{conflate: {period: 1h, max_bytes: 8MiB}}`,
-		`{window: {every: 1h, key: "{{ topic }}", max_bytes: 8MiB}}`, `{batch: {period: 1h, key: "{{ topic }}", max_bytes: 8MiB}}`,
+		`{window: {every: 1h, key: "{{ topic }}", max_bytes: 8MiB}}`,
+		`{batch: {period: 1h, key: "{{ topic }}", max_bytes: 8MiB}}`,
 	} {
 		n := held(func() any {
 			s := openStep(t, text, nil)

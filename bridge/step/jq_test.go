@@ -16,11 +16,13 @@ import (
 const canary = "hunter2-canary"
 
 func TestJQ(t *testing.T) {
-	const payload = `{"n":1.10,"big":12345678901234567890123,"e":1e3,"list":[1,2,3],"s":"` + canary + `","z":null,"a":"<&>"}`
+	const payload = `{"n":1.10,"big":12345678901234567890123,"e":1e3,"list":[1,2,3],"s":"` + canary +
+		`","z":null,"a":"<&>"}`
 	for _, c := range []struct{ program, want string }{
 		{".", `{"a":"<&>","big":12345678901234567890123,"e":1e3,"list":[1,2,3],"n":1.10,"s":"` + canary + `","z":null}`},
 		{".n", "1.10"},
-		{".n + 1, .big + 1, .big * .big, .e", "2.1|12345678901234567890124|152415787532388367504942236884722755800955129|1e3"},
+		{".n + 1, .big + 1, .big * .big, .e",
+			"2.1|12345678901234567890124|152415787532388367504942236884722755800955129|1e3"},
 		{"9007199254740993 + 0, 6 / 3, 7 / 2", "9007199254740993|2|3.5"},
 		{".list[]", "1|2|3"},
 		{".list[] | select(. > 5)", ""},
@@ -53,8 +55,10 @@ func TestJQ(t *testing.T) {
 		{"try last(repeat(1)) catch 1", "!the program takes more than max_steps for this message"},
 		{"range(20000)", "!the program makes more than max_messages of this message"},
 		{`"x" * 17000000`, "!the program makes more than max_output of this message, or nests it too deep"},
-		{"reduce range(60) as $i ([]; [., .])", "!the program makes more than max_output of this message, or nests it too deep"},
-		{"reduce range(20000) as $i (0; [.])", "!the program makes more than max_output of this message, or nests it too deep"},
+		{"reduce range(60) as $i ([]; [., .])",
+			"!the program makes more than max_output of this message, or nests it too deep"},
+		{"reduce range(20000) as $i (0; [.])",
+			"!the program makes more than max_output of this message, or nests it too deep"},
 		{"reduce range(10) as $i (9; . * . * .) | tostring | length | . > 50000", "true"},
 	} {
 		m := bridge.Message{
@@ -109,14 +113,16 @@ func TestJQIsMeteredUnseen(t *testing.T) {
 		".a[.i], .a[.i] = 9, .a[.i:] = [7], (.a | .[-1]), .[\"a\"], .a[.b], path(.a[.i]), del(.a[.i])",
 		".a[5] = 1, .a[.i + 5] = 1",
 		"[.s | match(\"-\"; \"g\").offset], (.s | sub(\"-\"; \"+\"), gsub(\"-\"; \"+\"), gsub(\"A\"; \"x\"; \"i\"))",
-		"[.s | scan(\"[a-c]\")], (.s | test(\"b\"), test([\"B\", \"i\"]), split(\"-+\"; null), [splits(\"-\")], capture(\"(?<x>b)\"))",
+		"[.s | scan(\"[a-c]\")], (.s | test(\"b\"), test([\"B\", \"i\"]), split(\"-+\"; " +
+			"null), [splits(\"-\")], capture(\"(?<x>b)\"))",
 		"(try (.s | test(\"(\")) catch .), (try (.n | test(\"a\")) catch .)", ".rows | transpose",
 		".b as $b | .a | contains($b), indices($b), index(2), rindex(2), (.[0:1] | inside([1,2]))",
 		"getpath(.p), setpath(.p; 1), (.a | nth(1), nth(1; .[])), fromstream(tostream), [paths], [limit(2; .a[])]",
 		"def contains(x): 5; def transpose: 6; def f(match): match; contains(1), transpose, f(.n)",
 		"[.[] | .. | numbers] | add", "-(.n), -.n - -1",
 		"reduce .a[] as $x (0; . + $x), [foreach .a[] as $x (0; . - $x)], (.a | map(. * 2)), ([.a[] | {k: (. - 1)}])",
-		"\"\\(.n * 2) and \\(.s + \"x\")\", @base64 \"\\(.s + .s)\", {(.s + \"k\"): 1}, (if .n - 2 == 0 then .n * 2 else . end), .o?.x[\"y\" + \"\"]",
+		"\"\\(.n * 2) and \\(.s + \"x\")\", @base64 \"\\(.s + .s)\", {(.s + \"k\"): 1}, " +
+			"(if .n - 2 == 0 then .n * 2 else . end), .o?.x[\"y\" + \"\"]",
 	} {
 		var value any
 		if err := json.Unmarshal([]byte(payload), &value); err != nil {
@@ -150,15 +156,16 @@ func TestJQIsMeteredUnseen(t *testing.T) {
 
 func TestJQMistakes(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"jq: ''":                               "p.yaml:1:43: program: missing query",
-		"jq: '.a ||'":                          `p.yaml:1:43: program: unexpected token "|" at line 1, character 5 of the program`,
-		"jq: '{a: }'":                          `unexpected token "}" at line 1, character 5 of the program`,
-		"jq: '.a['":                            "unexpected EOF at line 1, character 4 of the program",
-		"jq: \".a\\n| öö\"":                    "at line 2, character 3 of the program",
-		"jq: 'foo(1)'":                         "function not defined: foo/1",
-		"jq: '$__loc__'":                       "variable not defined: $__loc__",
-		"jq: '$x'":                             "variable not defined: $x",
-		"jq: '$ENV.HOME'":                      "the program asks for the environment, which it cannot see; write ${NAME} in its place",
+		"jq: ''":            "p.yaml:1:43: program: missing query",
+		"jq: '.a ||'":       `p.yaml:1:43: program: unexpected token "|" at line 1, character 5 of the program`,
+		"jq: '{a: }'":       `unexpected token "}" at line 1, character 5 of the program`,
+		"jq: '.a['":         "unexpected EOF at line 1, character 4 of the program",
+		"jq: \".a\\n| öö\"": "at line 2, character 3 of the program",
+		"jq: 'foo(1)'":      "function not defined: foo/1",
+		"jq: '$__loc__'":    "variable not defined: $__loc__",
+		"jq: '$x'":          "variable not defined: $x",
+		"jq: '$ENV.HOME'": "the program asks for the environment, which it cannot see; " +
+			"write ${NAME} in its place",
 		"jq: 'env | keys'":                     "the program asks for the environment",
 		"jq: 'input'":                          "input(s)/0 is not allowed",
 		"jq: '[inputs]'":                       "input(s)/0 is not allowed",

@@ -42,7 +42,8 @@ func (w *window) begin(s *series, at int64, late bool, out *bridge.Output) *cell
 		heap.Push(&w.ends, session{at + w.gap, c})
 		return c
 	}
-	k, found := slices.BinarySearchFunc(w.rounds, c.start, func(r *round, start int64) int { return cmp.Compare(r.start, start) })
+	k, found := slices.BinarySearchFunc(w.rounds, c.start,
+		func(r *round, start int64) int { return cmp.Compare(r.start, start) })
 	if !found {
 		w.rounds = slices.Insert(w.rounds, k, &round{start: c.start})
 	}

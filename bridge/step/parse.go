@@ -155,7 +155,9 @@ func (s *parseSettings) convert() (convert, error) {
 	case "ndjson":
 		return each(false, parseJSON), nil
 	case "lines":
-		return each(true, func(dst []byte, m *bridge.Message) ([]byte, error) { return record.AppendText(dst, m.Payload) }), nil
+		return each(true, func(dst []byte, m *bridge.Message) ([]byte, error) {
+			return record.AppendText(dst, m.Payload)
+		}), nil
 	case "syslog":
 		return func(dst []byte, m *bridge.Message) ([]byte, error) {
 			return record.AppendSyslog(dst, oneLine(m.Payload), m.Time)

@@ -61,7 +61,9 @@ func TestShape(t *testing.T) {
 		{`set: {header.unit: C, header.a.b: "{{ json.temp_f }}"}`, func(m *bridge.Message) {
 			m.Header = map[string]string{"trace": "1", "unit": "C", "a.b": "212"}
 		}},
-		{`set: {time: "2026-02-03T04:05:06Z"}`, func(m *bridge.Message) { m.Time = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC) }},
+		{`set: {time: "2026-02-03T04:05:06Z"}`, func(m *bridge.Message) {
+			m.Time = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+		}},
 		{`set: {json.temp_c: "{{ (json.temp_f - 32) / 1.8 }}"}`, replaced(end, end+`,"temp_c":100`)},
 		{`set: {json.temp_f: "{{ json.temp_f }}"}`, replaced("", "")},
 		{`set: {json.temp_f: " {{ json.temp_f }}"}`, replaced("212", `" 212"`)},
@@ -131,11 +133,13 @@ func TestShapeRefuses(t *testing.T) {
 		},
 		{
 			`set: {json.a: "{{ json.b.c }}"}`, `{"a":"secret"}`,
-			"set json.a: evaluate json.b.c: there is no c in nil; write ?. in place of . if what stands before it may be missing",
+			"set json.a: evaluate json.b.c: there is no c in nil; write ?. in place of . " +
+				"if what stands before it may be missing",
 		},
 		{
 			`set: {json.a: "{{ json.b / 2 }}"}`, `{"b":"secret"}`,
-			"set json.a: evaluate json.b / 2: a text / a number means nothing; float(…) makes a number of a text, and string(…) the other way",
+			"set json.a: evaluate json.b / 2: a text / a number means nothing; " +
+				"float(…) makes a number of a text, and string(…) the other way",
 		},
 		{`set: {json.a: "{{ 1 % json.b }}"}`, `{"b":0}`, "set json.a: evaluate 1 % json.b: integer divide by zero"},
 		{

@@ -148,7 +148,8 @@ func TestThrottle(t *testing.T) {
 		"throttle: {rate: 10000000000}":                "rate: is out of range",
 		"throttle: {rate: 1, per: 1w, burst: 1000000}": "rate: is out of range",
 		"throttle: {rate: 1, excess: lose}":            "allowed", "throttle: {rate: 1, burst: 0}": "burst",
-		"throttle: {rate: 1, max_bytes: 0}": "max_bytes: must be above 0", "throttle: 100/s": `not "100/s"; or under it the keys rate`,
+		"throttle: {rate: 1, max_bytes: 0}": "max_bytes: must be above 0",
+		"throttle: 100/s":                   `not "100/s"; or under it the keys rate`,
 	})
 }
 
@@ -317,7 +318,8 @@ func TestLog(t *testing.T) {
 	said := play(t, func() bridge.Step {
 		return openStep(t, `log: {text: "{{ topic == 'b' ? json.x : payload }}", level: warn, max_length: 4B}`, to)
 	}, strings.TrimSpace(in))
-	if diff := cmp.Diff([]string{"0s: a=1↷, a=2↷", "500ms: a=3↷", "1s: a=4567890↷", "2s: b={}↷"}, said); diff != "" {
+	if diff := cmp.Diff([]string{"0s: a=1↷, a=2↷", "500ms: a=3↷", "1s: a=4567890↷", "2s: b={}↷"},
+		said); diff != "" {
 		t.Error(diff)
 	}
 	want := `

@@ -24,9 +24,10 @@ func BenchmarkBuffer(b *testing.B) {
 				state := open(b, b.TempDir(), func(s *store.Settings) { s.Durability = durability })
 				p := &engine.Pipeline{
 					Name: "bench", Buffer: &bridge.BufferSettings{MaxBytes: 4 << 30}, State: state,
-					From: []bridge.Endpoint[bridge.Source]{{Type: "memory", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-						return &batches{left: b.N, size: c.batch}, nil
-					}}},
+					From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
+						Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+							return &batches{left: b.N, size: c.batch}, nil
+						}}},
 					To: engine.To(bridge.Endpoint[bridge.Sink]{
 						Type: "count",
 						Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil },

@@ -101,7 +101,8 @@ const (
 
 // Buffer returns the buffer of a pipeline.
 func (s *Store) Buffer(pipeline string, set bridge.BufferSettings) bridge.Buffer {
-	b := &buffer{store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline), changed: make(chan struct{})}
+	b := &buffer{store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline),
+		changed: make(chan struct{})}
 	b.keeper = newKeeper(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,7 +248,8 @@ func (b *buffer) learn(ctx context.Context, n *session) error {
 	if saved.Epoch != b.epoch {
 		b.settled = mark{}
 		if saved.Epoch != "" {
-			b.log.Warn("the buffer is not the one that the position is about, reading all of it", "held_then", saved.Last.Number-saved.Settled.Number)
+			b.log.Warn("the buffer is not the one that the position is about, reading all of it", "held_then",
+				saved.Last.Number-saved.Settled.Number)
 		}
 		if newest.Number > 0 {
 			first, _, err := n.firstRecord(ctx, info)
@@ -287,7 +289,8 @@ func (b *buffer) relearn(newest mark, sum uint32, lastSeq uint64) error {
 		p.stored = true
 		b.last.Number = newest.Number
 	default:
-		return bridge.Permanent(fmt.Errorf("another bridge writes to the buffer of pipeline %q: let one of them have another state.nats.prefix", b.pipeline))
+		return bridge.Permanent(fmt.Errorf("another bridge writes to the buffer of pipeline %q: "+
+			"let one of them have another state.nats.prefix", b.pipeline))
 	}
 	b.last.Seq = lastSeq
 	if lastSeq < b.settled.Seq {
@@ -305,7 +308,8 @@ func (b *buffer) ensureStream(ctx context.Context, n *session, saved position) e
 	config := jetstream.StreamConfig{
 		Name: b.store.names.buffer(b.pipeline), Subjects: []string{b.store.names.bufferSubject(b.pipeline)},
 		Description: "buffer of a pipeline of xrtcbridge",
-		Discard:     jetstream.DiscardNew, MaxBytes: int64(b.settings.MaxBytes), AllowDirect: true, Replicas: b.store.settings.replicas(),
+		Discard:     jetstream.DiscardNew, MaxBytes: int64(b.settings.MaxBytes), AllowDirect: true,
+		Replicas: b.store.settings.replicas(),
 		Metadata: map[string]string{epochKey: saved.Epoch},
 	}
 	if b.dropsOldest() {

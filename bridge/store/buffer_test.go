@@ -224,7 +224,8 @@ func TestStateIsVisited(t *testing.T) {
 
 func TestNoRoomForTheBuffer(t *testing.T) {
 	small := func(s *store.Settings) { s.MaxSize = 16 << 20 }
-	_, err := open(t, t.TempDir(), small).Buffer(pipeline, bridge.BufferSettings{MaxBytes: 32 << 20}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
+	_, err := open(t, t.TempDir(), small).Buffer(pipeline,
+		bridge.BufferSettings{MaxBytes: 32 << 20}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
 	if err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "max_size") {
 		t.Error(err)
 	}
@@ -269,7 +270,8 @@ func TestF25TimesOfMessagesJump(t *testing.T) {
 	now := time.Now()
 	year := 365 * 24 * time.Hour
 	var want []bridge.Message
-	for i, at := range []time.Time{now, now.Add(time.Hour), now.Add(-time.Hour), now.Add(10 * year), now.Add(-10 * year), now.Add(-60 * year), {}} {
+	for i, at := range []time.Time{now, now.Add(time.Hour), now.Add(-time.Hour), now.Add(10 * year),
+		now.Add(-10 * year), now.Add(-60 * year), {}} {
 		for back := range 50 {
 			m := bridge.Message{Topic: "t", Payload: fmt.Appendf(nil, "%d %d", i, back)}
 			if !at.IsZero() {
@@ -282,7 +284,8 @@ func TestF25TimesOfMessagesJump(t *testing.T) {
 		e.write(t, want[i:i+50]...)
 	}
 	for i, got := range e.read(t, len(want), true) {
-		if string(got.Payload) != string(want[i].Payload) || !got.Time.Equal(want[i].Time) || got.Time.IsZero() != want[i].Time.IsZero() {
+		if string(got.Payload) != string(want[i].Payload) || !got.Time.Equal(want[i].Time) ||
+			got.Time.IsZero() != want[i].Time.IsZero() {
 			t.Fatalf("message %d is %s of %s, want %s of %s", i, got.Payload, got.Time, want[i].Payload, want[i].Time)
 		}
 	}

@@ -33,10 +33,12 @@ func (c *checkpoint) Load(ctx context.Context) ([]byte, error) {
 	data, err := n.load(ctx, c.store.names.checkpoint(c.pipeline, c.instance))
 	if damage, damaged := errors.AsType[*damageError](err); damaged {
 		if damage.older {
-			c.store.log.Warn("the newest checkpoint is damaged, going on from the one before it: some messages come again", "pipeline", c.pipeline, "instance", c.instance)
+			c.store.log.Warn("the newest checkpoint is damaged, going on from the one before it: "+
+				"some messages come again", "pipeline", c.pipeline, "instance", c.instance)
 			return data, nil
 		}
-		return nil, bridge.Permanent(fmt.Errorf("both generations of the checkpoint are damaged: to let the source begin anew, run xrtcbridge state reset %s", c.pipeline))
+		return nil, bridge.Permanent(fmt.Errorf("both generations of the checkpoint are damaged: "+
+			"to let the source begin anew, run xrtcbridge state reset %s", c.pipeline))
 	}
 	return data, err
 }
@@ -104,7 +106,9 @@ func (n *session) save(ctx context.Context, subject string, data []byte) error {
 	crashpoint.Reach(crashpoint.CheckpointSaving)
 	if _, err := n.js.Publish(limited, subject, seal(data)); err != nil {
 		if errors.Is(err, nats.ErrMaxPayload) {
-			return bridge.Permanent(fmt.Errorf("save checkpoint: it has %v, and the server of the state takes %v at most", bridge.Size(len(data)), bridge.Size(n.nc.MaxPayload())))
+			return bridge.Permanent(
+				fmt.Errorf("save checkpoint: it has %v, and the server of the state takes %v at most",
+					bridge.Size(len(data)), bridge.Size(n.nc.MaxPayload())))
 		}
 		n.suspect(ctx, err)
 		return n.failed(ctx, "save checkpoint", err)

@@ -87,19 +87,21 @@ func TestF15CorruptBuffer(t *testing.T) {
 func damage(t *testing.T, rng *rand.Rand, dir string) string {
 	t.Helper()
 	var files []string
-	err := filepath.WalkDir(filepath.Join(dir, "jetstream", "$G", "streams", "xrtcbridge-buffer-"+pipeline), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, path)
-		}
-		return err
-	})
+	err := filepath.WalkDir(filepath.Join(dir, "jetstream", "$G", "streams", "xrtcbridge-buffer-"+pipeline),
+		func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files = append(files, path)
+			}
+			return err
+		})
 	if err != nil || len(files) < 3 {
 		t.Fatalf("files of the stream: %v, %v", files, err)
 	}
 	if rng.IntN(3) > 0 { // mostly where the messages are
 		files = nil
 		for _, pattern := range []string{"*.blk", "*.db"} {
-			more, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "xrtcbridge-buffer-"+pipeline, "msgs", pattern))
+			more, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "xrtcbridge-buffer-"+pipeline,
+				"msgs", pattern))
 			files = append(files, more...)
 		}
 	}

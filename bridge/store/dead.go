@@ -137,7 +137,8 @@ func (d *deadSink) await(ctx context.Context, batch bridge.Batch, sent []jetstre
 // failed says what an error means that is about no letter in particular.
 func (d *deadSink) failed(ctx context.Context, err error) error {
 	if isNoRoom(err) || answered(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum") {
-		return fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, and take some out with xrtcbridge dead replay or purge: %w", err)
+		return fmt.Errorf("there is no room for more dead letters: look at them with xrtcbridge dead list, "+
+			"and take some out with xrtcbridge dead replay or purge: %w", err)
 	}
 	d.session.suspect(ctx, err)
 	return d.session.failed(ctx, "write a dead letter", err)
@@ -201,7 +202,8 @@ func (s *Store) letter(ctx context.Context, n *session, pipeline string, seq uin
 	}
 	l := &Letter{Number: m.Seq}
 	if err := json.Unmarshal(m.Data, &l.DeadLetter); err != nil {
-		return nil, bridge.Permanent(fmt.Errorf("dead letter %d is damaged: take it out with xrtcbridge dead purge %s %d: %w", m.Seq, pipeline, m.Seq, err))
+		return nil, bridge.Permanent(fmt.Errorf("dead letter %d is damaged: "+
+			"take it out with xrtcbridge dead purge %s %d: %w", m.Seq, pipeline, m.Seq, err))
 	}
 	return l, nil
 }

@@ -21,7 +21,8 @@ func letters(t testing.TB, instance, place string, n int) bridge.Batch {
 	var batch bridge.Batch
 	for i := range n {
 		d := bridge.DeadLetter{
-			Reason: "no", Pipeline: pipeline, Place: place, Connector: "c", Instance: instance, Attempts: 2, First: time.Unix(1, 0).UTC(), Last: time.Unix(2, 0).UTC(),
+			Reason: "no", Pipeline: pipeline, Place: place, Connector: "c", Instance: instance, Attempts: 2,
+			First: time.Unix(1, 0).UTC(), Last: time.Unix(2, 0).UTC(),
 			ID: fmt.Sprint("id-", i), Topic: "t\xff", Payload: fmt.Appendf(nil, "%d \x00\xfe", i),
 		}
 		text, err := d.Encode()
@@ -90,7 +91,8 @@ func TestLetterTooLarge(t *testing.T) {
 
 // TestReplay of letters of every place, one of which fails again and has another id then.
 func TestReplay(t *testing.T) {
-	for place, instance := range map[string]string{"source": "sensors-from", "step": "sensors-step-2", "sink": "sensors-to-1_2"} {
+	for place, instance := range map[string]string{"source": "sensors-from", "step": "sensors-step-2",
+		"sink": "sensors-to-1_2"} {
 		s := open(t, t.TempDir())
 		for _, i := range []string{instance, "sensors-other"} {
 			if _, err := openSink(t, s.DeadLetters(pipeline)).Write(t.Context(), letters(t, i, place, 3)); err != nil {
@@ -108,7 +110,8 @@ func TestReplay(t *testing.T) {
 			t.Fatalf("%s: replayed %+v, %v", place, batch, err)
 		}
 		again := bridge.DeadLetter{
-			Reason: "no again", Pipeline: "replay", Place: "sink", Connector: "c", Instance: "replay-to", Attempts: 1, First: time.Unix(3, 0).UTC(), Last: time.Unix(3, 0).UTC(),
+			Reason: "no again", Pipeline: "replay", Place: "sink", Connector: "c", Instance: "replay-to", Attempts: 1,
+			First: time.Unix(3, 0).UTC(), Last: time.Unix(3, 0).UTC(),
 			ID: batch[1].ID, Topic: batch[1].Topic, Payload: batch[1].Payload,
 		}
 		text, err := again.Encode()

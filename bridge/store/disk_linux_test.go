@@ -29,7 +29,8 @@ func smallDisk(t *testing.T, size string) string {
 	}
 	t.Cleanup(func() {
 		// The server deletes what was purged in the background, also after its shutdown.
-		bridgetest.Eventually(t, "nobody uses the disk any more", func() bool { return !errors.Is(unix.Unmount(dir, 0), unix.EBUSY) })
+		bridgetest.Eventually(t, "nobody uses the disk any more",
+			func() bool { return !errors.Is(unix.Unmount(dir, 0), unix.EBUSY) })
 	})
 	return dir
 }

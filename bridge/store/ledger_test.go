@@ -46,7 +46,8 @@ func TestLedgerOverRestarts(t *testing.T) {
 		p := &engine.Pipeline{
 			Name: pipeline, State: state, Buffer: &bridge.BufferSettings{MaxBytes: 64 << 20}, MaxBatch: batch,
 			From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: engine.To(down.Endpoint()),
-			OnError:      bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint(), FirstWait: time.Millisecond, LongestWait: 5 * time.Millisecond},
+			OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint(),
+				FirstWait: time.Millisecond, LongestWait: 5 * time.Millisecond},
 			DrainTimeout: 20 * time.Millisecond,
 		}
 		up.Send(numbered(run*total/runs+1, (run+1)*total/runs, 30)...)
@@ -81,9 +82,11 @@ func TestLedgerOverRestarts(t *testing.T) {
 	// When the drain ends between a write and its dead letter, what was written behind the message
 	// that is refused is not counted, and comes again.
 	again := len(down.Got()) - int(sum.Delivered)
-	if held != 0 || len(up.Acked()) != total || len(letters.Got()) < poisoned || sum.DeadLettered != uint64(len(letters.Got())) ||
+	if held != 0 || len(up.Acked()) != total || len(letters.Got()) < poisoned ||
+		sum.DeadLettered != uint64(len(letters.Got())) ||
 		again < 0 || again > runs*batch || sum.Received != sum.Delivered+sum.DeadLettered {
-		t.Errorf("in all: %+v; %d acknowledged, %d delivered, %d dead letters, %d in the buffer", sum, len(up.Acked()), len(down.Got()), len(letters.Got()), held)
+		t.Errorf("in all: %+v; %d acknowledged, %d delivered, %d dead letters, %d in the buffer", sum,
+			len(up.Acked()), len(down.Got()), len(letters.Got()), held)
 	}
 	seen := make(map[string]bool)
 	for _, m := range down.Got() {

@@ -46,7 +46,8 @@ func TestS37PreparedState(t *testing.T) {
 			},
 		},
 		{
-			"its folder is writable by others", "is writable by everybody, so anybody could change what is in it: chmod -R go-w ",
+			"its folder is writable by others",
+			"is writable by everybody, so anybody could change what is in it: chmod -R go-w ",
 			func(_ *testing.T, dir, _ string) error {
 				return os.Chmod(dir, 0o777|fs.ModeSticky)
 			},

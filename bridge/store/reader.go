@@ -128,7 +128,8 @@ func (r *reader) next() (bridge.Batch, bridge.Ack) {
 // fetch asks for the records behind the last one.
 func (r *reader) fetch(ctx context.Context, last mark) error {
 	request, err := json.Marshal(map[string]any{
-		"seq": max(1, r.from), "next_by_subj": r.store.names.bufferSubject(r.pipeline), "batch": fetchRecords, "max_bytes": fetchBytes,
+		"seq": max(1, r.from), "next_by_subj": r.store.names.bufferSubject(r.pipeline), "batch": fetchRecords,
+		"max_bytes": fetchBytes,
 	})
 	if err != nil {
 		return err
@@ -186,7 +187,8 @@ func (r *reader) over(ctx context.Context, status string, m *nats.Msg, n int, la
 		r.session.suspect(ctx, err)
 		return r.session.failed(ctx, "read the buffer", err)
 	}
-	if info.State.Msgs > 0 && info.State.LastSeq >= r.from && r.store.settings.replicas() > 1 && (r.lag.IsZero() || time.Since(r.lag) < mostLag) {
+	if info.State.Msgs > 0 && info.State.LastSeq >= r.from && r.store.settings.replicas() > 1 &&
+		(r.lag.IsZero() || time.Since(r.lag) < mostLag) {
 		if r.lag.IsZero() {
 			r.lag = time.Now()
 		}
@@ -253,10 +255,13 @@ func (r *reader) missing(next uint64) error {
 		return nil
 	}
 	if fresh > 0 {
-		r.log.Error("the buffer has lost messages: its files were damaged or changed", "n", fresh, "first", first, "last", r.at)
+		r.log.Error("the buffer has lost messages: its files were damaged or changed", "n", fresh, "first", first,
+			"last", r.at)
 	}
 	if r.store.settings.Strict {
-		return bridge.Permanent(fmt.Errorf("the buffer has lost %d messages, and state.strict is set: look at it with xrtcbridge buffer verify %s; a run without strict goes on behind them", n, r.pipeline))
+		return bridge.Permanent(fmt.Errorf("the buffer has lost %d messages, "+
+			"and state.strict is set: look at it with xrtcbridge buffer verify %s; "+
+			"a run without strict goes on behind them", n, r.pipeline))
 	}
 	return nil
 }

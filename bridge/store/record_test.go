@@ -58,7 +58,8 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add(appendRecord(nil, 1, bridge.Batch{{ID: "a", Topic: "b", Payload: []byte("c"), Header: map[string]string{"d": "e"}}}))
+	f.Add(appendRecord(nil, 1,
+		bridge.Batch{{ID: "a", Topic: "b", Payload: []byte("c"), Header: map[string]string{"d": "e"}}}))
 	f.Add([]byte(recordMagic + strings.Repeat("\xff", 40)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) >= recordFixed {

@@ -181,7 +181,8 @@ func (a again) find(d *bridge.DeadLetter) *Letter {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := slices.IndexFunc(a.out, func(l *Letter) bool {
-		return l.Instance == d.Instance && (l.ID == "" || l.ID == d.ID) && l.Topic == d.Topic && bytes.Equal(l.Payload, d.Payload)
+		return l.Instance == d.Instance && (l.ID == "" || l.ID == d.ID) && l.Topic == d.Topic &&
+			bytes.Equal(l.Payload, d.Payload)
 	})
 	if at < 0 {
 		return nil

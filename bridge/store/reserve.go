@@ -62,7 +62,8 @@ func (g *guard) check(s *Store) error {
 	if now := time.Now(); now.Sub(g.looked) >= lookAtDisk {
 		g.looked, g.err = now, nil
 		if _, free, err := s.space(); err == nil && free < s.reserve() {
-			g.err = fmt.Errorf("the disk of %s has %d MiB left, and %d MiB are kept for checkpoints and dead letters: make room there, or lower state.reserve",
+			g.err = fmt.Errorf("the disk of %s has %d MiB left, and %d MiB are kept for checkpoints and dead letters: "+
+				"make room there, or lower state.reserve",
 				s.settings.Place().Path, free>>20, s.reserve()>>20)
 		}
 	}

@@ -64,7 +64,8 @@ func (n *session) hasEnded() bool {
 // suspect ends the session unless err is an answer of the server.
 func (n *session) suspect(ctx context.Context, err error) {
 	var answer *jetstream.APIError
-	if err == nil || ctx.Err() != nil || errors.As(err, &answer) && answer.Code < 500 || errors.Is(err, nats.ErrMaxPayload) {
+	if err == nil || ctx.Err() != nil || errors.As(err, &answer) && answer.Code < 500 ||
+		errors.Is(err, nats.ErrMaxPayload) {
 		return
 	}
 	n.end()
@@ -116,7 +117,8 @@ func (s *Store) connectOwn(ctx context.Context, n *session) error {
 	n.where = dir
 	var used *embedded.InUseError
 	err := s.serve(ctx, n)
-	for tries := 0; errors.As(err, &used) && tries < 5; tries++ { // who has just come may be a visitor that has not yet said so
+	// who has just come may be a visitor that has not yet said so
+	for tries := 0; errors.As(err, &used) && tries < 5; tries++ {
 		if err = sleep(ctx, lookEvery); err == nil {
 			err = s.serve(ctx, n)
 		}
@@ -129,7 +131,8 @@ func (s *Store) connectOwn(ctx context.Context, n *session) error {
 	}
 	s.started = true
 	if fs := remoteFilesystem(dir); fs != "" {
-		s.log.Warn("the state is on a network file system, which may lose what it has confirmed: choose a folder on a disk of this machine", "dir", dir, "type", fs)
+		s.log.Warn("the state is on a network file system, which may lose what it has confirmed: "+
+			"choose a folder on a disk of this machine", "dir", dir, "type", fs)
 	}
 	return nil
 }
@@ -156,7 +159,8 @@ func (s *Store) visit(ctx context.Context, n *session) error {
 			return nil
 		}
 		_, unlocked := os.Lstat(n.folder.Join("xrtcbridge.lock"))
-		if _, err := os.Lstat(n.folder.Join(server.JetStreamStoreDir)); errors.Is(err, fs.ErrNotExist) && errors.Is(unlocked, fs.ErrNotExist) {
+		if _, err := os.Lstat(n.folder.Join(server.JetStreamStoreDir)); errors.Is(err, fs.ErrNotExist) &&
+			errors.Is(unlocked, fs.ErrNotExist) {
 			return none // the folder is there for the socket of a bridge, say
 		}
 		err = s.serve(ctx, n)

@@ -1,17 +1,20 @@
-// Package store keeps what a bridge must remember beyond the life of its process: buffers, checkpoints and dead letters, all in
-// NATS JetStream. By default that is a server inside the process which listens nowhere and keeps its files in a folder; an external
-// one does the same over the network.
+// Package store keeps what a bridge must remember beyond the life of its process: buffers,
+// checkpoints and dead letters, all in NATS JetStream. By default that is a server inside the
+// process which listens nowhere and keeps its files in a folder; an external one does the same over
+// the network.
 //
 // # Durability
 //
-// With "power", the default, what was confirmed survives power loss: each record and each checkpoint is synced to disk before it
-// is confirmed. With "process" it survives a crash of the process, while the system writes it to disk within two minutes. On an external server
-// the server's own sync_interval decides, which clients cannot see.
+// With "power", the default, what was confirmed survives power loss: each record and each
+// checkpoint is synced to disk before it is confirmed. With "process" it survives a crash of the
+// process, while the system writes it to disk within two minutes. On an external server the
+// server's own sync_interval decides, which clients cannot see.
 //
 // # Order of events
 //
-// A sink has confirmed; then the position behind the message is saved; then what is in front of that position goes from the buffer.
-// So whatever ends the process, messages may come again, and none is left out.
+// A sink has confirmed; then the position behind the message is saved; then what is in front of
+// that position goes from the buffer. So whatever ends the process, messages may come again, and
+// none is left out.
 //
 // # What damage is noticed
 //
@@ -80,8 +83,9 @@ func New(s Settings, log *slog.Logger) *Store {
 	return &Store{settings: s, names: names{s.prefix(), natsclient.OwnSubjects + s.prefix()}, log: log}
 }
 
-// Look returns the state for commands: it may be that of a bridge that runs, and nothing is made that is not there. To that bridge leads
-// visit, if it is not nil, with a connection that its Enter has accepted.
+// Look returns the state for commands: it may be that of a bridge that runs, and nothing is made
+// that is not there. To that bridge leads visit, if it is not nil, with a connection that its Enter
+// has accepted.
 func Look(s Settings, log *slog.Logger, visit func(context.Context) (net.Conn, error)) *Store {
 	look := New(s, log)
 	look.look, look.visitor = true, visit

@@ -30,7 +30,8 @@ func (n *session) makeStream(ctx context.Context, config jetstream.StreamConfig,
 			return stream, err
 		}
 		if given || config.MaxBytes/2 < leastMaxBytes {
-			return nil, bridge.Permanent(fmt.Errorf("there is no room for %v in %s: %s, raise state.max_size, or make room on the disk",
+			return nil, bridge.Permanent(fmt.Errorf("there is no room for %v in %s: %s, raise state.max_size, "+
+				"or make room on the disk",
 				bridge.Size(config.MaxBytes), n.where, hint))
 		}
 		config.MaxBytes /= 2
@@ -63,7 +64,8 @@ type message struct {
 	Time    time.Time `json:"time"`
 }
 
-// get asks the leader of a stream for a message, since a replica may not know the newest ones. nil means that there is none, or no such stream.
+// get asks the leader of a stream for a message, since a replica may not know the newest ones. nil
+// means that there is none, or no such stream.
 func (n *session) get(ctx context.Context, stream string, request map[string]any) (*message, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -91,7 +93,8 @@ func (n *session) get(ctx context.Context, stream string, request map[string]any
 	return answer.Message, nil
 }
 
-// lastRecord returns the newest message of the newest record that is whole, and the checksum of that, which is 0 if there is none.
+// lastRecord returns the newest message of the newest record that is whole, and the checksum of
+// that, which is 0 if there is none.
 func (n *session) lastRecord(ctx context.Context, info *jetstream.StreamInfo) (newest mark, sum uint32, err error) {
 	for seq := info.State.LastSeq; info.State.Msgs > 0 && seq >= info.State.FirstSeq; seq-- {
 		m, err := n.get(ctx, info.Config.Name, map[string]any{"seq": seq})
@@ -108,7 +111,8 @@ func (n *session) lastRecord(ctx context.Context, info *jetstream.StreamInfo) (n
 	return mark{Seq: info.State.LastSeq}, 0, nil
 }
 
-// firstRecord returns the first message of the oldest record that is whole, and when that was stored. The number is 1 if there is none.
+// firstRecord returns the first message of the oldest record that is whole, and when that was
+// stored. The number is 1 if there is none.
 func (n *session) firstRecord(ctx context.Context, info *jetstream.StreamInfo) (oldest mark, at time.Time, err error) {
 	for seq := info.State.FirstSeq; info.State.Msgs > 0; {
 		m, err := n.get(ctx, info.Config.Name, map[string]any{"seq": max(1, seq), "next_by_subj": info.Config.Subjects[0]})

@@ -37,7 +37,8 @@ func reopenWriter(t *testing.T, b *buffer) *writer {
 // send stores the record of a batch as an earlier try did whose answer never came.
 func (w *writer) send(t *testing.T, text []byte) {
 	t.Helper()
-	if _, err := w.session.js.PublishMsg(t.Context(), &nats.Msg{Subject: w.store.names.bufferSubject("p"), Data: text}); err != nil {
+	if _, err := w.session.js.PublishMsg(t.Context(),
+		&nats.Msg{Subject: w.store.names.bufferSubject("p"), Data: text}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -205,7 +205,8 @@ func (w *writer) publish(ctx context.Context, last uint64) (uint64, error) {
 	limited, cancel := w.session.patience(context.WithoutCancel(ctx), answerTimeout, false)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
-	answer, err := w.session.js.PublishMsg(limited, &nats.Msg{Subject: w.store.names.bufferSubject(w.pipeline), Data: w.text},
+	answer, err := w.session.js.PublishMsg(limited,
+		&nats.Msg{Subject: w.store.names.bufferSubject(w.pipeline), Data: w.text},
 		jetstream.WithExpectLastSequence(last), jetstream.WithExpectStream(w.store.names.buffer(w.pipeline)))
 	switch {
 	case err == nil:
@@ -245,7 +246,8 @@ func (w *writer) stored(p *pending, seq uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.buffer.session != w.session {
-		return errors.New("write to the buffer: the connection was replaced meanwhile") // which has found the record; see known
+		// which has found the record; see known
+		return errors.New("write to the buffer: the connection was replaced meanwhile")
 	}
 	w.pending = nil
 	w.full = false

@@ -29,7 +29,8 @@ type runningFlags struct {
 
 func (f *runningFlags) add(cmd *cobra.Command) {
 	f.stateFlags.add(cmd)
-	cmd.PersistentFlags().IntVar(&f.pid, "pid", 0, "`number` of the process of the bridge, for one that run --from has started")
+	cmd.PersistentFlags().IntVar(&f.pid, "pid", 0,
+		"`number` of the process of the bridge, for one that run --from has started")
 }
 
 // asks makes a command ask a bridge that runs, with a context that a signal ends. Its arguments are

@@ -51,7 +51,8 @@ type catalog struct {
 
 // catalog makes one without plugins, which are loaded as needed.
 func (f *pluginFolders) catalog(log *slog.Logger) *catalog {
-	folders := slices.DeleteFunc(filepath.SplitList(os.Getenv(pluginsVariable)), func(folder string) bool { return folder == "" })
+	folders := slices.DeleteFunc(filepath.SplitList(os.Getenv(pluginsVariable)),
+		func(folder string) bool { return folder == "" })
 	return &catalog{registry: builtin(), host: host.New(log, slices.Concat(f.flag, folders)...), log: log, stdin: f.stdin}
 }
 

@@ -136,7 +136,8 @@ each place behind those of the pipelines.`,
 	cmd.Flags().BoolVar(&noEnv, "no-env", false,
 		"read nothing of the environment: placeholders stand for variables, ${file:…} and ${cred:…}")
 	cmd.Flags().BoolVar(&connect, "connect", false, "try every connection, and change nothing")
-	durationFlag(cmd.Flags(), &timeout, "timeout", "how long each connection may take with --connect, a `duration`; default 5s")
+	durationFlag(cmd.Flags(), &timeout, "timeout",
+		"how long each connection may take with --connect, a `duration`; default 5s")
 	return cmd
 }
 
@@ -161,7 +162,8 @@ func (c loaded) promises() (all []promise) {
 }
 
 // sharedWarning says what is given up by shared: true.
-const sharedWarning = "shared: neither owner nor modes are looked at, so that others who can write there can read and change " +
+const sharedWarning = "shared: neither owner nor modes are looked at, " +
+	"so that others who can write there can read and change " +
 	"what is kept, messages, accounts and passwords that were made included, and stop the bridge"
 
 // shared returns the folders and files that are shared, by the setting.
@@ -192,7 +194,8 @@ func writeEntries(w io.Writer, c, other loaded) error {
 		case other.Config != nil && !slices.Contains(other.servers.Entries(), e):
 			text.WriteString(unknownWithout + "\n")
 		case e.Open:
-			text.WriteString("open\n  warning: every user of this machine gets in; without open, a password is made at the first start\n")
+			text.WriteString("open\n  warning: every user of this machine gets in; " +
+				"without open, a password is made at the first start\n")
 		case !e.Made:
 			fmt.Fprintf(&text, "user %s\n", e.Username)
 		case e.File == "":

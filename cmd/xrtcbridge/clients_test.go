@@ -40,7 +40,8 @@ func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"/usr/bin/python3", "python3"} { // Debian's packages are for the first
 		path, err := exec.LookPath(name)
-		if err == nil && exec.CommandContext(t.Context(), path, "-c", "import requests, aiohttp, dotenv, pydantic; pydantic.BaseSettings").Run() == nil {
+		if err == nil && exec.CommandContext(t.Context(), path, "-c",
+			"import requests, aiohttp, dotenv, pydantic; pydantic.BaseSettings").Run() == nil {
 			return path
 		}
 	}
@@ -70,7 +71,8 @@ refused: items[0]: payload is missing
 				t.Fatal(err)
 			}
 			dir, url := t.TempDir(), startServer(t)
-			write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\nSET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
+			write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\n"+
+				"SET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
 				testAccount, testKey, url))
 			ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
 			defer cancel()
@@ -91,7 +93,8 @@ func TestCurl(t *testing.T) {
 	dir := t.TempDir()
 	run := func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), curl, append([]string{"--silent", "--show-error", "--max-time", "20"}, args...)...)
+		cmd := exec.CommandContext(t.Context(), curl,
+			append([]string{"--silent", "--show-error", "--max-time", "20"}, args...)...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -105,22 +108,27 @@ func TestCurl(t *testing.T) {
 			t.Errorf("got %s, want %s…%s", got, before, after)
 		}
 	}
-	match(run("-c", "jar", "-X", "POST", url+"/v1/auth/login", "-d", `{accountid:`+testAccount+`,apikey:"`+testKey+`"}`), `{"servertimestamp":1`, "}")
-	match(run("-b", "jar", "-X", "POST", url+"/v1/item/set", "-d", `{items:[{"portalid":"send","payload":"a+b%20c&d=1"}]}`), `{"servertimestamp":1`, "}")
+	match(run("-c", "jar", "-X", "POST", url+"/v1/auth/login", "-d",
+		`{accountid:`+testAccount+`,apikey:"`+testKey+`"}`), `{"servertimestamp":1`, "}")
+	match(run("-b", "jar", "-X", "POST", url+"/v1/item/set", "-d",
+		`{items:[{"portalid":"send","payload":"a+b%20c&d=1"}]}`), `{"servertimestamp":1`, "}")
 	match(run("-b", "jar", url+"/v1/item/get", "-d", `{portals:[{portalid:send}],mode:watch,schedule:FIFO}`),
 		`{"items":[{"portalid":"send","payload":"a+b%20c&d=1","servertimestamp":1`, "}]}")
 	write(t, dir, "items.json", `{"items":[{"portalid":"send","payload":"from a file"}]}`)
 	match(run("-b", "jar", url+"/v1/item/set", "-d", "@items.json"), `{"servertimestamp":1`, "}")
-	match(run("-b", "jar", url+"/v1/item/set", "--data-binary", "@items.json", "-H", "Transfer-Encoding: chunked"), `{"servertimestamp":1`, "}")
+	match(run("-b", "jar", url+"/v1/item/set", "--data-binary", "@items.json", "-H", "Transfer-Encoding: chunked"),
+		`{"servertimestamp":1`, "}")
 	match(run("-b", "jar", url+"/v1/item/set", "-F", "name=@items.json"), `{"servertimestamp":1`, "}")
 	match(run("-b", "jar", url+"/v1/item/get", "-d", `{portals:[{portalid:send}],mode:stream}`), `{"items":[`, "}]}\n")
 	if got := run("-b", "jar", url+"/v1/item/get", "-d", `{portals:[{portalid:send}]}`); got != "{}" {
 		t.Errorf("got %s, want {}", got)
 	}
-	if got, want := run("-o", "body", "-w", "%{http_code} %{content_type}", url+"/v1/item/get", "-d", `{portals:[]}`), "401 application/json"; got != want {
+	if got, want := run("-o", "body", "-w", "%{http_code} %{content_type}", url+"/v1/item/get", "-d",
+		`{portals:[]}`), "401 application/json"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got, want := run("-b", "jar", url+"/v1/item/set", "-d", `{items:[{portalid:a,payload:8}]}`), `{"error":{"errorgroup":6,"errorcode":20,`; !strings.HasPrefix(got, want) {
+	if got, want := run("-b", "jar", url+"/v1/item/set", "-d", `{items:[{portalid:a,payload:8}]}`),
+		`{"error":{"errorgroup":6,"errorcode":20,`; !strings.HasPrefix(got, want) {
 		t.Errorf("got %s, want %s…", got, want)
 	}
 }

@@ -59,7 +59,8 @@ func kept(t *testing.T, js jetstream.JetStream, dir string) (all []string) {
 // made anew. When the bridge is away, nothing on the servers or on the disk changes.
 func TestConnectDisturbsNoBridge(t *testing.T) {
 	broker, hub, dir := bridgetest.StartMosquitto(t, "log_type all"), startHub(t), t.TempDir()
-	if _, err := hub.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+	if _, err := hub.js.CreateStream(t.Context(),
+		jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, dir, "p.yaml", fmt.Sprintf(`

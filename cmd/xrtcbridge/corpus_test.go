@@ -61,7 +61,8 @@ func TestCorpusOfBrokenFiles(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d files; of %d misspelt keys, %d are told (%d %%)", len(archive.Files), misspelt, meant, 100*meant/max(1, misspelt))
+	t.Logf("%d files; of %d misspelt keys, %d are told (%d %%)", len(archive.Files), misspelt, meant,
+		100*meant/max(1, misspelt))
 	if len(archive.Files) != corpusSize || misspelt < corpusSize/2 || 100*meant < 95*misspelt {
 		t.Error("that is too few")
 	}
@@ -107,7 +108,8 @@ func newCorpus(t *testing.T) *txtar.Archive {
 	}
 	examples = slices.DeleteFunc(examples, func(text []byte) bool { return len(mistakesIn(t, "whole", text)) > 0 })
 	archive := &txtar.Archive{Comment: []byte(fmt.Sprintf(
-		"Examples with one mistake each, by go test -run Corpus -write-corpus, seed %d. A name is NUMBER-KIND-LINE-KEY.\n", corpusSeed))}
+		"Examples with one mistake each, by go test -run Corpus -write-corpus, seed %d. "+
+			"A name is NUMBER-KIND-LINE-KEY.\n", corpusSeed))}
 	seen := make(map[string]bool)
 	for len(archive.Files) < corpusSize {
 		text := string(examples[r.IntN(len(examples))])

@@ -59,7 +59,8 @@ func browse(ctx context.Context, at admin.Place, link string) error {
 	}
 	err = file.Truncate(0)
 	if err == nil {
-		_, err = fmt.Fprintf(file, `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=%s">`, html.EscapeString(link))
+		_, err = fmt.Fprintf(file,
+			`<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=%s">`, html.EscapeString(link))
 	}
 	if failed := file.Close(); err == nil {
 		err = failed

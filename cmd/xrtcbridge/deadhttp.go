@@ -80,8 +80,9 @@ func (r *running) replayed(w http.ResponseWriter, q *http.Request) {
 	p, files := r.plan[asked.Pipeline], r.files
 	<-r.turn // a reload does not wait for a sink that is down
 	if p == nil {
-		admin.Fail(w, http.StatusBadRequest, fmt.Errorf("no pipeline %q runs: name it in a file, which says where its messages go",
-			asked.Pipeline))
+		admin.Fail(w, http.StatusBadRequest,
+			fmt.Errorf("no pipeline %q runs: name it in a file, which says where its messages go",
+				asked.Pipeline))
 		return
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})

@@ -104,7 +104,8 @@ pipelines:
 	if code, _, errs := command(t, dir, "reload", "p.yaml"); code != exitDone {
 		t.Fatalf("%d, %s", code, errs)
 	}
-	if text, err := replay(asked{"p", []uint64{numbers[2], numbers[0]}}); err != nil || text != "delivered 2 dead letters, 0 failed again\n" {
+	if text, err := replay(asked{"p", []uint64{numbers[2], numbers[0]}}); err != nil ||
+		text != "delivered 2 dead letters, 0 failed again\n" {
 		t.Errorf("%q, %v", text, err)
 	}
 	if _, got := letters("pipeline=p"); !cmp.Equal(got, []string{"../b"}) {

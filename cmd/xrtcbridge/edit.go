@@ -38,7 +38,8 @@ func newEditor(ctx context.Context, l config.Loader, set []string, log *slog.Log
 		}
 		fields.WriteString(asJSON(key) + ": " + strings.TrimSpace(value))
 	}
-	c, err := l.Parse("--set", []byte("pipelines: {edit: {from: stdio, to: stdio, steps: [{set: {"+fields.String()+"}}]}}"))
+	c, err := l.Parse("--set",
+		[]byte("pipelines: {edit: {from: stdio, to: stdio, steps: [{set: {"+fields.String()+"}}]}}"))
 	if err != nil {
 		return nil, failure{code: exitUsage, err: err, hint: "xrtcbridge steps set shows what can be set"}
 	}

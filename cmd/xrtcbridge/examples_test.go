@@ -72,7 +72,8 @@ func startExample(t *testing.T, name string, addresses ...string) *process {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := start(t, dir, io.Discard, "run", write(t, dir, "pipelines.yaml", strings.NewReplacer(addresses...).Replace(string(text))))
+	p := start(t, dir, io.Discard, "run",
+		write(t, dir, "pipelines.yaml", strings.NewReplacer(addresses...).Replace(string(text))))
 	p.opened(2)
 	return p
 }
@@ -108,7 +109,8 @@ func TestExampleConflateToPortals(t *testing.T) {
 	}
 	bridgetest.Eventually(t, "the reading is in its portal", func() bool {
 		items, err := c.Get(t.Context(), xrtc.GetRequest{})
-		return err == nil && len(items) == 1 && items[0].Payload == "21.5" && strings.HasPrefix(items[0].PortalID, "sensorsKitchenTemp")
+		return err == nil && len(items) == 1 && items[0].Payload == "21.5" &&
+			strings.HasPrefix(items[0].PortalID, "sensorsKitchenTemp")
 	})
 	endWell(t, p)
 }

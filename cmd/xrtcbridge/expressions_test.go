@@ -39,7 +39,8 @@ func TestHelpedExpressionsCompile(t *testing.T) {
 
 // Every function is in the help.
 func TestHelpHasAllFunctions(t *testing.T) {
-	words := strings.FieldsFunc(newExpressions().Long, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	words := strings.FieldsFunc(newExpressions().Long,
+		func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for _, name := range expr.Functions() {
 		if !slices.Contains(words, name) {
 			t.Errorf("%s is missing", name)

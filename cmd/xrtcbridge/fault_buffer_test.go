@@ -194,14 +194,16 @@ func TestF11SinkStalled(t *testing.T) {
 	if highest > calm+64*mib && !raceDetector {
 		t.Errorf("memory rose from %d to %d MiB", calm/mib, highest/mib)
 	}
-	t.Logf("%d messages owed; memory %d MiB before, %d MiB at most; drained in %s, %.0f a second; buffer status was right %d times",
+	t.Logf("%d messages owed; memory %d MiB before, %d MiB at most; drained in %s, %.0f a second; "+
+		"buffer status was right %d times",
 		n, calm/mib, highest/mib, took, float64(n)/took.Seconds(), looks)
 }
 
 // bufferStatus returns how many messages xrtcbridge says are in the buffer of relay.
 func bufferStatus(t *testing.T, dir string) int {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--state", filepath.Join(dir, "state"))
+	cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--state",
+		filepath.Join(dir, "state"))
 	text, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("buffer status: %v", err)

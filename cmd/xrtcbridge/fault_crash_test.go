@@ -29,7 +29,8 @@ func build(t *testing.T, tags string) string {
 		bridgetest.Missing(t, "go")
 	}
 	path := filepath.Join(t.TempDir(), "xrtcbridge")
-	if out, err := exec.CommandContext(t.Context(), goCommand, "build", "-tags", tags, "-o", path, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), goCommand, "build", "-tags", tags, "-o", path,
+		".").CombinedOutput(); err != nil {
 		t.Fatalf("build with the tags %s: %v\n%s", tags, err, out)
 	}
 	return path
@@ -55,7 +56,8 @@ const (
 func newCrashes(t *testing.T, program string, rng *rand.Rand, buffer string) *crashes {
 	t.Helper()
 	dir, h, ledger := t.TempDir(), startHub(t), new(faulttest.Ledger)
-	c := &crashes{t: t, program: program, in: filepath.Join(dir, "in.txt"), state: filepath.Join(dir, "state"), ledger: ledger, rng: rng}
+	c := &crashes{t: t, program: program, in: filepath.Join(dir, "in.txt"), state: filepath.Join(dir, "state"),
+		ledger: ledger, rng: rng}
 	proxy := faulttest.NewProxy(t, h.addr)
 	proxy.Set(faulttest.Fault{Latency: time.Millisecond}) // so that something is on its way
 	c.out = h.outlet("OUT", ledger, func(s *jetstream.StreamConfig) { s.MaxMsgSize = poisonSize / 2 })
@@ -149,7 +151,8 @@ func (c *crashes) finish() {
 // buried notes the dead letters.
 func (c *crashes) buried() {
 	c.t.Helper()
-	text, err := exec.CommandContext(c.t.Context(), c.program, "dead", "list", "relay", "--json", "--state", c.state).Output()
+	text, err := exec.CommandContext(c.t.Context(), c.program, "dead", "list", "relay", "--json", "--state",
+		c.state).Output()
 	if err != nil {
 		c.t.Fatalf("list the dead letters: %v", err)
 	}
@@ -201,7 +204,8 @@ var seldom = map[crashpoint.Point]int{
 // pointsWithout returns the points of a pipeline without a buffer.
 func pointsWithout() []crashpoint.Point {
 	return slices.DeleteFunc(crashpoint.Points(), func(p crashpoint.Point) bool {
-		return slices.Contains([]crashpoint.Point{crashpoint.BufferStoring, crashpoint.BufferStored, crashpoint.Purging, crashpoint.Purged}, p)
+		return slices.Contains([]crashpoint.Point{crashpoint.BufferStoring, crashpoint.BufferStored,
+			crashpoint.Purging, crashpoint.Purged}, p)
 	})
 }
 

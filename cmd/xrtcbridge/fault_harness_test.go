@@ -29,7 +29,8 @@ type hub struct {
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
+		StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,8 @@ const keys = 10
 
 func newProducer(t *testing.T, url, prefix string, size int, ledger *faulttest.Ledger) *producer {
 	t.Helper()
-	options := paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID("producer-" + prefix).SetOrderMatters(false)
+	options := paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID(
+		"producer-" + prefix).SetOrderMatters(false)
 	p := &producer{t: t, client: paho.NewClient(options), prefix: prefix, size: size, ledger: ledger}
 	if token := p.client.Connect(); !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
 		t.Fatalf("connect to %s: %v", url, token.Error())

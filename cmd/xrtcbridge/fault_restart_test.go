@@ -68,7 +68,8 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 			if code := bad.exit(); code != exitUsage {
 				t.Errorf("exit code %d with invalid configuration", code)
 			}
-			if text := bad.log.String(); !strings.Contains(text, "pipelines.yaml:8:5:") || !strings.Contains(text, "did you mean max_batch?") {
+			if text := bad.log.String(); !strings.Contains(text, "pipelines.yaml:8:5:") ||
+				!strings.Contains(text, "did you mean max_batch?") {
 				t.Errorf("the error does not say where and what:\n%s", text)
 			}
 		default:
@@ -113,7 +114,8 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 	run := func() {
 		r.process = start(t, dir, io.Discard, "run", "--log-format", "json", r.file)
 		r.opened(4)
-		bridgetest.Eventually(t, "the bridge answers", func() bool { _, code := r.ask("status", r.file); return code == exitDone })
+		bridgetest.Eventually(t, "the bridge answers",
+			func() bool { _, code := r.ask("status", r.file); return code == exitDone })
 	}
 	untouched := func() {
 		t.Helper()

@@ -25,7 +25,8 @@ import (
 func publish(t *testing.T, broker *bridgetest.Mosquitto, topic string, n int, arrived func() int) *exec.Cmd {
 	t.Helper()
 	host, port, _ := strings.Cut(broker.Addr, ":")
-	cmd := exec.CommandContext(t.Context(), bridgetest.Program(t, "mosquitto_pub"), "-h", host, "-p", port, "-q", "1", "-t", topic, "-l")
+	cmd := exec.CommandContext(t.Context(), bridgetest.Program(t, "mosquitto_pub"), "-h", host, "-p", port, "-q",
+		"1", "-t", topic, "-l")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +115,8 @@ func TestF01KillNine(t *testing.T) {
 	if err := pub.Wait(); err != nil {
 		t.Fatalf("mosquitto_pub: %v", err)
 	}
-	bridgetest.Eventually(t, "every line has arrived", func() bool { return count(t, whole(readLines(t, out)), n).lost == 0 })
+	bridgetest.Eventually(t, "every line has arrived",
+		func() bool { return count(t, whole(readLines(t, out)), n).lost == 0 })
 	p.opened(2) // before that it may not know the signal, if nothing was left to deliver
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
@@ -158,7 +160,8 @@ pipelines:
 		if k < stops {
 			enough = min(n, len(got)+n/(stops+2))
 		}
-		bridgetest.Eventually(t, fmt.Sprintf("%d lines have arrived", enough), func() bool { return len(got)+slow.lines() >= enough })
+		bridgetest.Eventually(t, fmt.Sprintf("%d lines have arrived", enough),
+			func() bool { return len(got)+slow.lines() >= enough })
 		p.opened(2) // it heeds signals
 		p.signal(syscall.SIGTERM)
 		if code := p.exit(); code != exitDone {
@@ -264,7 +267,8 @@ func TestInterruptedCopyIsNoSuccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGINT)
-	bridgetest.Eventually(t, "it heeds the signal", func() bool { return p.log.count("delivering what has been read") == 1 })
+	bridgetest.Eventually(t, "it heeds the signal",
+		func() bool { return p.log.count("delivering what has been read") == 1 })
 	rest := make(chan error, 1)
 	go func() { _, err := io.Copy(io.Discard, r); rest <- err }()
 	if code := p.exit(); code != exitFailed {

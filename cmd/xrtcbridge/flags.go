@@ -22,7 +22,8 @@ func configFlag(cmd *cobra.Command, flags *pflag.FlagSet, files *[]string, usage
 	flags.StringArrayVarP(files, "config", "c", nil, usage+"; repeatable")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // it is there
 	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
-	flags.Func("env-file", "`file` with lines NAME=value, for variables that the environment does not have; repeatable, and "+
+	flags.Func("env-file", "`file` with lines NAME=value, for variables that the environment does not have; "+
+		"repeatable, and "+
 		"the first that has one counts", readEnvFile)
 }
 

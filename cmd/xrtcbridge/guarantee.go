@@ -169,7 +169,8 @@ func warnings(p *engine.Pipeline) (all []string) {
 	for _, s := range steps(p) {
 		for _, from := range p.From {
 			if s.Holds && from.MaxUnacked > 0 && p.Buffer == nil {
-				all = append(all, fmt.Sprintf("%s hands over %d messages and then waits for them, so that a step %s that holds more stalls; buffer: disk ends that",
+				all = append(all, fmt.Sprintf("%s hands over %d messages and then waits for them, "+
+					"so that a step %s that holds more stalls; buffer: disk ends that",
 					from.Type, from.MaxUnacked, s.Type))
 			}
 		}
@@ -269,11 +270,13 @@ func bufferPromise(b bridge.BufferSettings, state store.Settings) bridge.Guarant
 	case state.NATS != nil:
 		g.Why = "confirmed by the JetStream of state.nats before the source is told"
 	case state.Durability == "process":
-		g.Why = "on disk before the source is told, survives a crash of the process, not of the machine (state.durability: process)"
+		g.Why = "on disk before the source is told, survives a crash of the process, " +
+			"not of the machine (state.durability: process)"
 	}
 	switch b.WhenFull {
 	case bridge.OverflowDropOldest:
-		g.Level, g.Why = bridge.LevelAtMostOnce, g.Why+"; when full the oldest messages go, and are counted (when_full: drop_oldest)"
+		g.Level, g.Why = bridge.LevelAtMostOnce, g.Why+"; when full the oldest messages go, "+
+			"and are counted (when_full: drop_oldest)"
 	case bridge.OverflowReject:
 		g.Why += "; when full a message fails for good, and on_error decides (when_full: reject)"
 	case bridge.OverflowBlock:

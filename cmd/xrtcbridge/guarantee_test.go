@@ -34,7 +34,8 @@ func windowSteps(o *bridge.OnError) []bridge.Endpoint[bridge.Step] {
 func TestPromises(t *testing.T) {
 	drop, letters := &bridge.OnError{Then: bridge.FateDrop}, &bridge.OnError{Then: bridge.FateDeadLetter}
 	once, least := bridge.LevelOnce, bridge.LevelAtLeastOnce
-	stalls := "in hands over 20 messages and then waits for them, so that a step window that holds more stalls; buffer: disk ends that"
+	stalls := "in hands over 20 messages and then waits for them, so that a step window that holds more stalls; " +
+		"buffer: disk ends that"
 	for _, c := range []struct {
 		name     string
 		p        *engine.Pipeline

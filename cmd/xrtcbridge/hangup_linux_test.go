@@ -16,7 +16,8 @@ func TestHangupOfATerminal(t *testing.T) {
 	notIgnored(t, syscall.SIGHUP)
 	ours, its := openTerminal(t)
 	dir := t.TempDir()
-	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", "run", "--log-format", "json",
+	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", "run",
+		"--log-format", "json",
 		write(t, dir, "p.yaml", ticking))}
 	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdin = dir, &p.log, its
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

@@ -34,7 +34,8 @@ func TestHangup(t *testing.T) {
 		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, filepath.Join(dir, "out.txt"))) > 3 })
 		write(t, dir, "p.yaml", strings.Replace(ticking, "out.txt", "other.txt", 1))
 		p.signal(syscall.SIGHUP)
-		bridgetest.Eventually(t, "messages flow there", func() bool { return len(readLines(t, filepath.Join(dir, "other.txt"))) > 3 })
+		bridgetest.Eventually(t, "messages flow there",
+			func() bool { return len(readLines(t, filepath.Join(dir, "other.txt"))) > 3 })
 		p.signal(syscall.SIGTERM)
 		if code := p.exit(); code != exitDone {
 			t.Errorf("exit code %d", code)

@@ -78,5 +78,6 @@ func hasBuffer(p monitor.Pipeline) bool {
 func (runFlags) logLedger(log *slog.Logger, pipeline string, l engine.Ledger) {
 	log.Info("ledger", "pipeline", pipeline, "carried", l.Carried, "received", l.Received, "made", l.Made,
 		"delivered", l.Delivered, "filtered", l.Filtered,
-		"merged", l.Merged, "dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered, "in_flight", l.InFlight)
+		"merged", l.Merged, "dead_lettered", l.DeadLettered, "dropped", l.Dropped, "buffered", l.Buffered,
+		"in_flight", l.InFlight)
 }

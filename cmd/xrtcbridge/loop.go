@@ -63,7 +63,9 @@ func meet(from []bridge.Endpoint[bridge.Source], write, read bridge.Traffic) boo
 		if read.Reads != nil {
 			return read.Reads(w, whole)
 		}
-		return slices.ContainsFunc(read.Topics, func(r string) bool { return strings.HasPrefix(w, r) || strings.HasPrefix(r, w) })
+		return slices.ContainsFunc(read.Topics, func(r string) bool {
+			return strings.HasPrefix(w, r) || strings.HasPrefix(r, w)
+		})
 	})
 }
 
@@ -115,7 +117,8 @@ func guarded(way []hop) bool {
 		if !h.write.Headers || !h.read.Headers {
 			return false
 		}
-		marked = marked || slices.ContainsFunc(h.steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Type == "origin" })
+		marked = marked || slices.ContainsFunc(h.steps,
+			func(s bridge.Endpoint[bridge.Step]) bool { return s.Type == "origin" })
 	}
 	return marked
 }

@@ -56,16 +56,17 @@ func counting() bridge.Connector {
 	type sinkSettings struct{}
 	return bridge.Connector{
 		Name: "count", Summary: "counts", Example: "pipelines:\n  example: {from: {count: {to: 3}}, to: count}\n",
-		Source: bridge.NewOpener(sourceSettings{Word: "number"}, func(_ context.Context, s *sourceSettings, _ bridge.Env) (bridge.Source, error) {
-			if s.Word == "fail" {
-				return nil, bridge.Permanent(errors.New("no such word"))
-			}
-			batch := make(bridge.Batch, s.To)
-			for i := range batch {
-				batch[i].Payload = fmt.Appendf(nil, "%s %d", s.Word, i+1)
-			}
-			return &countingSource{batch: batch}, nil
-		}),
+		Source: bridge.NewOpener(sourceSettings{Word: "number"},
+			func(_ context.Context, s *sourceSettings, _ bridge.Env) (bridge.Source, error) {
+				if s.Word == "fail" {
+					return nil, bridge.Permanent(errors.New("no such word"))
+				}
+				batch := make(bridge.Batch, s.To)
+				for i := range batch {
+					batch[i].Payload = fmt.Appendf(nil, "%s %d", s.Word, i+1)
+				}
+				return &countingSource{batch: batch}, nil
+			}),
 		Sink: bridge.NewOpener(sinkSettings{}, func(_ context.Context, _ *sinkSettings, env bridge.Env) (bridge.Sink, error) {
 			return countingSink{env.Logger}, nil
 		}),

@@ -31,7 +31,8 @@ func TestPagesAreCurrent(t *testing.T) {
 	pages["bridge/step"] = steps
 	for folder, all := range pages {
 		var want bytes.Buffer
-		want.WriteString("<!-- Written by go generate ./cmd/xrtcbridge: change the tags of the settings, or the example. -->\n\n")
+		want.WriteString("<!-- Written by go generate ./cmd/xrtcbridge: change the tags of the settings, " +
+			"or the example. -->\n\n")
 		if err := writeMarkdown(&want, all); err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,8 @@ pipelines:
 	more := func(m int) {
 		t.Helper()
 		for range m {
-			if _, err := fmt.Fprintf(lines, `[{"n":%[1]d,"k":0},{"n":%[1]d,"k":1},{"n":%[1]d,"k":2},{"n":%[1]d,"k":3}]`+"\n", n); err != nil {
+			if _, err := fmt.Fprintf(lines, `[{"n":%[1]d,"k":0},{"n":%[1]d,"k":1},{"n":%[1]d,"k":2},{"n":%[1]d,"k":3}]`+
+				"\n", n); err != nil {
 				t.Fatal(err)
 			}
 			n++
@@ -144,7 +145,8 @@ pipelines:
 			ledger["received"] += ledger["made"]
 			for outcome, want := range ledger {
 				if outcome != "made" && s[outcome] != want {
-					t.Errorf("run %d, %s: %s is %v in the metrics and %v in the ledger: %v, %v", run, name, outcome, s[outcome], want, s, ledger)
+					t.Errorf("run %d, %s: %s is %v in the metrics and %v in the ledger: %v, %v", run, name, outcome,
+						s[outcome], want, s, ledger)
 				}
 				totals[outcome] += want
 			}

@@ -53,7 +53,8 @@ tests, and a command that builds the program xrtcbridge-NAME. It prints what to 
 	wordFlag(cmd, &language, "lang", "`language`: "+strings.Join(names, ", ")+" (default "+names[0]+")", names...)
 	cmd.Flags().StringSliceVar(&kinds, "kind", []string{"source", "sink"},
 		"what the connector can be: "+strings.Join(skeleton.Kinds(), ", ")+"; repeatable")
-	cmd.Flags().StringVar(&module, "module", "", "folder with the source of xrtcbridge to build a Go plugin with, instead of the released module; found by itself around "+
+	cmd.Flags().StringVar(&module, "module", "", "folder with the source of xrtcbridge to build a Go plugin with, "+
+		"instead of the released module; found by itself around "+
 		"the plugin's folder, or where this program was built")
 	return cmd
 }
@@ -78,7 +79,8 @@ func writePlugin(s std, dir string, l skeleton.Language, kinds []string, module 
 		if p.Module == "" {
 			if p.Version = released(); p.Version == "" {
 				return failure{
-					code: exitUsage, err: errors.New("a plugin in Go is built with the source of xrtcbridge, which is not where this program was built, nor around the plugin's folder"),
+					code: exitUsage, err: errors.New("a plugin in Go is built with the source of xrtcbridge, " +
+						"which is not where this program was built, nor around the plugin's folder"),
 					hint: "say where the source is: --module FOLDER",
 				}
 			}
@@ -87,7 +89,8 @@ func writePlugin(s std, dir string, l skeleton.Language, kinds []string, module 
 	if err := skeleton.Write(dir, p); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(s.out, "wrote %[1]s, a plugin in %[2]s; it needs %[3]s. Build it and try it:\n  cd %[1]s && %[4]s\n  %[5]s\n",
+	_, err := fmt.Fprintf(s.out,
+		"wrote %[1]s, a plugin in %[2]s; it needs %[3]s. Build it and try it:\n  cd %[1]s && %[4]s\n  %[5]s\n",
 		dir, l.Name, l.Needs, l.Build, strings.Join(p.Try(), "\n  "))
 	return err
 }
@@ -133,7 +136,8 @@ func isSource(dir string) bool {
 // released one.
 func released() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || !strings.HasPrefix(info.Main.Version, "v") || strings.HasPrefix(info.Main.Version, "v0.0.0-") || strings.Contains(info.Main.Version, "+") {
+	if !ok || !strings.HasPrefix(info.Main.Version, "v") || strings.HasPrefix(info.Main.Version, "v0.0.0-") ||
+		strings.Contains(info.Main.Version, "+") {
 		return ""
 	}
 	return info.Main.Version

@@ -67,7 +67,8 @@ their examples, and as comments every other setting, with its default and what i
 	cmd.Flags().StringVar(&from, "from", "", "`connector` that messages come from")
 	cmd.Flags().StringArrayVar(&steps, "step", nil, "`step` that they go through; repeatable")
 	cmd.Flags().StringVar(&to, "to", "", "`connector` that they go to")
-	cmd.Flags().StringVarP(&out, "out", "o", "", "`file` to write, which must not be there yet; without it, standard output")
+	cmd.Flags().StringVarP(&out, "out", "o", "",
+		"`file` to write, which must not be there yet; without it, standard output")
 	for flag, settings := range map[string]func(bridge.Connector) any{
 		"from": func(c bridge.Connector) any { return openerSettings(c.Source) },
 		"step": func(c bridge.Connector) any { return openerSettings(c.Step) },

@@ -86,7 +86,8 @@ func newPluginsCheck(s std) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVar(&env, "env", nil, "NAME or NAME=value that it gets of the environment, as env: says in YAML; repeatable")
+	cmd.Flags().StringArrayVar(&env, "env", nil,
+		"NAME or NAME=value that it gets of the environment, as env: says in YAML; repeatable")
 	return cmd
 }
 
@@ -142,7 +143,8 @@ func lockPlugins(s std, file string) error {
 		return failure{code: exitUsage, err: err}
 	}
 	if len(plugins) == 0 {
-		return failure{code: exitUsage, err: fmt.Errorf("%s lists no plugins", file), hint: "write plugins: {NAME: {path: PROGRAM}}"}
+		return failure{code: exitUsage, err: fmt.Errorf("%s lists no plugins", file),
+			hint: "write plugins: {NAME: {path: PROGRAM}}"}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -180,7 +180,8 @@ pipelines:
 
 // The files beside the examples' plugins load, with these.
 func TestExamplesOfPlugins(t *testing.T) {
-	for example, program := range map[string]string{"plugin-go": "xrtcbridge-sqlite", "plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web"} {
+	for example, program := range map[string]string{"plugin-go": "xrtcbridge-sqlite",
+		"plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web"} {
 		t.Run(example, func(t *testing.T) {
 			dir := filepath.Dir(built(t, example, program))
 			files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
@@ -293,7 +294,8 @@ func need(t *testing.T, what string) {
 	t.Helper()
 	switch what {
 	case "python3-grpcio":
-		if exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", "import grpc, google.protobuf, cryptography").Run() != nil {
+		if exec.CommandContext(t.Context(), "/usr/bin/python3", "-c",
+			"import grpc, google.protobuf, cryptography").Run() != nil {
 			bridgetest.Missing(t, what)
 		}
 	case "npm":

@@ -88,9 +88,11 @@ func (f *portalFlags) with(cmd *cobra.Command, s std, limit time.Duration, do fu
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(limit, forever))
 	defer cancel()
 	log := f.log.logger(s.err)
-	c, err := xrtc.Open(ctx, xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile, Logger: log})
+	c, err := xrtc.Open(ctx,
+		xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile, Logger: log})
 	if errors.Is(err, xrtc.ErrNoCredentials) {
-		return failure{code: exitUsage, err: err, hint: "xrtcbridge server keys new --out xrtc.env makes them for a server of your own, which --url names"}
+		return failure{code: exitUsage, err: err,
+			hint: "xrtcbridge server keys new --out xrtc.env makes them for a server of your own, which --url names"}
 	}
 	if err == nil {
 		defer func() { _ = c.Close() }()
@@ -236,7 +238,8 @@ Each command has a session of its own, so that what one has printed another prin
 					return err
 				}
 				if err == nil && len(portals) == 0 && mayLack(items, c.Limits()) {
-					fmt.Fprintf(s.err, "xrtcbridge: the answer is full, and the server may have left out portals; name them to get them\n")
+					fmt.Fprintf(s.err, "xrtcbridge: the answer is full, and the server may have left out portals; "+
+						"name them to get them\n")
 				}
 				if err != nil {
 					return err

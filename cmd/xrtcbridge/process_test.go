@@ -81,7 +81,8 @@ func (p *process) exit() int {
 // opened waits until n sources and sinks have been opened.
 func (p *process) opened(n int) {
 	p.t.Helper()
-	bridgetest.Eventually(p.t, fmt.Sprintf("%d connectors are open", n), func() bool { return p.log.count(`"msg":"opened"`) >= n })
+	bridgetest.Eventually(p.t, fmt.Sprintf("%d connectors are open", n),
+		func() bool { return p.log.count(`"msg":"opened"`) >= n })
 }
 
 // logWatch collects what a process logs.

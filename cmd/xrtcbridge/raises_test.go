@@ -92,7 +92,8 @@ pipelines:
 		t.Errorf("delivered (-want +got):\n%s", diff)
 	}
 	dead := lines("dead.ndjson")
-	if len(dead) != 2 || !strings.Contains(dead[0], `"payload":"seven"`) || !strings.Contains(dead[1], `"payload":"ten"`) ||
+	if len(dead) != 2 || !strings.Contains(dead[0], `"payload":"seven"`) ||
+		!strings.Contains(dead[1], `"payload":"ten"`) ||
 		!strings.Contains(dead[0], `"attempts":2`) || !strings.Contains(dead[0], `"instance":"p-step"`) {
 		t.Errorf("the dead letters are %s", dead)
 	}

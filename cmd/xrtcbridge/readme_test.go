@@ -89,7 +89,8 @@ func TestShownYAMLLoads(t *testing.T) {
 		}
 		files = append(files, more...)
 	}
-	placeholder := strings.NewReplacer("@MQTT@", "127.0.0.1:1883", "@MQTT2@", "127.0.0.1:1884", "@NATS@", "127.0.0.1:4222", "@INFILE@", "in", "@OUTFILE@", "out")
+	placeholder := strings.NewReplacer("@MQTT@", "127.0.0.1:1883", "@MQTT2@", "127.0.0.1:1884", "@NATS@",
+		"127.0.0.1:4222", "@INFILE@", "in", "@OUTFILE@", "out")
 	for _, f := range files {
 		if strings.Contains(f, "plugin-") || strings.Contains(f, "deploy/") || strings.HasSuffix(f, "_test.yaml") {
 			continue // see TestExamplesOfPlugins, TestDeployedPipelines and TestExamplesTested
@@ -116,7 +117,8 @@ func TestREADMECommands(t *testing.T) {
 	}
 	// The demo may be running on this machine: here it gets ports of its own.
 	portals := strings.Replace(bridgetest.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222", bridgetest.FreeAddr(t), "localhost:28080", portals)
+	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222",
+		bridgetest.FreeAddr(t), "localhost:28080", portals)
 	write(t, dir, "pipelines.yaml", ports.Replace(string(demo)))
 	for _, block := range blocks(t, "README.md", "sh") {
 		for line := range strings.Lines(block) {
@@ -127,7 +129,8 @@ func TestREADMECommands(t *testing.T) {
 			}
 			line = strings.ReplaceAll(line, "go run ./cmd/xrtcbridge", "xrtcbridge")
 			line = strings.ReplaceAll(line, "./xrtcbridge", "xrtcbridge")
-			line = strings.Replace(line, "new plugin clock ", "new plugin clock --module "+source+" ", 1) // which is not around this folder
+			// which is not around this folder
+			line = strings.Replace(line, "new plugin clock ", "new plugin clock --module "+source+" ", 1)
 			line = strings.ReplaceAll(line, "localhost:28080", portals)
 			if variables, ok := strings.CutPrefix(line, "export "); ok {
 				for v := range strings.FieldsSeq(variables) {

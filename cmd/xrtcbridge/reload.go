@@ -121,7 +121,8 @@ func (r *running) leftBehind(ctx context.Context, d difference) (all []string) {
 	}
 	for _, c := range d.Stops {
 		if left := inState(entries, c.Pipeline); len(left) > 0 {
-			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, stop the bridge and take that along: "+
+			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, "+
+				"stop the bridge and take that along: "+
 				"xrtcbridge state rename %s NEW", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
 		}
 	}
@@ -186,7 +187,8 @@ func (n reading) probe(ctx context.Context, d difference, before map[string]engi
 	var errs []error
 	for _, one := range all {
 		if !one.OK {
-			errs = append(errs, fmt.Errorf("pipeline %q: %s (%s): %s", one.Pipeline, n.Written(one.Place), one.Type, n.Written(one.Error)))
+			errs = append(errs, fmt.Errorf("pipeline %q: %s (%s): %s", one.Pipeline, n.Written(one.Place), one.Type,
+				n.Written(one.Error)))
 		}
 	}
 	return errors.Join(errs...)

@@ -41,7 +41,8 @@ func TestDifference(t *testing.T) {
 		Starts: []change{{Pipeline: "new", Promises: []string{"at least once, in order"}}},
 		Stops:  []change{{Pipeline: "gone"}},
 		Restarts: []change{
-			{Pipeline: "moved", Because: []string{"buffer", "to"}, Promises: []string{"at least once, in order -> at most once, in order"}},
+			{Pipeline: "moved", Because: []string{"buffer", "to"},
+				Promises: []string{"at least once, in order -> at most once, in order"}},
 			{Pipeline: "used", Because: []string{"plugins.x"}},
 		},
 		Untouched: []string{"same"},
@@ -65,7 +66,8 @@ func startReloading(t *testing.T, text string, flags ...string) *reloading {
 	dir := t.TempDir()
 	r := &reloading{dir: dir, file: write(t, dir, "p.yaml", text)}
 	r.process = start(t, dir, io.Discard, append([]string{"run", "--log-format", "json", r.file}, flags...)...)
-	bridgetest.Eventually(t, "the bridge answers", func() bool { _, code := r.ask("status", r.file); return code != exitNobody })
+	bridgetest.Eventually(t, "the bridge answers",
+		func() bool { _, code := r.ask("status", r.file); return code != exitNobody })
 	return r
 }
 
@@ -167,7 +169,8 @@ func TestReload(t *testing.T) {
 				t.Errorf("it does not say %q:\n%s", c.want, said)
 			}
 			s := r.status()
-			if s.Config.Rejected == nil || c.want != "starts f\n" && !strings.Contains(s.Config.Rejected.Error, c.want) || s.Config.Reloads != before {
+			if s.Config.Rejected == nil || c.want != "starts f\n" &&
+				!strings.Contains(s.Config.Rejected.Error, c.want) || s.Config.Reloads != before {
 				t.Errorf("the status says %+v", s.Config)
 			}
 			if r.log.count("reload failed") != rejected+1 {

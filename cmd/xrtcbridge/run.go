@@ -85,7 +85,8 @@ With --from and --to it runs one pipeline and reads no file. At the end a ledger
 	cmd.Flags().StringArrayVar(&f.steps, "step", nil,
 		"step between them, in order: TYPE[,key=value...], or TYPE=value; repeatable")
 	cmd.Flags().StringVar(&f.to, "to", "", "sink of a pipeline without a file: TYPE[,key=value...]")
-	durationFlag(cmd.Flags(), &f.limit, "for", "stop this `duration` after the start of the embedded servers, as a signal would")
+	durationFlag(cmd.Flags(), &f.limit, "for",
+		"stop this `duration` after the start of the embedded servers, as a signal would")
 	cmd.Flags().BoolVar(&f.watch, "watch", false, "reload when a file has changed, and go on when all inputs are finished")
 	s.rawFlag(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("from", completeEnd(folders, s,
@@ -394,9 +395,11 @@ func hintFor(err error) string {
 	case errors.Is(err, engine.ErrCut):
 		return "a new run reads the input from its beginning, and file sinks append"
 	case errors.Is(err, engine.ErrNotDrained):
-		return "what was not delivered comes again after a restart if its source can; drain_timeout in the file gives more time"
+		return "what was not delivered comes again after a restart if its source can; " +
+			"drain_timeout in the file gives more time"
 	}
 	return ""
 }
 
-var errUnbalanced = errors.New("the ledger does not balance: this is a bug in xrtcbridge, please report it with the table above")
+var errUnbalanced = errors.New("the ledger does not balance: this is a bug in xrtcbridge, " +
+	"please report it with the table above")

@@ -243,7 +243,8 @@ func (r *running) revive(name string, ended <-chan error) {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	for _, s := range r.bridge.Situations() {
-		if p := r.plan[name]; p != nil && s.Pipeline.Name == name && (s.Phase == engine.Finished || s.Phase == engine.Failed) {
+		if p := r.plan[name]; p != nil && s.Pipeline.Name == name &&
+			(s.Phase == engine.Finished || s.Phase == engine.Failed) {
 			r.seen.Retire(s.Pipeline)
 			if err := r.bridge.Start(r.launch(p)); err != nil {
 				r.log.Warn("start a pipeline again", "pipeline", name, "err", err)

@@ -70,11 +70,14 @@ With curl, where a session and what it has read are in a cookie:
 		},
 	}
 	f.log.add(cmd)
-	cmd.Flags().StringVar(&f.listen, "listen", "", "host:port to listen on (default "+embedded.DefaultPortalListen+", on both loopback families)")
-	wordFlag(cmd, &f.profile, "profile", "`limits`: open (default) or public, those of the public service", "open", "public")
+	cmd.Flags().StringVar(&f.listen, "listen", "",
+		"host:port to listen on (default "+embedded.DefaultPortalListen+", on both loopback families)")
+	wordFlag(cmd, &f.profile, "profile", "`limits`: open (default) or public, those of the public service", "open",
+		"public")
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "file with accounts, keys, limits and TLS certificate")
 	cmd.Flags().StringArrayVar(&f.accounts, "account", nil,
-		"ACCOUNT=KEY[,KEY...], for trying out, a key being '${NAME}', '${file:path}', '${cred:NAME}' or sha256:…; repeatable")
+		"ACCOUNT=KEY[,KEY...], for trying out, a key being '${NAME}', '${file:path}', '${cred:NAME}' or sha256:…; "+
+			"repeatable")
 	durationFlag(cmd.Flags(), &f.limit, "for", "stop this `duration` after the start, as a signal would")
 	cmd.AddCommand(newServerKeys(s))
 	return cmd
@@ -93,7 +96,8 @@ func (f *serverFlags) settings() (x embedded.XRTC, err error) {
 	for _, a := range f.accounts {
 		id, keys, ok := strings.Cut(a, "=")
 		if !ok {
-			return fail(errors.New("--account: want ACCOUNT=KEY[,KEY...], a key being '${NAME}', '${file:path}', '${cred:NAME}' or sha256:…"))
+			return fail(errors.New("--account: want ACCOUNT=KEY[,KEY...], a key being '${NAME}', '${file:path}', " +
+				"'${cred:NAME}' or sha256:…"))
 		}
 		if x.Accounts == nil {
 			x.Accounts = make(map[string][]bridge.Secret)
@@ -171,7 +175,8 @@ file that nobody else can read, and only the comment is printed.`,
 				credentials = ""
 			}
 			_, err := fmt.Fprintf(s.out, "%s# In the server's file: accounts: {%s: [%q]}\n"+
-				"# A client needs the address, too, or it asks the public service: --url, or the three lines that the server prints.\n", credentials, account, key)
+				"# A client needs the address, too, or it asks the public service: --url, "+
+				"or the three lines that the server prints.\n", credentials, account, key)
 			return err
 		},
 	}
@@ -184,7 +189,8 @@ file that nobody else can read, and only the comment is printed.`,
 func writePrivate(name, text string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return failure{code: exitUsage, err: err, hint: "what is there stays, since it may be a key in use: name another file, or remove it"}
+		return failure{code: exitUsage, err: err,
+			hint: "what is there stays, since it may be a key in use: name another file, or remove it"}
 	}
 	if err != nil {
 		return err

@@ -75,7 +75,8 @@ func (p *pod) run(user uint32, args ...string) (text string, code int) {
 	cmd.Args[0] = "xrtcbridge" // as the test binary wants it
 	cmd.Dir = p.dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{podGroup}}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user,
+		Groups: []uint32{podGroup}}}
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		p.t.Fatal(err)
@@ -189,7 +190,8 @@ func TestDefaultFileThatCannotBeRead(t *testing.T) {
 			"pipelines: {a: {from: {generate: {count: 1}}, to: discard}}\n"), mode); err != nil {
 			t.Fatal(err)
 		}
-		if out, code := p.run(podUser, "check"); strings.Contains(out, hint) != hinted || (code == exitDone) != (mode == 0o644) {
+		if out, code := p.run(podUser, "check"); strings.Contains(out, hint) != hinted ||
+			(code == exitDone) != (mode == 0o644) {
 			t.Errorf("%o: exit code %d:\n%s", mode, code, out)
 		}
 	}

@@ -102,7 +102,8 @@ func (f *stateFlags) explained(err error) error {
 	case errors.Is(err, store.ErrInUse):
 		hint = "stop the bridge first"
 	case errors.Is(err, store.ErrNoBuffer):
-		hint = f.command("state list") + " shows what the state has; a pipeline has a buffer with buffer: disk once it has run"
+		hint = f.command("state list") + " shows what the state has; a pipeline has a buffer with buffer: " +
+			"disk once it has run"
 	case errors.Is(err, store.ErrNoState):
 		hint = "--config FILE, or --state FOLDER, says where another state is"
 	case errors.As(err, new(*owned.OthersError)):
@@ -366,7 +367,8 @@ the source has a client_id or durable of its own.`,
 		case from == to:
 			return failure{code: exitUsage, err: errors.New("OLD and NEW are the same name")}
 		case !config.ValidName(to):
-			return failure{code: exitUsage, err: fmt.Errorf("%q is no name of a pipeline", to), hint: "it has letters, digits, - and _"}
+			return failure{code: exitUsage, err: fmt.Errorf("%q is no name of a pipeline", to),
+				hint: "it has letters, digits, - and _"}
 		case len(f.pipelines) > 0 && !slices.Contains(f.pipelines, to):
 			return unknown("pipeline", to, f.pipelines, "give it its new name in the file first")
 		}

@@ -83,7 +83,8 @@ func (s std) printStatus(st monitor.Status) error {
 	case !st.Ready:
 		ready = "not ready"
 	}
-	fmt.Fprintf(s.out, "%s: %s in process %d (%s) for %s\n", ready, plural(len(st.Pipelines), "pipeline"), st.PID, st.Version,
+	fmt.Fprintf(s.out, "%s: %s in process %d (%s) for %s\n", ready, plural(len(st.Pipelines), "pipeline"), st.PID,
+		st.Version,
 		since(st.Now, &st.Started))
 	if len(st.Pipelines) > 0 {
 		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "DEAD", "RESTARTS")

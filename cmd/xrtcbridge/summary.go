@@ -71,7 +71,8 @@ func (s *summary) tell(every time.Duration, pipelines []monitor.Pipeline) {
 		if is.in < was.in || is.out < was.out || is.dropped < was.dropped || is.deadLettered < was.deadLettered {
 			was = told{} // reloads have removed it and brought it back since
 		}
-		if is.owed == 0 && is.in == was.in && is.out == was.out && is.dropped == was.dropped && is.deadLettered == was.deadLettered &&
+		if is.owed == 0 && is.in == was.in && is.out == was.out && is.dropped == was.dropped &&
+			is.deadLettered == was.deadLettered &&
 			is.state == was.state {
 			is.quiet = was.quiet + 1
 		}

@@ -15,12 +15,13 @@ import (
 // less of one that does nothing.
 func TestSummary(t *testing.T) {
 	var text bytes.Buffer
-	s := &summary{log: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))}
+	s := &summary{log: slog.New(slog.NewTextHandler(&text,
+		&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))}
 	p := monitor.Pipeline{Name: "sensors", State: monitor.Running}
 	say := func(want string) {
 		t.Helper()

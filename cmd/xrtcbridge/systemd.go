@@ -192,7 +192,8 @@ func statusLine(pipelines []monitor.Pipeline) string {
 	var states []string
 	var why string
 	for _, state := range []monitor.State{
-		monitor.Running, monitor.Degraded, monitor.Starting, monitor.Waiting, monitor.Failed, monitor.Paused, monitor.Draining,
+		monitor.Running, monitor.Degraded, monitor.Starting, monitor.Waiting, monitor.Failed, monitor.Paused,
+		monitor.Draining,
 		monitor.Finished,
 	} {
 		n := 0

@@ -102,7 +102,8 @@ pipelines:
 	if all[0] != "STATUS=starting" || slices.Contains(all, "STOPPING=1") {
 		t.Errorf("got %q", all)
 	}
-	for want := regexp.MustCompile(`^STATUS=2 pipelines: 1 running, 1 starting \(down: mqtt .* is down: .*refused.*\)$`); ; {
+	for want := regexp.MustCompile(
+		`^STATUS=2 pipelines: 1 running, 1 starting \(down: mqtt .* is down: .*refused.*\)$`); ; {
 		if i := slices.IndexFunc(all, want.MatchString); i >= 0 {
 			break
 		}
@@ -134,7 +135,8 @@ func TestServiceManagerShortRuns(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"pipelines: {a: {from: {generate: {count: 1}}, to: discard}}", exitDone, []string{"STATUS=starting", "READY=1", "STOPPING=1"}},
+		{"pipelines: {a: {from: {generate: {count: 1}}, to: discard}}", exitDone,
+			[]string{"STATUS=starting", "READY=1", "STOPPING=1"}},
 		{"pipelines: {a: {from: nothing, to: discard}}", exitUsage, []string{}},
 		{"embedded: {nats: '" + taken.Addr().String() + "'}", exitFailed, []string{"STATUS=starting", "STOPPING=1"}},
 	} {

@@ -56,9 +56,12 @@ what the pipeline makes of them.`,
 	f.printsJSON(cmd)
 	cmd.Flags().StringVar(&f.when, "when", "", "show only messages for which this `condition` holds")
 	cmd.Flags().IntVarP(&f.n, "count", "n", 0, "end after so many messages; of a recording 20 unless given")
-	cmd.Flags().StringVar(&f.sample, "sample", admin.DefaultSample, "how many messages each place shows at most: 10/s, 1/m, 1/h or all")
-	cmd.Flags().BoolVar(&f.raw, "raw", false, "print payloads as they are, each with a line end behind it: of a step those behind it")
-	cmd.Flags().StringVar(&f.record, "record", "", "write what the sources read into this `file` as a test, or add it to those in it")
+	cmd.Flags().StringVar(&f.sample, "sample", admin.DefaultSample,
+		"how many messages each place shows at most: 10/s, 1/m, 1/h or all")
+	cmd.Flags().BoolVar(&f.raw, "raw", false,
+		"print payloads as they are, each with a line end behind it: of a step those behind it")
+	cmd.Flags().StringVar(&f.record, "record", "",
+		"write what the sources read into this `file` as a test, or add it to those in it")
 	cmd.MarkFlagsMutuallyExclusive("json", "raw", "record")
 	f.asks(cmd, s, false, func(ctx context.Context, c *admin.Client, args []string) error {
 		if f.record != "" {

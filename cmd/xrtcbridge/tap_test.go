@@ -43,7 +43,8 @@ const tapPipelines = `pipelines:
 func TestTapCommand(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "numbers.yaml", tapPipelines)
-	if code, _, errs := command(t, dir, "tap", "numbers", "numbers.yaml"); code != exitNobody || !strings.Contains(errs, "no bridge answers") {
+	if code, _, errs := command(t, dir, "tap", "numbers", "numbers.yaml"); code != exitNobody ||
+		!strings.Contains(errs, "no bridge answers") {
 		t.Errorf("without a bridge: %d, %s", code, errs)
 	}
 	p := start(t, dir, nil, "run", "numbers.yaml", "--log-format", "json")
@@ -53,7 +54,8 @@ func TestTapCommand(t *testing.T) {
 		return code == exitDone
 	})
 
-	code, out, errs := command(t, dir, "tap", "numbers/step-2", "-n", "3", "--json", "--when", "json.twice > 10", "-c", "numbers.yaml")
+	code, out, errs := command(t, dir, "tap", "numbers/step-2", "-n", "3", "--json", "--when", "json.twice > 10",
+		"-c", "numbers.yaml")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if code != exitDone || len(lines) != 3 {
 		t.Fatalf("%d, %s, %s", code, out, errs)
@@ -86,7 +88,8 @@ func TestTapCommand(t *testing.T) {
 		"-n: ":                          {"numbers", "-n", "-1"},
 		"--record goes without a place": {"numbers/to", "--record", "x_test.yaml"},
 	} {
-		if code, _, errs := command(t, dir, append([]string{"tap", "-c", "numbers.yaml"}, args...)...); code != exitUsage || !strings.Contains(errs, want) {
+		if code, _, errs := command(t, dir,
+			append([]string{"tap", "-c", "numbers.yaml"}, args...)...); code != exitUsage || !strings.Contains(errs, want) {
 			t.Errorf("%q: %d, %s, want %s", args, code, errs, want)
 		}
 	}

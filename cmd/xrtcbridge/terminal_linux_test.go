@@ -19,7 +19,8 @@ import (
 
 // hostile is what a message holds that wants to be more than text: the title of the window, a
 // cleared screen in three spellings, a line that is overwritten, and one that turns around.
-const hostile = "go\x1b]0;title\x07 \x1b[2J \u009b2J \x9b2J over\rwritten \u202etxt.exe \u2028 \x08\x7f\u00ad\U000e0041 end"
+const hostile = "go\x1b]0;title\x07 \x1b[2J \u009b2J \x9b2J over\rwritten \u202etxt.exe \u2028 " +
+	"\x08\x7f\u00ad\U000e0041 end"
 
 // controls are what of that no terminal must get.
 var controls = []string{
@@ -32,7 +33,8 @@ func TestS34ControlCharactersOnATerminal(t *testing.T) {
 	dir := t.TempDir()
 	portals := xrtctest.Start(t, server.Config{})
 	c := portals.Config()
-	write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\nSET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
+	write(t, dir, "xrtc.env", fmt.Sprintf("ACCOUNT_ID=%s\nAPI_KEY=%s\nLOGIN_URL=%[3]s/v1/auth/login\n"+
+		"SET_URL=%[3]s/v1/item/set\nGET_URL=%[3]s/v1/item/get\n",
 		c.AccountID, c.APIKey, portals.URL))
 	valid := strings.ToValidUTF8(hostile, "")
 	if _, err := portals.Client(t).Set(t.Context(), xrtc.Item{PortalID: "hall", Payload: valid}); err != nil {
@@ -40,7 +42,8 @@ func TestS34ControlCharactersOnATerminal(t *testing.T) {
 	}
 	write(t, dir, "in", hostile+"\n")
 	write(t, dir, "valid", valid+"\n")
-	write(t, dir, "refused.yaml", `pipelines: {refused: {from: {generate: {count: 1, topic: "\x1b[2J\u009b2J\u202e"}}, steps: [{filter: json.seq contains topic}], to: discard, on_error: {then: dead_letter}}}`)
+	write(t, dir, "refused.yaml",
+		`pipelines: {refused: {from: {generate: {count: 1, topic: "\x1b[2J\u009b2J\u202e"}}, steps: [{filter: json.seq contains topic}], to: discard, on_error: {then: dead_letter}}}`)
 	write(t, dir, "owed.yaml", `
 state: {dir: owed}
 pipelines: {owed: {from: {file: {path: valid}}, to: {nats: {url: "nats://127.0.0.1:1", subject: x}}, buffer: disk}}

@@ -78,7 +78,8 @@ that is dropped or held, and a pipeline that stops must be expected.`,
 		return f.test(cmd.Context(), s, folders, files)
 	})
 	cmd.Flags().StringVar(&f.record, "record", "",
-		"add a test of what this `pipeline` reads now, in a bridge that runs, as tap --record does; FILE is that with the pipeline")
+		"add a test of what this `pipeline` reads now, in a bridge that runs, as tap --record does; "+
+			"FILE is that with the pipeline")
 	cmd.Flags().IntVarP(&f.n, "count", "n", 0, "with --record, how many messages (default 20)")
 	folders.add(cmd)
 	cmd.Flags().StringVar(&f.run, "run", "", "run only the tests whose name matches this `regular expression`")

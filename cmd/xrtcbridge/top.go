@@ -122,7 +122,8 @@ func (s std) snapshot(ctx context.Context, b topBridge) error {
 	t := top{}.fold(polled{status: status, at: status.Now})
 	l := s.list(false, "PIPELINE", "STATE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "RESTARTS", "DEAD", "NOTE")
 	for _, p := range t.rows() {
-		l.row(nil, p.Name, p.State, amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed), since(status.Now, p.Oldest),
+		l.row(nil, p.Name, p.State, amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed),
+			since(status.Now, p.Oldest),
 			amount(p.Ledger.Dropped), amount(p.Restarts), amount(p.Ledger.DeadLettered), t.note(p))
 	}
 	return l.end()

@@ -149,7 +149,8 @@ func TestTopOfARunningBridge(t *testing.T) {
 pipelines:
   ticks: {from: {generate: {interval: 10ms, payload: tick}}, steps: [{filter: "true"}], to: {file: {path: out}}}
 `)
-	if got := printedBy(t, dir, false, "top"); !strings.Contains(got, "no bridge answers at") || !strings.Contains(got, "hint: ") {
+	if got := printedBy(t, dir, false, "top"); !strings.Contains(got, "no bridge answers at") ||
+		!strings.Contains(got, "hint: ") {
 		t.Errorf("without a bridge and a terminal it prints %q", got)
 	}
 	keys, its, shows := openScreen(t)
@@ -177,7 +178,8 @@ pipelines:
 	press("y")
 	shows("pause ticks: done")
 	shows("paused")
-	if got := printedBy(t, dir, false, "top"); !strings.HasPrefix(got, "PIPELINE") || !strings.Contains(got, "ticks     paused") {
+	if got := printedBy(t, dir, false, "top"); !strings.HasPrefix(got, "PIPELINE") ||
+		!strings.Contains(got, "ticks     paused") {
 		t.Errorf("without a terminal it prints %q", got)
 	}
 	press("r")

@@ -76,8 +76,9 @@ func moving(s monitor.Status, rates ...uint64) (all []tea.Msg) {
 
 var topKeys = map[string]tea.KeyPressMsg{
 	"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown},
-	"pgdown": {Code: tea.KeyPgDown}, "end": {Code: tea.KeyEnd}, "home": {Code: tea.KeyHome}, "backspace": {Code: tea.KeyBackspace},
-	"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "ctrl+l": {Code: 'l', Mod: tea.ModCtrl},
+	"pgdown": {Code: tea.KeyPgDown}, "end": {Code: tea.KeyEnd}, "home": {Code: tea.KeyHome},
+	"backspace": {Code: tea.KeyBackspace},
+	"ctrl+c":    {Code: 'c', Mod: tea.ModCtrl}, "ctrl+l": {Code: 'l', Mod: tea.ModCtrl},
 }
 
 // press returns keys: names as above, and other words as letters.
@@ -101,7 +102,8 @@ func folded(width, height int, happened ...[]tea.Msg) (t top, did []string) {
 		return func() tea.Msg { return acted{text: verb + " " + pipeline} }
 	}}
 	var m tea.Model = t
-	for _, msg := range slices.Concat(append([][]tea.Msg{{tea.WindowSizeMsg{Width: width, Height: height}}}, happened...)...) {
+	for _, msg := range slices.Concat(append([][]tea.Msg{{tea.WindowSizeMsg{Width: width, Height: height}}},
+		happened...)...) {
 		var cmd tea.Cmd
 		m, cmd = m.Update(msg)
 		if _, key := msg.(tea.KeyPressMsg); key && cmd != nil {
@@ -279,7 +281,8 @@ func TestTopSelection(t *testing.T) {
 		"moves":             {[][]tea.Msg{{answer(without)}, {answer(busy())}}, "waits", false},
 		"all gone":          {[][]tea.Msg{{answer(busy())}, {answer(many(0))}}, "", false},
 		"comes":             {[][]tea.Msg{{answer(many(0))}, {answer(busy())}}, "halls", false},
-		"bridge gone":       {[][]tea.Msg{{answer(busy())}, press("down enter"), {polled{err: errors.New("x")}}}, "waits", true},
+		"bridge gone": {[][]tea.Msg{{answer(busy())}, press("down enter"), {polled{err: errors.New("x")}}},
+			"waits", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := folded(80, 24, c.happened...)
@@ -391,7 +394,8 @@ func TestTopTree(t *testing.T) {
 			},
 			"a|↓ b|├ c|├ d|│ ↓ e|└ f|  ├ g|  └ h",
 		},
-		"sinks join":   {[]monitor.End{end("a"), end("b", "a"), end("c", "a"), end("dead", "b", "c")}, "a|├ b|└ c|  ↓ dead"},
+		"sinks join": {[]monitor.End{end("a"), end("b", "a"), end("c", "a"), end("dead", "b", "c")},
+			"a|├ b|└ c|  ↓ dead"},
 		"circle":       {[]monitor.End{end("a", "b"), end("b", "a")}, "a|↓ b"},
 		"after nobody": {[]monitor.End{end("a", "x")}, "a"},
 		"after itself": {[]monitor.End{end("a", "a")}, "a"},
@@ -421,8 +425,9 @@ func TestTopNumbers(t *testing.T) {
 		}
 	}
 	for d, want := range map[time.Duration]string{
-		-time.Second: "0.0s", 0: "0.0s", 9949 * time.Millisecond: "9.9s", 9950 * time.Millisecond: "10s", 119 * time.Second: "119s",
-		2 * time.Minute: "2m", 119 * time.Minute: "119m", 2 * time.Hour: "2h", 48 * time.Hour: "2d", math.MaxInt64: "106751d",
+		-time.Second: "0.0s", 0: "0.0s", 9949 * time.Millisecond: "9.9s", 9950 * time.Millisecond: "10s",
+		119 * time.Second: "119s",
+		2 * time.Minute:   "2m", 119 * time.Minute: "119m", 2 * time.Hour: "2h", 48 * time.Hour: "2d", math.MaxInt64: "106751d",
 	} {
 		if got := lasting(d); got != want {
 			t.Errorf("%v is written %s, want %s", d, got, want)

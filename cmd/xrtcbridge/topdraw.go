@@ -102,7 +102,8 @@ func (t top) header() []string {
 		case s.Ready:
 			state = signOf(monitor.Running).paint("● ready")
 		}
-		line = fmt.Sprintf("%s %s  pid %d  up %s  %s  %s", line, s.Version, s.PID, lasting(s.Now.Sub(s.Started)), state, census(s))
+		line = fmt.Sprintf("%s %s  pid %d  up %s  %s  %s", line, s.Version, s.PID, lasting(s.Now.Sub(s.Started)),
+			state, census(s))
 	}
 	lines := []string{line}
 	switch {
@@ -112,7 +113,8 @@ func (t top) header() []string {
 			lines = append(lines, t.wrapped("hint: "+f.hint)...)
 		}
 	case t.lost != nil:
-		lines = append(lines, bold(fmt.Sprintf("▲ what is below was so %s ago; trying again: ", lasting(t.now.Sub(t.answered))))+
+		lines = append(lines, bold(fmt.Sprintf("▲ what is below was so %s ago; trying again: ",
+			lasting(t.now.Sub(t.answered))))+
 			oneLine(t.lost.Error()))
 	case t.answered.IsZero():
 		lines = append(lines, "asking the bridge")
@@ -282,7 +284,8 @@ func (t top) opened(p monitor.Pipeline) []string {
 		lines = append(lines, "", bold("ERRORS"))
 	}
 	for _, e := range p.Errors {
-		lines = append(lines, t.wrapped(fmt.Sprintf("%s ×%d %s: %s", e.At.Local().Format(time.TimeOnly), e.N, e.Instance, e.Text))...)
+		lines = append(lines, t.wrapped(fmt.Sprintf("%s ×%d %s: %s", e.At.Local().Format(time.TimeOnly), e.N,
+			e.Instance, e.Text))...)
 	}
 	return lines
 }

@@ -20,7 +20,8 @@ func newVersion(s std) *cobra.Command {
 			if b.commit != "" {
 				source = fmt.Sprintf(" (commit %s of %s)", b.commit, b.time.Format(time.RFC3339))
 			}
-			_, err := fmt.Fprintf(s.out, "xrtcbridge %s %s %s/%s%s\n", b.version, runtime.Version(), runtime.GOOS, runtime.GOARCH, source)
+			_, err := fmt.Fprintf(s.out, "xrtcbridge %s %s %s/%s%s\n", b.version, runtime.Version(), runtime.GOOS,
+				runtime.GOARCH, source)
 			return err
 		},
 	}

@@ -70,7 +70,8 @@ func (f *follower) read(t *tracked, now time.Time) (batch bridge.Batch, ack brid
 		return nil, nil, nil, false // it was cut
 	}
 	over := t.over(now, f.settings.Grace)
-	if rest := f.lines.Rest(); rest > 0 && (over || f.settings.FlushAfter > 0 && now.Sub(t.grown) >= f.settings.FlushAfter) {
+	if rest := f.lines.Rest(); rest > 0 && (over ||
+		f.settings.FlushAfter > 0 && now.Sub(t.grown) >= f.settings.FlushAfter) {
 		if batch, ack, err = f.take(t, true); len(batch) > 0 || err != nil {
 			return batch, ack, err, false
 		}

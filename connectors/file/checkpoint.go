@@ -62,7 +62,8 @@ func (f *follower) recall(ctx context.Context, c bridge.Checkpoint) error {
 	f.followed = saved.Paths
 	for _, r := range saved.Files {
 		if !r.sound() {
-			return bridge.Permanent(fmt.Errorf("load checkpoint: what it has of %q cannot be; xrtcbridge state reset makes it begin anew", r.Path))
+			return bridge.Permanent(fmt.Errorf("load checkpoint: what it has of %q cannot be; "+
+				"xrtcbridge state reset makes it begin anew", r.Path))
 		}
 		if !matchesAny(f.settings.Path, r.Path) {
 			continue

@@ -16,9 +16,10 @@ const system = "files"
 // Describe says what a restart does, and which files are read.
 func (s SourceSettings) Describe() bridge.Description {
 	d := bridge.Description{
-		Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce, Why: "a restart reads the files from their beginning again"},
-		Traffic:   s.traffic(),
-		Ends:      !s.Follow,
+		Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce,
+			Why: "a restart reads the files from their beginning again"},
+		Traffic: s.traffic(),
+		Ends:    !s.Follow,
 	}
 	if s.Follow {
 		d.Guarantee.Why = "a restart goes on where it ended, also over renames; " +

@@ -44,7 +44,8 @@ func TestF13DiskFull(t *testing.T) {
 	if n == 0 || n == len(batch) || !errors.Is(err, syscall.ENOSPC) || bridge.IsPermanent(err) {
 		t.Fatalf("Write = %d of %d, %v, want ENOSPC in between", n, len(batch), err)
 	}
-	if got := contents(t, path); strings.Count(got, "\n") != n || !strings.HasPrefix(want.String(), got) || !strings.HasSuffix(got, "\n") {
+	if got := contents(t, path); strings.Count(got, "\n") != n || !strings.HasPrefix(want.String(), got) ||
+		!strings.HasSuffix(got, "\n") {
 		t.Fatalf("delivered are %d, in the file %d lines", n, strings.Count(got, "\n"))
 	}
 	_ = s.Close()
@@ -71,7 +72,8 @@ func TestPipesAreRefused(t *testing.T) {
 			t.Errorf("source: Open = %v", err)
 		}
 	}
-	if _, err := tryOpenSink(t, bridge.Text(path), nil); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "is a pipe") {
+	if _, err := tryOpenSink(t, bridge.Text(path), nil); !bridge.IsPermanent(err) ||
+		!strings.Contains(err.Error(), "is a pipe") {
 		t.Errorf("sink: Open = %v", err)
 	}
 }

@@ -30,7 +30,8 @@ func TestLineFeedsMakeNoMessages(t *testing.T) {
 func TestPayloadTemplateOfTheSink(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	sink := openSink(t, bridge.Text(path), func(s *file.SinkSettings) { s.Payload = byTopic("topic ") })
-	if r, err := sink.Write(t.Context(), bridge.Batch{{Topic: "a", Payload: []byte("x\ny")}, {Topic: "b\nb"}}); err != nil ||
+	if r, err := sink.Write(t.Context(),
+		bridge.Batch{{Topic: "a", Payload: []byte("x\ny")}, {Topic: "b\nb"}}); err != nil ||
 		contents(t, path) != "topic a\n" || len(r.Refused) != 1 || r.Refused[0].Index != 1 {
 		t.Errorf("%q, %+v, %v", contents(t, path), r, err)
 	}

@@ -51,7 +51,8 @@ func TestT5ManyReplacedFiles(t *testing.T) {
 		}
 		alike, _ := f.compare(found)
 		for i, s := range found {
-			if got := alike[s]; i < files/2 && (len(got) != 1 || got[0] != f.orphans[i+files/2]) || i >= files/2 && len(got) > 0 {
+			if got := alike[s]; i < files/2 && (len(got) != 1 || got[0] != f.orphans[i+files/2]) ||
+				i >= files/2 && len(got) > 0 {
 				t.Fatalf("file %d is alike to %d others", i, len(got))
 			}
 		}
@@ -109,10 +110,13 @@ func TestT5Inodes(t *testing.T) {
 func TestRotatedFrom(t *testing.T) {
 	is := func(base string) bool { return base == "/d/app.log" || base == "/d/eth0" }
 	for path, want := range map[string]string{
-		"/d/app.log.1": "/d/app.log", "/d/app.log.2.gz": "/d/app.log", "/d/app.log-20261127": "/d/app.log", "/d/app.log.gz": "/d/app.log",
-		"/d/app-20261127.log": "/d/app.log", "/d/app.1.log.zst": "/d/app.log", "/d/app.log.old": "/d/app.log", "/d/app.log.1.gz.tmp": "/d/app.log",
+		"/d/app.log.1": "/d/app.log", "/d/app.log.2.gz": "/d/app.log", "/d/app.log-20261127": "/d/app.log",
+		"/d/app.log.gz":       "/d/app.log",
+		"/d/app-20261127.log": "/d/app.log", "/d/app.1.log.zst": "/d/app.log", "/d/app.log.old": "/d/app.log",
+		"/d/app.log.1.gz.tmp":             "/d/app.log",
 		"/d/app.log.20261127T120000.000Z": "/d/app.log", "/d/app.log.2026-11-27": "/d/app.log", "/d/eth0.100": "/d/eth0",
-		"/d/app.log.torn": "", "/d/app.log.old.bak": "", "/d/web.log.1": "", "/d/app.log": "", "/e/app.log.1": "", "/d/eth01": "",
+		"/d/app.log.torn": "", "/d/app.log.old.bak": "", "/d/web.log.1": "", "/d/app.log": "", "/e/app.log.1": "",
+		"/d/eth01": "",
 	} {
 		if got := rotatedFrom(path, is); got != want {
 			t.Errorf("%s was %q, want %q", path, got, want)

@@ -81,7 +81,8 @@ func TestE3LineTooLong(t *testing.T) {
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Errorf("%s, follow=%t: %s", c.name, follow, d)
 			}
-			reason := fmt.Sprintf("the line at byte 6 of %s has %d bytes, and max_line is 1MiB: raise max_line to let it pass", path, len(long))
+			reason := fmt.Sprintf("the line at byte 6 of %s has %d bytes, and max_line is 1MiB: "+
+				"raise max_line to let it pass", path, len(long))
 			if d := cmp.Diff([]string{reason}, reasons); d != "" {
 				t.Errorf("%s, follow=%t: %s", c.name, follow, d)
 			}

@@ -60,7 +60,8 @@ func (s *sink) attach(t *target) (created bool, err error) {
 	if kind := blocking(f, info); kind != "" {
 		// It would take what nobody reads, and drop that when it is closed, or take nothing for
 		// ever.
-		return false, errors.Join(&nameError{fmt.Errorf("%s is a %s, not a file; the connector stdio writes there: xrtcbridge run … > %s", t.path, kind, t.path)}, f.Close())
+		return false, errors.Join(&nameError{fmt.Errorf("%s is a %s, not a file; "+
+			"the connector stdio writes there: xrtcbridge run … > %s", t.path, kind, t.path)}, f.Close())
 	}
 	t.file, t.regular, t.size, t.born = f, info.Mode().IsRegular(), info.Size(), time.Now()
 	if !created {

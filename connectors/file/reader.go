@@ -140,7 +140,8 @@ func (r *reader) fill() error {
 	case err == nil || r.ended:
 		return nil
 	case r.file.packed:
-		return bridge.Permanent(fmt.Errorf("unpack %s, behind byte %d of what is in it: %w: the file is damaged or not whole", r.paths[0], r.at, err))
+		return bridge.Permanent(fmt.Errorf("unpack %s, behind byte %d of what is in it: %w: "+
+			"the file is damaged or not whole", r.paths[0], r.at, err))
 	}
 	return bridge.Permanent(err)
 }

@@ -89,7 +89,8 @@ func TestSeveralFilesInOrderOfNames(t *testing.T) {
 func TestNoMatch(t *testing.T) {
 	pattern := filepath.Join(t.TempDir(), "*.log")
 	_, err := openSource(t, func(s *file.SourceSettings) { s.Path = []string{pattern} })
-	if want := "no file matches " + pattern + ": with follow: true the source waits for one"; !bridge.IsPermanent(err) || err.Error() != want {
+	if want := "no file matches " + pattern + ": with follow: true the source waits for one"; !bridge.IsPermanent(
+		err) || err.Error() != want {
 		t.Errorf("Open = %v, want the permanent error %q", err, want)
 	}
 	dir := filepath.Dir(pattern)
@@ -110,7 +111,8 @@ func TestDamagedFileIsReadUpToThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, s, numbered("line", 0, 1000)...)
-	if _, _, err := s.Read(t.Context()); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "damaged or not whole") {
+	if _, _, err := s.Read(t.Context()); !bridge.IsPermanent(err) ||
+		!strings.Contains(err.Error(), "damaged or not whole") {
 		t.Errorf("Read = %v", err)
 	}
 }

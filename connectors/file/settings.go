@@ -153,7 +153,8 @@ func (s SinkSettings) Validate() error {
 	c.bad(s.Rotate.Keep > 0 && constant && !s.Rotate.rotates(),
 		"rotate.keep", "needs size, age or at")
 	_, err = s.mode()
-	c.bad(err != nil, "mode", "must be octal digits such as 0640, with which the bridge can read and write (0600 at least)")
+	c.bad(err != nil, "mode",
+		"must be octal digits such as 0640, with which the bridge can read and write (0600 at least)")
 	return errors.Join(c...)
 }
 

@@ -159,7 +159,8 @@ func (s *sink) target(m *bridge.Message) (*target, error) {
 			return nil, err
 		}
 		if s.settings.Rotate.Keep > 0 && isRotated(name) {
-			return nil, &nameError{fmt.Errorf("path %q ends as those of rotated files do, of which rotate.keep removes some", path)}
+			return nil, &nameError{fmt.Errorf("path %q ends as those of rotated files do, "+
+				"of which rotate.keep removes some", path)}
 		}
 	}
 	t, err := s.touch(name, m)

@@ -301,7 +301,8 @@ func TestE10HopelessSinks(t *testing.T) {
 		filepath.Join(dir, "file", "x", "y"): "not a directory",
 		filepath.Join(dir, strings.Repeat("long", 100)): "file name too long",
 	} {
-		if _, err := tryOpenSink(t, bridge.Text(path), nil); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), want) {
+		if _, err := tryOpenSink(t, bridge.Text(path), nil); !bridge.IsPermanent(err) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("Open %.40q = %v, want a permanent error with %q", path, err, want)
 		}
 	}
@@ -339,8 +340,9 @@ func TestPartialFailureCountsContiguously(t *testing.T) {
 func TestValidate(t *testing.T) {
 	for want, s := range map[string]interface{ Validate() error }{
 		"path: must name a file": file.SinkSettings{Path: bridge.Text("")},
-		"path: must name a folder before its first {{, such as out/ or ./, for messages choose what stands behind that": file.SinkSettings{Path: byTopic("/log-")},
-		"path: must name a file, not a folder: out/messages.txt, and not out/":                                          file.SinkSettings{Path: bridge.Text("out/")},
+		"path: must name a folder before its first {{, such as out/ or ./, " +
+			"for messages choose what stands behind that": file.SinkSettings{Path: byTopic("/log-")},
+		"path: must name a file, not a folder: out/messages.txt, and not out/": file.SinkSettings{Path: bridge.Text("out/")},
 		"rotate.keep: needs size, age or at": file.SinkSettings{
 			Path:   bridge.Text("x"),
 			Rotate: file.Rotate{Keep: 1},

@@ -175,7 +175,8 @@ func (f *follower) decide(s *stranger, alike []*tracked, rivals map[*tracked]int
 		t := alike[0]
 		what := s.facts(t)
 		what.rivals = len(alike) - 1 + max(0, rivals[t]-1)
-		rests := fmt.Sprintf("it begins with the %d bytes with which that began, and holds the %d bytes before byte %d", len(t.front), len(t.tail), t.offset)
+		rests := fmt.Sprintf("it begins with the %d bytes with which that began, "+
+			"and holds the %d bytes before byte %d", len(t.front), len(t.tail), t.offset)
 		if judge(what) == same {
 			if !what.own {
 				f.log.Info("a file is taken for one that was read before", "path", s.path, "before", t.At, "since", rests)

@@ -190,7 +190,8 @@ func (t *tracked) took(n int64, raw []byte, lines int) {
 	if t.offset == 0 {
 		t.front = nil // of what was seen more may be taken back
 	}
-	if before := t.offset; whole && len(t.front) < window && before <= int64(len(t.front)) && before+n > int64(len(t.front)) {
+	if before := t.offset; whole && len(t.front) < window && before <= int64(len(t.front)) &&
+		before+n > int64(len(t.front)) {
 		t.front = append(t.front[:before:before], raw[:min(n, window-before)]...)
 	}
 	if !whole {

@@ -69,7 +69,8 @@ func regular(path string, info fs.FileInfo) error {
 	case mode&fs.ModeSocket != 0:
 		kind = "a socket"
 	}
-	return fmt.Errorf("%s is %s, not a file; the connector stdio reads pipes, terminals and devices: xrtcbridge run … < %s", path, kind, path)
+	return fmt.Errorf("%s is %s, not a file; the connector stdio reads pipes, "+
+		"terminals and devices: xrtcbridge run … < %s", path, kind, path)
 }
 
 func (o *opened) unpack(path string) error {
@@ -78,13 +79,15 @@ func (o *opened) unpack(path string) error {
 		front[3] = '1' // of bzip2, where it is the size of its blocks
 	}
 	for magic, kind := range map[string]string{
-		"\x1f\x8b": "gzip", "\x28\xb5\x2f\xfd": "zstd", "\xfd7zXZ\x00": "xz", "PK\x03\x04": "zip", "\x04\x22\x4d\x18": "lz4", "BZh11AY&SY": "bzip2",
+		"\x1f\x8b": "gzip", "\x28\xb5\x2f\xfd": "zstd", "\xfd7zXZ\x00": "xz", "PK\x03\x04": "zip",
+		"\x04\x22\x4d\x18": "lz4", "BZh11AY&SY": "bzip2",
 	} {
 		if !bytes.HasPrefix(front, []byte(magic)) {
 			continue
 		}
 		if o.packed = kind == "gzip" || kind == "zstd"; !o.packed {
-			return fmt.Errorf("%s is packed by %s, and only gzip and zstd can be unpacked here: unpack it, or leave it out by exclude", path, kind)
+			return fmt.Errorf("%s is packed by %s, and only gzip and zstd can be unpacked here: unpack it, "+
+				"or leave it out by exclude", path, kind)
 		}
 		o.body = &unpacker{file: o.file, zstd: kind == "zstd"}
 	}

@@ -88,7 +88,8 @@ func connectTo(ctx context.Context, s *ClientSettings, u bridge.URL, who identit
 
 // greet connects, up to where messages begin.
 func greet(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p peer) (*conn, error) {
-	dialing, cancel := context.WithTimeoutCause(ctx, s.ConnectTimeout, fmt.Errorf("%w within %v", errLate, s.ConnectTimeout))
+	dialing, cancel := context.WithTimeoutCause(ctx, s.ConnectTimeout,
+		fmt.Errorf("%w within %v", errLate, s.ConnectTimeout))
 	defer cancel()
 	d := &dialer{set: s, url: u}
 	stream, err := d.dial(dialing)
@@ -155,7 +156,8 @@ func (c *conn) welcome(body []byte) error {
 	case packets.ErrRefusedServerUnavailable:
 		return refused
 	case packets.ErrRefusedBadUsernameOrPassword, packets.ErrRefusedNotAuthorised:
-		return bridge.Permanent(fmt.Errorf("%w: check username, password and client_id, and what the broker grants them", refused))
+		return bridge.Permanent(fmt.Errorf("%w: check username, password and client_id, "+
+			"and what the broker grants them", refused))
 	}
 	return bridge.Permanent(refused) // protocol version, client identifier
 }
@@ -187,11 +189,13 @@ func checkGrants(filters []string, qos byte, granted []byte) error {
 	for i, f := range filters {
 		switch got := granted[i]; {
 		case got == 0x80:
-			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker: check that it lets this client read the topic", f))
+			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker: "+
+				"check that it lets this client read the topic", f))
 		case got > 2:
 			return fmt.Errorf("%w: SUBACK with return code %#x", errMalformed, got)
 		case got < qos:
-			errs = append(errs, fmt.Errorf("subscribe %q: the broker grants QoS %d at most, not %d: set qos to what it grants", f, got, qos))
+			errs = append(errs, fmt.Errorf("subscribe %q: the broker grants QoS %d at most, "+
+				"not %d: set qos to what it grants", f, got, qos))
 		}
 	}
 	return bridge.Permanent(errors.Join(errs...))

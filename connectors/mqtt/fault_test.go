@@ -23,9 +23,10 @@ func fromMQTT(set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
 }
 
 func from(c bridge.Connector, set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
-	return []bridge.Endpoint[bridge.Source]{{Type: "mqtt", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-		return c.Source.Open(ctx, set, env)
-	}}}
+	return []bridge.Endpoint[bridge.Source]{{Type: "mqtt",
+		Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+			return c.Source.Open(ctx, set, env)
+		}}}
 }
 
 func toMQTT(set *mqtt.SinkSettings) engine.Branch { return to(mqtt.Connector(), set) }
@@ -170,7 +171,8 @@ func f04SourceAndSink(t *testing.T) int {
 	last := string(all[len(all)-1].Payload)
 	bridgetest.Eventually(t, "the last message has arrived", func() bool {
 		got := down.Got()
-		return len(got) > 0 && slices.ContainsFunc(got[max(0, len(got)-200):], func(m bridge.Message) bool { return string(m.Payload) == last })
+		return len(got) > 0 && slices.ContainsFunc(got[max(0, len(got)-200):],
+			func(m bridge.Message) bool { return string(m.Payload) == last })
 	})
 	lost, again := account(t, down.Got(), len(all))
 	t.Logf("%d messages over %d kills, %d lost, %d deliveries again", len(all), kills, lost, again)

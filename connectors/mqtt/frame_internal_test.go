@@ -191,7 +191,8 @@ func describeFrame(f frame) string {
 		return fmt.Sprint(packets.Details{Qos: f.qos(), MessageID: id})
 	}
 	topic, payload, id, _ := parsePublish(f)
-	return fmt.Sprint(packets.Details{Qos: f.qos(), MessageID: id}) + string(topic) + string(payload) + fmt.Sprint(f.retained())
+	return fmt.Sprint(packets.Details{Qos: f.qos(), MessageID: id}) + string(topic) + string(payload) +
+		fmt.Sprint(f.retained())
 }
 
 func TestAppendPublishIsWhatPahoReads(t *testing.T) {
@@ -207,7 +208,8 @@ func TestAppendPublishIsWhatPahoReads(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := cp.(*packets.PublishPacket)
-			if p.TopicName != "a/ü" || !bytes.Equal(p.Payload, payload) || p.Qos != qos || p.Retain != (qos == 1) || qos > 0 && p.MessageID != 300 {
+			if p.TopicName != "a/ü" || !bytes.Equal(p.Payload, payload) || p.Qos != qos || p.Retain != (qos == 1) ||
+				qos > 0 && p.MessageID != 300 {
 				t.Errorf("size %d, QoS %d: paho reads %v", size, qos, p)
 			}
 		}

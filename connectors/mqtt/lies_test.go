@@ -104,7 +104,8 @@ func TestConnectRefusals(t *testing.T) {
 		})
 		_, err := mqtt.Connector().Sink.Open(t.Context(), sinkSettings(t, address, 1), bridgetest.Env(t, "test-to"))
 		if err == nil || bridge.IsPermanent(err) != permanent || !strings.Contains(err.Error(), "refused by the broker") {
-			t.Errorf("code %d: got %v (permanent: %t), want a refusal, permanent: %t", code, err, bridge.IsPermanent(err), permanent)
+			t.Errorf("code %d: got %v (permanent: %t), want a refusal, permanent: %t", code, err,
+				bridge.IsPermanent(err), permanent)
 		}
 	}
 }
@@ -386,7 +387,8 @@ func TestSinkRefusesWhatCannotBePublished(t *testing.T) {
 
 // What the text of the template says is not the message's choice.
 func TestDollarTopicOfTheTemplate(t *testing.T) {
-	for prefix, allowed := range map[string]bool{"$things/": true, "$things/x": true, "$": false, "$thing": false, "": false} {
+	for prefix, allowed := range map[string]bool{"$things/": true, "$things/x": true, "$": false, "$thing": false,
+		"": false} {
 		address := standIn(t, func(p *peer) { acknowledge(p, 1<<20, func() {}) })
 		set := sinkSettings(t, address, 1)
 		set.Topic = begins(prefix)

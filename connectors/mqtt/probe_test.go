@@ -54,7 +54,8 @@ func TestProbeSaysWhatTheBrokerRefuses(t *testing.T) {
 
 func TestProbeWithAWrongPassword(t *testing.T) {
 	users := filepath.Join(t.TempDir(), "users") // a hash of nothing that anybody knows
-	if err := os.WriteFile(users, []byte("ann:$7$101$AAAAAAAAAAAAAAAA$"+strings.Repeat("A", 86)+"==\n"), 0o600); err != nil {
+	if err := os.WriteFile(users, []byte("ann:$7$101$AAAAAAAAAAAAAAAA$"+strings.Repeat("A", 86)+"==\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	broker := bridgetest.StartMosquitto(t, "allow_anonymous false", "password_file "+users)
@@ -62,7 +63,8 @@ func TestProbeWithAWrongPassword(t *testing.T) {
 	s.Username, s.Password, s.ClientID = "ann", bridge.NewSecret("hunter2"), "own"
 	_, err := probe(t, s)
 	if err == nil || !strings.Contains(err.Error(), "check username, password and client_id") ||
-		!strings.Contains(err.Error(), "that of the pipeline, own, may be in use") || strings.Contains(err.Error(), "hunter2") {
+		!strings.Contains(err.Error(), "that of the pipeline, own, may be in use") ||
+		strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -29,7 +29,8 @@ func (s *source) recall(ctx context.Context) {
 	case err != nil:
 		log.WarnContext(ctx, "cannot tell what the session was subscribed to before", "err", err)
 	case s.before.ClientID != "" && s.before.ClientID != id:
-		log.WarnContext(ctx, "the client id has changed: the broker goes on keeping messages for the session of the one before, "+
+		log.WarnContext(ctx, "the client id has changed: the broker goes on keeping messages for the session of the "+
+			"one before, "+
 			"until somebody ends it", "before", s.before.ClientID)
 	case s.before.ClientID != "" && s.clean:
 		log.WarnContext(ctx, "the persistent session ends, and with it what the broker keeps for it: "+

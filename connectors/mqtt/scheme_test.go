@@ -55,7 +55,8 @@ func TestWrongSchemeIsSuspected(t *testing.T) {
 	encrypted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(encrypted.Close)
 	ports["Go http"], ports["Go https"] = plain.Listener.Addr().String(), encrypted.Listener.Addr().String()
-	ports["nobody who answers"] = strings.TrimPrefix(standIn(t, func(p *peer) { _, _ = io.Copy(io.Discard, p) }), "mqtt://")
+	ports["nobody who answers"] = strings.TrimPrefix(standIn(t, func(p *peer) { _, _ = io.Copy(io.Discard, p) }),
+		"mqtt://")
 	for name, address := range ports {
 		_, speaks, _ := strings.Cut(name, " ")
 		right := map[string]string{"http": "ws://", "https": "wss://", "who answers": "no answer within 1s: "}[speaks]

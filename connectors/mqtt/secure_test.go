@@ -38,7 +38,8 @@ func TestWebsocket(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	bridgetest.StartMosquitto(t, "listener "+port+" 127.0.0.1", "protocol websockets")
 	for qos := range 3 {
-		roundTrip(t, sourceSettings(t, "ws://"+address+"/mqtt", qos, bridgetest.Topic), sinkSettings(t, "ws://"+address+"/mqtt", qos))
+		roundTrip(t, sourceSettings(t, "ws://"+address+"/mqtt", qos, bridgetest.Topic),
+			sinkSettings(t, "ws://"+address+"/mqtt", qos))
 	}
 }
 
@@ -86,7 +87,8 @@ func TestTLS(t *testing.T) {
 
 func TestF05UserAndPassword(t *testing.T) {
 	passwords := filepath.Join(t.TempDir(), "passwords")
-	if out, err := exec.Command(bridgetest.Program(t, "mosquitto_passwd"), "-b", "-c", passwords, "ann", "secret").CombinedOutput(); err != nil {
+	if out, err := exec.Command(bridgetest.Program(t, "mosquitto_passwd"), "-b", "-c", passwords, "ann",
+		"secret").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	broker := bridgetest.StartMosquitto(t, "allow_anonymous false", "password_file "+passwords)
@@ -106,7 +108,8 @@ func TestF05UserAndPassword(t *testing.T) {
 	if err := open(withUser, "", ""); err != nil {
 		t.Errorf("URL: %v", err)
 	}
-	for _, err := range []error{open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"), open(withUser, "", "wrong-one")} {
+	for _, err := range []error{open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"),
+		open(withUser, "", "wrong-one")} {
 		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") ||
 			strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("got %v, want a permanent refusal that keeps the secret", err)

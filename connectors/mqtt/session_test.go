@@ -169,7 +169,8 @@ func TestRefusedTopicsKeepTheOldSubscription(t *testing.T) {
 	if b, err := env.Checkpoint.Load(t.Context()); err != nil || !strings.Contains(string(b), `"filters":["t"]`) {
 		t.Fatalf("the record is %q, %v", b, err)
 	}
-	if _, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "new"), env); !bridge.IsPermanent(err) {
+	if _, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "new"),
+		env); !bridge.IsPermanent(err) {
 		t.Errorf("got %v, want a permanent error", err)
 	}
 	if <-ended {

@@ -62,7 +62,9 @@ func TestSinkSettings(t *testing.T) {
 		{`retain: "header.x"`, func(s *mqtt.SinkSettings) { s.Retain = bridge.Text("header.x") }},
 		{"", func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "$things/x"} }},
 		{`birth.topic: "a/#"`, func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "a/#"} }},
-		{"will.payload: ", func(s *mqtt.SinkSettings) { s.Will = &mqtt.Notice{Topic: "a", Payload: strings.Repeat("x", 1<<16)} }},
+		{"will.payload: ", func(s *mqtt.SinkSettings) {
+			s.Will = &mqtt.Notice{Topic: "a", Payload: strings.Repeat("x", 1<<16)}
+		}},
 	} {
 		s := sinkSettings(t, "mqtt://127.0.0.1", 1)
 		c.set(s)

@@ -215,7 +215,8 @@ func (s *sink) topicOf(m *bridge.Message) (string, error) {
 	if topic != s.last || topic == "" {
 		err := checkTopic(topic)
 		if err == nil && !s.own && reserved(topic) {
-			err = errors.New("a message must not choose one of the broker's own topics; the text of the setting topic may begin with one")
+			err = errors.New("a message must not choose one of the broker's own topics; " +
+				"the text of the setting topic may begin with one")
 		}
 		if err != nil {
 			return "", fmt.Errorf("publish to %.100q: %w", topic, err)

@@ -73,7 +73,8 @@ func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.
 		return nil, err
 	}
 	if set.Bridge != "" && !s.conn.who.bridge {
-		env.Logger.WarnContext(ctx, "the broker knows no bridges: what the sink publishes comes back, unless topics keep it apart")
+		env.Logger.WarnContext(ctx,
+			"the broker knows no bridges: what the sink publishes comes back, unless topics keep it apart")
 	}
 	defer context.AfterFunc(ctx, func() { _ = s.conn.fail(ctx.Err()) })()
 	if err := s.resume(ctx); err != nil {

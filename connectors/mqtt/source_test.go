@@ -63,7 +63,8 @@ func TestP4RefusedBatchComesAgain(t *testing.T) {
 	}
 	_, _, err = s.Read(t.Context())
 	if err == nil || bridge.IsPermanent(err) {
-		t.Errorf("after a refusal Read returns %v (permanent: %t), want an error that asks for a new connection", err, bridge.IsPermanent(err))
+		t.Errorf("after a refusal Read returns %v (permanent: %t), want an error that asks for a new connection", err,
+			bridge.IsPermanent(err))
 	}
 	closed(t, s.Close())
 	if got := payloads(read(t, openSource(t, set), 1)); got != "{\"n\":0}\n" {
@@ -133,7 +134,8 @@ func TestBigPayloads(t *testing.T) {
 	out := openSink(t, sinkSettings(t, broker.URL, 1))
 	var want bridge.Batch
 	for _, size := range []int{1, 64<<10 - 1, 1 << 20, 3, 15 << 20, 0, 100_000} {
-		want = append(want, bridge.Message{Topic: "t", Payload: bytes.Repeat([]byte{byte(size), byte(size >> 8)}, size)[:size]})
+		want = append(want, bridge.Message{Topic: "t",
+			Payload: bytes.Repeat([]byte{byte(size), byte(size >> 8)}, size)[:size]})
 	}
 	if r, err := out.Write(t.Context(), want); r.Settled != len(want) || err != nil {
 		t.Fatalf("wrote %d: %v", r.Settled, err)

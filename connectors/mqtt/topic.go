@@ -31,7 +31,8 @@ func reserved(topic string) bool {
 // checkFilter tells whether one can subscribe to filter, which may be shared:
 // $share/GROUP/FILTER.
 func checkFilter(filter string) error {
-	if g := group(filter); isShared(filter) && (inner(filter) == "" || g == sharePrefix+"/" || strings.ContainsAny(g, "+#")) {
+	if g := group(filter); isShared(filter) && (inner(filter) == "" || g == sharePrefix+"/" ||
+		strings.ContainsAny(g, "+#")) {
 		return errors.New("a shared subscription looks like $share/group/filter")
 	}
 	filter = inner(filter)

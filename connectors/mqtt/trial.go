@@ -16,7 +16,8 @@ const surelyTaken = 1 << 10
 // that was refused: the broker may have a higher limit now, and hangs up by chance hardly ever.
 const mostHangUps = 2
 
-const mend = ", larger than all that it has taken: raise its limit, like max_packet_size of mosquitto or max_payload of " +
+const mend = ", larger than all that it has taken: raise its limit, like max_packet_size of mosquitto or " +
+	"max_payload of " +
 	"nats-server, or set max_packet to it for such messages to be refused at once"
 
 // suspect is a message at which the broker has hung up.

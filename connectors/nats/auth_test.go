@@ -155,7 +155,8 @@ func TestCreds(t *testing.T) {
 	good, bad := credsFile(t, account), credsFile(t, stranger)
 	wantAuth(t, s, func(s *nats.SinkSettings) { s.Creds = good }, func(s *nats.SinkSettings) { s.Creds = bad })
 	err = try(t, s, func(s *nats.SinkSettings) { s.Creds = good + ".missing" })
-	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "read creds") || !strings.Contains(err.Error(), ".missing") {
+	if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "read creds") ||
+		!strings.Contains(err.Error(), ".missing") {
 		t.Errorf("missing file: %v, want a permanent error", err)
 	}
 }
@@ -228,7 +229,8 @@ func TestS11TLS(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(mustParse(t, pair))
 	s := serve(t, func(o *server.Options) {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
+			ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
 		o.TLS, o.TLSVerify, o.TLSTimeout = true, true, 5
 	})
 	own := bridge.TLS{CA: certFile, Cert: certFile, Key: keyFile}

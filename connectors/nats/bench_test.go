@@ -190,7 +190,8 @@ func benchStream(b *testing.B) (*nats.SourceSettings, jetstream.JetStream) {
 func BenchmarkStreamSource(b *testing.B) {
 	b.Run("loop", func(b *testing.B) {
 		_, js := benchStream(b)
-		c, err := js.CreateConsumer(b.Context(), "S", jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy})
+		c, err := js.CreateConsumer(b.Context(), "S",
+			jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy})
 		if err != nil {
 			b.Fatal(err)
 		}

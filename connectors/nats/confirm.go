@@ -48,7 +48,8 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 	}
 	switch answer.Error.ErrorCode {
 	case otherStream:
-		return false, fmt.Errorf("not the stream that the setting stream names, %q, takes that subject, but another: correct one of the two", stream), nil
+		return false, fmt.Errorf("not the stream that the setting stream names, %q, takes that subject, "+
+			"but another: correct one of the two", stream), nil
 	case tooLarge, tooManyHeaders, sealed, noIncrement:
 		return false, answer.Error, nil
 	default:

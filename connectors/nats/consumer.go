@@ -88,7 +88,8 @@ func ensureConsumer(ctx context.Context, c *conn, stream jetstream.Stream, last 
 		env.Logger.Warn("the consumer delivers headers only, so that payloads are empty", "consumer", has.Name)
 	}
 	if was := has.Metadata[madeBy]; was != "" && was != want.Metadata[madeBy] {
-		env.Logger.Warn("deliver is where a new consumer starts, and this one has started: xrtcbridge state reset makes it begin anew",
+		env.Logger.Warn("deliver is where a new consumer starts, and this one has started: "+
+			"xrtcbridge state reset makes it begin anew",
 			"consumer", has.Name, "deliver", want.Metadata[madeBy], "was", was)
 	}
 	return adjustConsumer(ctx, stream, consumer, want, s, env)
@@ -128,13 +129,15 @@ func createConsumer(ctx context.Context, stream jetstream.Stream, want jetstream
 		// The stream may have lost its newest messages, and gives their numbers again.
 		floor := min(last.Floor, info.State.LastSeq)
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
-		env.Logger.Warn("the consumer is gone: making it anew behind the last acknowledged message; to begin as deliver says, use xrtcbridge state reset",
+		env.Logger.Warn("the consumer is gone: making it anew behind the last acknowledged message; "+
+			"to begin as deliver says, use xrtcbridge state reset",
 			"consumer", want.Durable, "sequence", floor)
 	default:
 		want.DeliverPolicy = jetstream.DeliverAllPolicy
 	}
 	consumer, err := stream.CreateConsumer(ctx, want)
-	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == tooManyPending && s.MaxAckPending == 0 {
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == tooManyPending &&
+		s.MaxAckPending == 0 {
 		want.MaxAckPending = 0 // as many as the server allows
 		consumer, err = stream.CreateConsumer(ctx, want)
 	}
@@ -158,7 +161,8 @@ func adjustConsumer(ctx context.Context, stream jetstream.Stream, consumer jetst
 		} else {
 			next.FilterSubject, next.FilterSubjects = want.FilterSubject, want.FilterSubjects
 			changes = append(changes, fmt.Sprintf("filter from %s to %s", quoted(from), quoted(to)))
-			env.Logger.Warn("the filter of the consumer changes: what it left out so far is not read; to read that, use xrtcbridge state reset",
+			env.Logger.Warn("the filter of the consumer changes: what it left out so far is not read; "+
+				"to read that, use xrtcbridge state reset",
 				"consumer", has.Name, "sequence", consumer.CachedInfo().Delivered.Stream)
 		}
 	}
@@ -167,7 +171,8 @@ func adjustConsumer(ctx context.Context, stream jetstream.Stream, consumer jetst
 	}
 	what := strings.Join(changes, ", ")
 	consumer, err := stream.UpdateConsumer(ctx, next)
-	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == tooManyPending && s.MaxAckPending == 0 {
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == tooManyPending &&
+		s.MaxAckPending == 0 {
 		return stream.Consumer(ctx, want.Durable) // it has what the server allows
 	}
 	if err == nil {
@@ -177,7 +182,8 @@ func adjustConsumer(ctx context.Context, stream jetstream.Stream, consumer jetst
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("change %s: %w: write what the consumer has, choose another durable, or delete it (xrtcbridge state reset %s)",
+		return nil, fmt.Errorf("change %s: %w: write what the consumer has, choose another durable, "+
+			"or delete it (xrtcbridge state reset %s)",
 			what, contradiction(err), env.Pipeline)
 	}
 	env.Logger.Info("the consumer was changed to what the settings say", "consumer", has.Name, "change", what)

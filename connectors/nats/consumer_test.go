@@ -290,7 +290,8 @@ func TestLimitsOfConsumersAreRespected(t *testing.T) {
 			c.BackOff, c.MaxDeliver = []time.Duration{time.Second, time.Minute}, 5
 		},
 		"all": func(c *jetstream.ConsumerConfig) {
-			c.MaxRequestBatch, c.MaxRequestExpires, c.MaxRequestMaxBytes, c.MaxWaiting, c.MaxAckPending = 7, time.Second, 1000, 2, 20
+			c.MaxRequestBatch, c.MaxRequestExpires, c.MaxRequestMaxBytes, c.MaxWaiting, c.MaxAckPending = 7, time.Second,
+				1000, 2, 20
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -366,7 +367,8 @@ func TestLostRequestsAreNoticed(t *testing.T) {
 		_, _, err := source.Read(t.Context())
 		failed <- err
 	}()
-	bridgetest.Eventually(t, "the request waits at the server", func() bool { return consumerInfo(t, stream).NumWaiting > 0 })
+	bridgetest.Eventually(t, "the request waits at the server",
+		func() bool { return consumerInfo(t, stream).NumWaiting > 0 })
 	line.Set(faulttest.Fault{BlackHole: true}) // so that it has no last word
 	shutdown(s)
 	far()
@@ -410,7 +412,8 @@ func TestMessageLargerThanAConsumerLetsAskFor(t *testing.T) {
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	if _, err := stream.CreateConsumer(t.Context(),
-		jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy, MaxRequestMaxBytes: 1000}); err != nil {
+		jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy,
+			MaxRequestMaxBytes: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.Publish(t.Context(), "a", make([]byte, 2000)); err != nil {

@@ -178,7 +178,8 @@ func TestOpenHeedsItsContext(t *testing.T) {
 	settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
 	settings.URL, settings.Subject = url(t, "nats://"+l.Addr().String()), bridge.Text("a")
 	settings.ConnectTimeout = time.Hour
-	if _, err = nats.Connector().Sink.Open(ctx, settings, bridgetest.Env(t, "test-to")); !errors.Is(err, context.Canceled) {
+	if _, err = nats.Connector().Sink.Open(ctx, settings, bridgetest.Env(t, "test-to")); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("err = %v, want context.Canceled", err)
 	}
 }
@@ -199,7 +200,9 @@ func TestF08HalfOpenPeer(t *testing.T) {
 			return err
 		},
 		"jetstream sink": func(t *testing.T, u []bridge.URL, silence func()) error {
-			sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.URL, s.JetStream, s.AckTimeout = u, true, time.Second }))
+			sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
+				s.URL, s.JetStream, s.AckTimeout = u, true, time.Second
+			}))
 			silence()
 			_, err := sink.Write(t.Context(), numbered(0, 1))
 			return err

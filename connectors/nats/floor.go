@@ -103,6 +103,7 @@ func (p *pull) keep(ctx context.Context) {
 	}
 	if p.kept = err == nil; err != nil && !p.warned {
 		p.warned = true
-		p.env.Logger.Warn("cannot save how far the consumer has come: if it is deleted now, messages come again or are left out, as deliver says", "err", err)
+		p.env.Logger.Warn("cannot save how far the consumer has come: if it is deleted now, "+
+			"messages come again or are left out, as deliver says", "err", err)
 	}
 }

@@ -45,7 +45,10 @@ func TestPortThatIsNotNATS(t *testing.T) {
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	mqtt := serve(t, func(o *server.Options) { o.ServerName, o.MQTT.Host, o.MQTT.Port = "s", "127.0.0.1", server.RANDOM_PORT })
+	mqtt := serve(t, func(o *server.Options) {
+		o.ServerName, o.MQTT.Host, o.MQTT.Port = "s", "127.0.0.1",
+			server.RANDOM_PORT
+	})
 	const silent, foreign = "takes connections and says nothing", "and is no NATS server"
 	for name, c := range map[string]struct{ url, want string }{
 		"HTTP":                {"nats://" + web.Listener.Addr().String(), silent},

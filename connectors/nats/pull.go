@@ -136,7 +136,8 @@ func newPullRequest(c *conn, info *jetstream.ConsumerInfo, maxBatch int) pullReq
 		r.again = 0
 	}
 	expires := requestExpires(info)
-	r.limits = fmt.Sprintf(`"expires":%d,"idle_heartbeat":%d,"max_bytes":%d}`, expires, min(pullHeartbeat, expires/2), r.bytes)
+	r.limits = fmt.Sprintf(`"expires":%d,"idle_heartbeat":%d,"max_bytes":%d}`, expires,
+		min(pullHeartbeat, expires/2), r.bytes)
 	return r
 }
 
@@ -271,7 +272,9 @@ func (p *pull) status(m *nats.Msg) error {
 		return fmt.Errorf("%s: the next message is larger than its max_bytes of %v: raise that", p.name,
 			bridge.Size(p.request.bytes))
 	}
-	over := code == "408" || code == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes"))
+	over := code == "408" ||
+		code == "409" && (strings.EqualFold(text, "Batch Completed") ||
+			strings.EqualFold(text, "Message Size Exceeds MaxBytes"))
 	switch {
 	case code == "100": // heartbeat
 		return nil

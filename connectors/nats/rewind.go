@@ -52,7 +52,8 @@ func rewind(ctx context.Context, consumer jetstream.Consumer, last *position, s 
 // instance before. To a connection that has ended without its knowledge it would send first.
 func awaitExpiry(ctx context.Context, consumer jetstream.Consumer, env bridge.Env) (*jetstream.ConsumerInfo, error) {
 	expires := requestExpires(consumer.CachedInfo())
-	env.Logger.Info("somebody reads with the same durable, or the server does not know yet that a connection has ended: waiting",
+	env.Logger.Info("somebody reads with the same durable, or the server does not know yet that a connection has "+
+		"ended: waiting",
 		"consumer", consumer.CachedInfo().Name, "longest", expires)
 	t := time.NewTicker(askEvery)
 	defer t.Stop()

@@ -179,7 +179,8 @@ func TestSharedDurableIsNotRewound(t *testing.T) {
 		shut(t, there)
 	}
 	if info := consumerInfo(t, stream); seen["0"] > 0 || info.AckFloor.Stream > 0 || info.NumRedelivered > 0 {
-		t.Errorf("%v came, and the consumer has acknowledged up to %d and delivered %d again; want nothing of what the other has",
+		t.Errorf("%v came, and the consumer has acknowledged up to %d and delivered %d again; "+
+			"want nothing of what the other has",
 			seen, info.AckFloor.Stream, info.NumRedelivered)
 	}
 }
@@ -245,7 +246,8 @@ func TestDeadRequestsTakeNothing(t *testing.T) {
 		_, _, err := dead.Read(ctx)
 		read <- err
 	}()
-	bridgetest.Eventually(t, "the request waits at the server", func() bool { return consumerInfo(t, stream).NumWaiting > 0 })
+	bridgetest.Eventually(t, "the request waits at the server",
+		func() bool { return consumerInfo(t, stream).NumWaiting > 0 })
 	line.Set(faulttest.Fault{BlackHole: true})
 	cancel()
 	if err := <-read; !errors.Is(err, context.Canceled) {

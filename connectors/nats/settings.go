@@ -86,7 +86,8 @@ func (s *SourceSettings) Validate() error {
 	if s.Stream == "" {
 		errs = append(errs, onlyWithStream("durable", s.Durable != ""), onlyWithStream("filter", len(s.Filter) > 0))
 	} else if s.Queue != "" {
-		errs = append(errs, bridge.KeyErrorf("queue", "a stream needs none: bridges with the same durable share its messages"))
+		errs = append(errs, bridge.KeyErrorf("queue",
+			"a stream needs none: bridges with the same durable share its messages"))
 	}
 	errs = append(errs, checkName("stream", s.Stream), checkName("durable", s.Durable))
 	if strings.ContainsAny(s.Queue, " \t\r\n") {

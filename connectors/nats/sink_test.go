@@ -138,7 +138,8 @@ func TestRefusedPublishing(t *testing.T) {
 func TestSubjectWithoutStream(t *testing.T) {
 	s := serve(t, nil)
 	for stream, want := range map[string]string{
-		"": `"a": no stream takes that subject: create one`, "NOPE": `"a": no stream takes that subject, "NOPE" does not either or does not exist`,
+		"":     `"a": no stream takes that subject: create one`,
+		"NOPE": `"a": no stream takes that subject, "NOPE" does not either or does not exist`,
 	} {
 		sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.Stream = true, stream }))
 		r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
@@ -228,20 +229,23 @@ func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
 	set := func(stream nats.Stream) *nats.SinkSettings {
 		return sinkSettings(t, s, func(s *nats.SinkSettings) { s.Streams = map[string]nats.Stream{"S": stream} })
 	}
-	openSink(t, set(nats.Stream{Subjects: []string{"a.*", "b.>"}, Storage: "memory", MaxBytes: 1 << 20, MaxAge: time.Hour, Duplicates: time.Minute}))
+	openSink(t, set(nats.Stream{Subjects: []string{"a.*", "b.>"}, Storage: "memory", MaxBytes: 1 << 20,
+		MaxAge: time.Hour, Duplicates: time.Minute}))
 	stream, err := js.Stream(t.Context(), "S")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := stream.CachedInfo().Config
-	if c.Storage != jetstream.MemoryStorage || c.MaxBytes != 1<<20 || c.MaxAge != time.Hour || c.Duplicates != time.Minute || c.MaxMsgs != -1 {
+	if c.Storage != jetstream.MemoryStorage || c.MaxBytes != 1<<20 || c.MaxAge != time.Hour ||
+		c.Duplicates != time.Minute || c.MaxMsgs != -1 {
 		t.Errorf("created %+v", c)
 	}
 	for subject, covered := range map[string]bool{
 		"a.*": true, "a.x": true, "b.>": true, "b.x.y": true, "b.*": true, "b.*.>": true,
 		"a": false, "a.>": false, "a.x.y": false, "b": false, ">": false, "*.x": false,
 	} {
-		sink, err := nats.Connector().Sink.Open(t.Context(), set(nats.Stream{Subjects: []string{subject}}), bridgetest.Env(t, "test-to"))
+		sink, err := nats.Connector().Sink.Open(t.Context(), set(nats.Stream{Subjects: []string{subject}}),
+			bridgetest.Env(t, "test-to"))
 		if covered != (err == nil) || covered == bridge.IsPermanent(err) {
 			t.Errorf("stream of a.* and b.> asked for %q: err = %v (permanent: %t)", subject, err, bridge.IsPermanent(err))
 		}

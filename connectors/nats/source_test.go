@@ -374,13 +374,16 @@ func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
 	s := serve(t, nil)
 	js := client(t, s)
 	all := createStream(t, js, jetstream.StreamConfig{Name: "ALL", Subjects: []string{"all"}})
-	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = bridge.Text("all"), true }))
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
+		s.Subject, s.JetStream = bridge.Text("all"), true
+	}))
 	for _, name := range []string{"ORDERS", "INVOICES"} {
 		createStream(t, js, jetstream.StreamConfig{Name: name, Subjects: []string{name}})
 		if _, err := js.Publish(t.Context(), name, []byte(name), jetstream.WithMsgID("42")); err != nil {
 			t.Fatal(err)
 		}
-		source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = name }), bridgetest.Env(t, "test-from"))
+		source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = name }),
+			bridgetest.Env(t, "test-from"))
 		batch, acks := readN(t, source, 1)
 		deliverAll(t, sink, batch)
 		settle(t, acks, nil)

@@ -62,7 +62,8 @@ func (s Stream) agreed(info *jetstream.StreamInfo) (next jetstream.StreamConfig,
 }
 
 func unchanged(what string, err error) error {
-	return fmt.Errorf("change %s: %w: write here what the stream has, leave that out, or change the stream by hand", what, err)
+	return fmt.Errorf("change %s: %w: write here what the stream has, leave that out, or change the stream by hand",
+		what, err)
 }
 
 // changed returns the configuration of a stream that is there as the settings want it, and what

@@ -15,7 +15,8 @@ import (
 // What the file says of a stream that is there is what holds, or is refused; nothing is lost by it.
 func TestStreamIsAdjusted(t *testing.T) {
 	has := jetstream.StreamConfig{
-		Name: "S", Subjects: []string{"a"}, MaxBytes: 1 << 20, MaxMsgs: 100, MaxAge: time.Hour, Duplicates: time.Minute, MaxMsgSize: 5000,
+		Name: "S", Subjects: []string{"a"}, MaxBytes: 1 << 20, MaxMsgs: 100, MaxAge: time.Hour,
+		Duplicates: time.Minute, MaxMsgSize: 5000,
 	}
 	for name, c := range map[string]struct {
 		says nats.Stream

@@ -61,7 +61,8 @@ func (s subject) of(m *bridge.Message) (string, error) {
 		return "", fmt.Errorf("publish to %q: a message must not choose one of the server's own subjects: "+
 			"set replies: true to answer whoever waits there", text)
 	case len(text) > longestSubject:
-		return "", fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text), longestSubject)
+		return "", fmt.Errorf("publish to %.60q…: a subject of %d bytes, and %d are the most", text, len(text),
+			longestSubject)
 	}
 	return text, nil
 }

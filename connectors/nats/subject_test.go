@@ -64,7 +64,9 @@ func TestOverlappingFilters(t *testing.T) {
 	s := serve(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
-	settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Filter = "S", []string{"a.b", "a.>", "a.*"} })
+	settings := sourceSettings(t, s, func(s *nats.SourceSettings) {
+		s.Stream, s.Filter = "S", []string{"a.b", "a.>", "a.*"}
+	})
 	if got := settings.Describe().Notes; len(got) != 1 || !strings.Contains(got[0], `"a.b" "a.*"`) {
 		t.Errorf("check says %q", got)
 	}
@@ -134,7 +136,8 @@ func TestKeyValue(t *testing.T) {
 	must(from.PutString(t.Context(), "deleted", "1"))
 	must(0, from.Delete(t.Context(), "deleted"))
 	must(from.PutString(t.Context(), "kept", "2"))
-	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "KV_SRC" }), counted(t, new(int)))
+	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "KV_SRC" }),
+		counted(t, new(int)))
 	batch, _ := readN(t, source, 2)
 	deliverAll(t, openSink(t, sinkYAML(t, s, `subject: "$KV.DST.{{ trimPrefix(topic, '$KV.SRC.') }}"
 stream: KV_DST`)), batch)
@@ -240,7 +243,8 @@ func TestDomain(t *testing.T) {
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	for _, set := range []func(*nats.Client){
-		func(c *nats.Client) { c.Domain = "hub" }, func(c *nats.Client) { c.APIPrefix = "$JS.hub.API" }, func(c *nats.Client) { c.APIPrefix = "$JS.hub.API." },
+		func(c *nats.Client) { c.Domain = "hub" }, func(c *nats.Client) { c.APIPrefix = "$JS.hub.API" },
+		func(c *nats.Client) { c.APIPrefix = "$JS.hub.API." },
 	} {
 		storeN(t, js, "a", 0, 5)
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S"; set(&s.Client) })

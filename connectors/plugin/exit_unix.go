@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// ignoreSignals leaves stopping to the bridge: a signal to all processes, from a terminal or a service manager,
-// must reach it first, so that it can deliver what it has read. SIGHUP is what the kernel sends when the bridge is gone.
+// ignoreSignals leaves stopping to the bridge: a signal to all processes, from a terminal or a
+// service manager, must reach it first, so that it can deliver what it has read. SIGHUP is what the
+// kernel sends when the bridge is gone.
 func ignoreSignals() {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	gone := make(chan os.Signal, 1)

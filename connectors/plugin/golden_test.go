@@ -21,7 +21,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-var update = flag.Bool("update", false, "write testdata/v1.txt anew; never do that for a version that has been released")
+var update = flag.Bool("update", false,
+	"write testdata/v1.txt anew; never do that for a version that has been released")
 
 // transcript is a conversation in version 1 of the contract, byte by byte: lines of a call, > or <,
 // and the message in hexadecimal digits. As long as it is understood, old plugins and old bridges
@@ -36,9 +37,10 @@ func golden() bridge.Connector {
 	}
 	return bridge.Connector{
 		Name: "golden", Summary: "of the transcript", Example: "pipelines: {}\n",
-		Source: bridge.NewOpener(settings{Wait: time.Second}, func(_ context.Context, s *settings, env bridge.Env) (bridge.Source, error) {
-			return &goldenSource{env: env, text: s.Text}, nil
-		}),
+		Source: bridge.NewOpener(settings{Wait: time.Second},
+			func(_ context.Context, s *settings, env bridge.Env) (bridge.Source, error) {
+				return &goldenSource{env: env, text: s.Text}, nil
+			}),
 		Sink: bridge.NewOpener(settings{}, func(_ context.Context, _ *settings, env bridge.Env) (bridge.Sink, error) {
 			env.NeedID()
 			return goldenSink{}, nil
@@ -74,7 +76,8 @@ func (s *goldenSource) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
 	s.env.Dropped(3)
 	s.env.Progress(7, 8)
 	return bridge.Batch{
-		{ID: "1", Topic: "t", Payload: []byte(s.text), Header: map[string]string{"k": "v"}, Time: time.Unix(1_700_000_000, 5)},
+		{ID: "1", Topic: "t", Payload: []byte(s.text), Header: map[string]string{"k": "v"},
+			Time: time.Unix(1_700_000_000, 5)},
 		{Topic: "u", Payload: []byte{0, 255}},
 	}, func(context.Context, error) error { return nil }, bridge.Refusals{{Index: 1, Err: errors.New("cut")}}
 }
@@ -121,7 +124,8 @@ func requests() []proto.Message {
 	two := bridge.Batch{{Topic: "a", Payload: []byte("x")}, {Topic: "b", Payload: []byte("yz"), ID: "7"}}
 	pack := func(b bridge.Batch) *pluginpb.Batch { p, _ := pluginpb.NewBatch(b, 1000); return p }
 	open := func(role pluginpb.Role) proto.Message {
-		return &pluginpb.OpenRequest{Connector: "golden", Role: role, Settings: settings, Pipeline: "p", Instance: "p-from", MaxBatch: 10, MaxBytes: 1 << 20, Checkpoint: []byte("c")}
+		return &pluginpb.OpenRequest{Connector: "golden", Role: role, Settings: settings, Pipeline: "p",
+			Instance: "p-from", MaxBatch: 10, MaxBytes: 1 << 20, Checkpoint: []byte("c")}
 	}
 	return []proto.Message{
 		&pluginpb.DescribeRequest{},
@@ -151,7 +155,8 @@ func requests() []proto.Message {
 // answer calls the method of the server that is for the request.
 func answer(s *server, request proto.Message) (call string, response proto.Message, err error) {
 	call = strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request")
-	results := reflect.ValueOf(s).MethodByName(call).Call([]reflect.Value{reflect.ValueOf(context.Background()), reflect.ValueOf(request)})
+	results := reflect.ValueOf(s).MethodByName(call).Call(
+		[]reflect.Value{reflect.ValueOf(context.Background()), reflect.ValueOf(request)})
 	err, _ = reflect.TypeAssert[error](results[1])
 	response, _ = reflect.TypeAssert[proto.Message](results[0])
 	if d, ok := response.(*pluginpb.DescribeResponse); ok {

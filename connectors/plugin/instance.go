@@ -189,7 +189,8 @@ func (a *acks) take(number uint64) bridge.Ack {
 func (i *instance) ack(ctx context.Context, r *pluginpb.AckRequest) (*pluginpb.AckResponse, error) {
 	ack := i.acks.take(r.GetBatchId())
 	if ack == nil {
-		return &pluginpb.AckResponse{Error: pluginpb.NewError(fmt.Errorf("batch %d is not waiting for an ack", r.GetBatchId()))}, nil
+		return &pluginpb.AckResponse{Error: pluginpb.NewError(
+			fmt.Errorf("batch %d is not waiting for an ack", r.GetBatchId()))}, nil
 	}
 	err := ack(ctx, bridge.GiveBack(int(r.GetSettled()), r.GetError().Err()))
 	return &pluginpb.AckResponse{Error: pluginpb.NewError(err), Dropped: i.dropped.Swap(0)}, nil

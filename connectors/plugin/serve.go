@@ -16,13 +16,15 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// Serve serves the connectors to the bridge that started this process, and exits with it. It must be the
-// first thing that main does: whatever is printed before it breaks the handshake. Started by anybody else, it says how a
-// plugin is used and exits with 2. It panics if two connectors have one name or a name is malformed.
+// Serve serves the connectors to the bridge that started this process, and exits with it. It must
+// be the first thing that main does: whatever is printed before it breaks the handshake. Started by
+// anybody else, it says how a plugin is used and exits with 2. It panics if two connectors have one
+// name or a name is malformed.
 func Serve(connectors ...bridge.Connector) {
 	handshake := pluginpb.Handshake()
 	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
-		fmt.Fprintf(os.Stderr, "%s is a plugin of xrtcbridge, which starts it: name its path under plugins: in the YAML, or try\n"+
+		fmt.Fprintf(os.Stderr, "%s is a plugin of xrtcbridge, which starts it: name its path under plugins: "+
+			"in the YAML, or try\n"+
 			"  xrtcbridge plugins check %s\n", os.Args[0], os.Args[0])
 		os.Exit(2)
 	}
@@ -33,9 +35,11 @@ func Serve(connectors ...bridge.Connector) {
 	limit := limitFromEnv()
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,
-		Plugins:         plugin.PluginSet{"connector": service{server: newServer(bridge.NewRegistry(connectors...), log, limit)}},
+		Plugins: plugin.PluginSet{"connector": service{server: newServer(bridge.NewRegistry(connectors...),
+			log, limit)}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(limit+pluginpb.Overhead), grpc.MaxSendMsgSize(limit+pluginpb.Overhead))...)
+			return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(limit+pluginpb.Overhead),
+				grpc.MaxSendMsgSize(limit+pluginpb.Overhead))...)
 		},
 		Logger: hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error}),
 	})

@@ -68,7 +68,8 @@ func roleInfo[T any](o bridge.Opener[T], delivery string) *pluginpb.RoleInfo {
 	info.Delivery = delivery
 	for _, k := range config.Keys(settings) {
 		info.Settings = append(info.Settings, &pluginpb.Setting{
-			Name: k.Path, Type: k.Kind, Required: k.Required, Default: k.Default, Enum: k.Enum, Minimum: k.Min, Maximum: k.Max, Short: k.Short, Own: k.Own, Text: k.Doc, Path: k.File,
+			Name: k.Path, Type: k.Kind, Required: k.Required, Default: k.Default, Enum: k.Enum, Minimum: k.Min,
+			Maximum: k.Max, Short: k.Short, Own: k.Own, Text: k.Doc, Path: k.File,
 		})
 	}
 	return info
@@ -265,8 +266,9 @@ func (s *server) Write(ctx context.Context, r *pluginpb.WriteRequest) (*pluginpb
 		return err
 	})
 	return &pluginpb.WriteResponse{
-		Settled: uint32(result.Settled), Refused: pluginpb.NewRefusals(result.Refused), Omitted: pluginpb.Indices(result.Omitted),
-		Error: pluginpb.NewError(err),
+		Settled: uint32(result.Settled), Refused: pluginpb.NewRefusals(result.Refused),
+		Omitted: pluginpb.Indices(result.Omitted),
+		Error:   pluginpb.NewError(err),
 	}, nil
 }
 

@@ -52,7 +52,8 @@ func TestColumnsOutliveAnInstance(t *testing.T) {
 }
 
 func TestCodecsOfStdin(t *testing.T) {
-	for kind, want := range map[string][]string{"json": {`{"a":[1,2]}`, `"b"`, `7`}, "whole": {"{\"a\":[1,2]}\"b\"\n7\r\n"}} {
+	for kind, want := range map[string][]string{"json": {`{"a":[1,2]}`, `"b"`, `7`},
+		"whole": {"{\"a\":[1,2]}\"b\"\n7\r\n"}} {
 		s := openCodec(t, stdio.Connector(), strings.NewReader("{\"a\":[1,2]}\"b\"\n7\r\n"), kind, 100)
 		if got, err := readAll(t, s); err != io.EOF || cmp.Diff(want, got) != "" {
 			t.Errorf("%s: got %q, %v", kind, got, err)
@@ -60,7 +61,8 @@ func TestCodecsOfStdin(t *testing.T) {
 	}
 	s := openCodec(t, stdio.Connector(), strings.NewReader("a,a\n1,2\n"), "csv", 100)
 	if _, err := readAll(t, s); !bridge.IsPermanent(err) ||
-		err.Error() != "stdin: the row that names the columns has the name of column 2 twice; the setting columns names them otherwise" {
+		err.Error() != "stdin: the row that names the columns has the name of column 2 twice; "+
+			"the setting columns names them otherwise" {
 		t.Errorf("two columns with one name: %v", err)
 	}
 }

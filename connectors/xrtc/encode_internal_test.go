@@ -79,8 +79,9 @@ func FuzzEncodeIsUndone(f *testing.F) {
 
 func TestEnvelope(t *testing.T) {
 	m := bridge.Message{
-		ID: "id", Topic: "sensors/hall/temp", Payload: []byte("<21.5>"), Header: map[string]string{"unit": "°C", "empty": ""},
-		Time: time.Date(2026, 11, 25, 1, 2, 3, 456_789_000, time.UTC),
+		ID: "id", Topic: "sensors/hall/temp", Payload: []byte("<21.5>"),
+		Header: map[string]string{"unit": "°C", "empty": ""},
+		Time:   time.Date(2026, 11, 25, 1, 2, 3, 456_789_000, time.UTC),
 	}
 	sealed, err := seal(&m)
 	if err != nil {
@@ -98,7 +99,8 @@ func TestEnvelope(t *testing.T) {
 	if d := cmp.Diff(m, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	for _, text := range []string{"", "21.5", "{}", `{"payload":"a","payload_base64":"YQ=="}`, `{"payload_base64":"?"}`, `{"payload":"a","x":1}`, `{"payload":"a"} b`} {
+	for _, text := range []string{"", "21.5", "{}", `{"payload":"a","payload_base64":"YQ=="}`,
+		`{"payload_base64":"?"}`, `{"payload":"a","x":1}`, `{"payload":"a"} b`} {
 		got := bridge.Message{Topic: "portal", Payload: []byte(text)}
 		if err := unseal(&got); err == nil || string(got.Payload) != text || got.Topic != "portal" {
 			t.Errorf("unseal %q: got %q, %v, want an error and no change", text, got.Payload, err)

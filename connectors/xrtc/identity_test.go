@@ -14,7 +14,8 @@ import (
 // Equal items of one millisecond have ids of their own, also with a restart between them.
 func TestEqualItemsOverARestart(t *testing.T) {
 	s := xrtctest.Start(t, server.Config{})
-	if _, err := s.Client(t).Set(t.Context(), sdk.Item{PortalID: "p", Payload: "0"}, sdk.Item{PortalID: "p", Payload: "0"}); err != nil {
+	if _, err := s.Client(t).Set(t.Context(), sdk.Item{PortalID: "p", Payload: "0"},
+		sdk.Item{PortalID: "p", Payload: "0"}); err != nil {
 		t.Fatal(err)
 	}
 	env := bridgetest.Env(t, "reader")

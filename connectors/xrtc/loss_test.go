@@ -154,7 +154,8 @@ func TestServerWhoseClockIsBehind(t *testing.T) {
 	put(t, ahead, "p", "a", "b")
 	got := r.read(2)
 	var clock atomic.Int64
-	behind := xrtctest.Start(t, server.Config{Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load())) }})
+	behind := xrtctest.Start(t,
+		server.Config{Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load())) }})
 	r.set.ClientSettings = client(t, behind)
 	put(t, behind, "p", "c")
 	got = append(got, r.read(1)...)
@@ -172,7 +173,8 @@ func TestServerWhoseClockIsBehind(t *testing.T) {
 
 // portals: all reads what is there, and what comes into being later.
 func TestAllPortals(t *testing.T) {
-	s := xrtctest.Start(t, server.Config{Limits: limits(func(l *server.Limits) { l.GetItemTimeout = 200 * time.Millisecond })})
+	s := xrtctest.Start(t, server.Config{Limits: limits(
+		func(l *server.Limits) { l.GetItemTimeout = 200 * time.Millisecond })})
 	r := newReader(t, s, "all")
 	r.set.Interval = 50 * time.Millisecond
 	put(t, s, "a", "1")

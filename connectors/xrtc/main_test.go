@@ -29,7 +29,8 @@ func client(t *testing.T, s *xrtctest.Server) xrtc.ClientSettings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return xrtc.ClientSettings{URL: u, AccountID: bridge.NewSecret(xrtctest.AccountID), APIKey: bridge.NewSecret(xrtctest.APIKey)}
+	return xrtc.ClientSettings{URL: u, AccountID: bridge.NewSecret(xrtctest.AccountID),
+		APIKey: bridge.NewSecret(xrtctest.APIKey)}
 }
 
 func sinkSettings(t *testing.T, s *xrtctest.Server, portal bridge.Template) *xrtc.SinkSettings {
@@ -103,7 +104,8 @@ func testSink(t *testing.T, c bridge.Connector) {
 							got = append(got, read(t, from)...)
 							continue
 						}
-						items, err := down.Get(t.Context(), sdk.GetRequest{Portals: sdk.Portals(portal), Mode: sdk.Watch, Schedule: sdk.FIFO})
+						items, err := down.Get(t.Context(),
+							sdk.GetRequest{Portals: sdk.Portals(portal), Mode: sdk.Watch, Schedule: sdk.FIFO})
 						if err != nil {
 							t.Fatal(err)
 						}

@@ -133,12 +133,15 @@ func (s *sink) letter(m *bridge.Message, now time.Time) (l letter, err error) {
 	}
 	if !s.portals.enter(l.portal, now, s.portalsMax(), s.limits.ItemAgeMax) {
 		if s.set.Overflow == "block" {
-			return l, fmt.Errorf("portal %s would be one more than the %d that the account may have (%s), and the server would throw another away, with its items; "+
-				"use fewer, or overflow: conflate or drop if that does not matter", l.portal, s.portalsMax(), "PORTALS_COUNT_MAX, max_portals")
+			return l, fmt.Errorf("portal %s would be one more than the %d that the account may have (%s), "+
+				"and the server would throw another away, with its items; "+
+				"use fewer, or overflow: conflate or drop if that does not matter", l.portal, s.portalsMax(),
+				"PORTALS_COUNT_MAX, max_portals")
 		}
 		if !s.portals.warned {
 			s.portals.warned = true
-			s.env.Logger.Warn("more portals than the account may have: the server throws away those written least recently", "portals", s.portalsMax())
+			s.env.Logger.Warn("more portals than the account may have: the server throws away those written least "+
+				"recently", "portals", s.portalsMax())
 		}
 	}
 	return l, nil

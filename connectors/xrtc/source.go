@@ -102,7 +102,8 @@ func (s *source) missed(n int64) {
 		return
 	}
 	s.warn.Do(func() {
-		s.env.Logger.Warn("items went from their portal before they could be read: the pipeline is slower than the portals are written, or was away", "n", s.lost)
+		s.env.Logger.Warn("items went from their portal before they could be read: "+
+			"the pipeline is slower than the portals are written, or was away", "n", s.lost)
 		s.lost = 0
 	})
 }

@@ -122,7 +122,8 @@ func TestPacks(t *testing.T) {
 		t.Errorf("%d requests, want at most 2 of 64 KiB", n)
 	}
 	for k := range 7 {
-		items, err := f.Client(t).Get(t.Context(), sdk.GetRequest{Portals: sdk.Portals(fmt.Sprintf("p%d", k)), Schedule: sdk.FIFO})
+		items, err := f.Client(t).Get(t.Context(),
+			sdk.GetRequest{Portals: sdk.Portals(fmt.Sprintf("p%d", k)), Schedule: sdk.FIFO})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +138,8 @@ func TestPacks(t *testing.T) {
 // Requests are on their way at the same time, each for other portals.
 func TestRequestsInParallelKeepOrder(t *testing.T) {
 	var now, most atomic.Int32
-	f := startFront(t, server.Config{Limits: limits(func(l *server.Limits) { l.PayloadSizeMax, l.RingCapacity = 512, 5000 })},
+	f := startFront(t, server.Config{Limits: limits(
+		func(l *server.Limits) { l.PayloadSizeMax, l.RingCapacity = 512, 5000 })},
 		func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/v1/item/set" {
 				return false
@@ -161,7 +163,8 @@ func TestRequestsInParallelKeepOrder(t *testing.T) {
 	next := make(map[string]int)
 	c := f.Client(t)
 	for total := 0; total < len(batch); {
-		items, err := c.Get(t.Context(), sdk.GetRequest{Portals: sdk.Portals("p0", "p1", "p2", "p3", "p4", "p5", "p6"), Schedule: sdk.FIFO})
+		items, err := c.Get(t.Context(),
+			sdk.GetRequest{Portals: sdk.Portals("p0", "p1", "p2", "p3", "p4", "p5", "p6"), Schedule: sdk.FIFO})
 		if err != nil || len(items) == 0 {
 			t.Fatalf("%d items of %d: %v", total, len(batch), err)
 		}
@@ -183,18 +186,24 @@ func limits(change func(*server.Limits)) server.Limits {
 }
 
 func TestWhatCanNeverBeDelivered(t *testing.T) {
-	s := xrtctest.Start(t, server.Config{Limits: limits(func(l *server.Limits) { l.PayloadSizeMax, l.PortalsCountMax = 256, 2 })})
+	s := xrtctest.Start(t, server.Config{Limits: limits(
+		func(l *server.Limits) { l.PayloadSizeMax, l.PortalsCountMax = 256, 2 })})
 	for _, c := range []struct {
 		name    string
 		set     func(*xrtc.SinkSettings)
 		message bridge.Message
 		want    string
 	}{
-		{"TooLarge", nil, bridge.Message{Topic: "a", Payload: make([]byte, 300)}, "a payload of 300 bytes makes a request of "},
-		{"TooLargeNamesTheLimit", nil, bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 300))}, "256 are the most (PAYLOAD_SIZE_MAX, which the server announced)"},
-		{"MaxRequest", func(s *xrtc.SinkSettings) { s.MaxRequest = 200 }, bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 200))}, "200 are the most (max_request)"},
-		{"NotUTF8", func(s *xrtc.SinkSettings) { s.Encode = "text" }, bridge.Message{Topic: "a", Payload: []byte{0xff}}, "not UTF-8"},
-		{"NoPortalID", func(s *xrtc.SinkSettings) { s.Portal = plainTopic{} }, bridge.Message{Topic: "a/b"}, "portalid(topic)"},
+		{"TooLarge", nil, bridge.Message{Topic: "a", Payload: make([]byte, 300)},
+			"a payload of 300 bytes makes a request of "},
+		{"TooLargeNamesTheLimit", nil, bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 300))},
+			"256 are the most (PAYLOAD_SIZE_MAX, which the server announced)"},
+		{"MaxRequest", func(s *xrtc.SinkSettings) { s.MaxRequest = 200 },
+			bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 200))}, "200 are the most (max_request)"},
+		{"NotUTF8", func(s *xrtc.SinkSettings) { s.Encode = "text" },
+			bridge.Message{Topic: "a", Payload: []byte{0xff}}, "not UTF-8"},
+		{"NoPortalID", func(s *xrtc.SinkSettings) { s.Portal = plainTopic{} }, bridge.Message{Topic: "a/b"},
+			"portalid(topic)"},
 		{"OnePortalTooMany", nil, bridge.Message{Topic: "third"}, "portal third would be one more than the 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,7 +212,8 @@ func TestWhatCanNeverBeDelivered(t *testing.T) {
 				c.set(set)
 			}
 			sink := openSink(t, set, bridgetest.Env(t, "to"))
-			batch := bridge.Batch{{Topic: "one", Payload: []byte("1")}, {Topic: "two", Payload: []byte("2")}, c.message, {Topic: "one", Payload: []byte("3")}}
+			batch := bridge.Batch{{Topic: "one", Payload: []byte("1")}, {Topic: "two", Payload: []byte("2")}, c.message,
+				{Topic: "one", Payload: []byte("3")}}
 			r, err := sink.Write(t.Context(), batch)
 			if r.Settled != 4 || err != nil || len(r.Refused) != 1 || r.Refused[0].Index != 2 ||
 				!strings.Contains(r.Refused.Error(), c.want) {
@@ -235,10 +245,11 @@ func TestMorePortalsThanAllowed(t *testing.T) {
 // A server that takes less than it is known to take gets smaller requests.
 func TestServerThatTakesLess(t *testing.T) {
 	var f *front
-	f = startFront(t, server.Config{Limits: limits(func(l *server.Limits) { l.PayloadSizeMax = 300 })}, func(w http.ResponseWriter, r *http.Request) bool {
-		f.ServeHTTP(silent{w}, r)
-		return true
-	})
+	f = startFront(t, server.Config{Limits: limits(func(l *server.Limits) { l.PayloadSizeMax = 300 })},
+		func(w http.ResponseWriter, r *http.Request) bool {
+			f.ServeHTTP(silent{w}, r)
+			return true
+		})
 	for _, maxRequest := range []bridge.Size{0, 4096} {
 		sink := openSink(t, withRequest(sinkSettings(t, f.Server, topicPortal{}), maxRequest), bridgetest.Env(t, "to"))
 		batch := bridgetest.Numbered(100)
@@ -524,7 +535,8 @@ func TestWrongCredentialsArePermanent(t *testing.T) {
 	t.Setenv("ACCOUNT_ID", "")
 	t.Setenv("API_KEY", "")
 	t.Chdir(t.TempDir())
-	if _, err = xrtc.Connector().Source.Open(t.Context(), set, bridgetest.Env(t, "from")); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "ACCOUNT_ID") {
+	if _, err = xrtc.Connector().Source.Open(t.Context(), set,
+		bridgetest.Env(t, "from")); !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "ACCOUNT_ID") {
 		t.Errorf("got %v, want a permanent error that names ACCOUNT_ID", err)
 	}
 }
@@ -578,13 +590,15 @@ func TestF23SessionsAndConnectionsBreak(t *testing.T) {
 		},
 		{
 			Name: "out", To: engine.To(out.Endpoint()),
-			From: []bridge.Endpoint[bridge.Source]{{Type: "xrtc", Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
-				return connector.Source.Open(ctx, from, env)
-			}}},
+			From: []bridge.Endpoint[bridge.Source]{{Type: "xrtc",
+				Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
+					return connector.Source.Open(ctx, from, env)
+				}}},
 		},
 	} {
 		running.Go(func() {
-			if err := p.Run(ctx, bridge.Env{Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}, nil); err != nil {
+			if err := p.Run(ctx, bridge.Env{Logger: slog.New(
+				slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}, nil); err != nil {
 				t.Error(err)
 			}
 			if !p.Ledger().Balanced() {

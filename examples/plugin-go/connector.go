@@ -29,7 +29,8 @@ func Connector() bridge.Connector {
 
 // open opens the database file. Several processes may use one: a writer waits for another up to five seconds.
 func open(ctx context.Context, path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	db, err := sql.Open("sqlite",
+		"file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 	if err == nil {
 		err = db.PingContext(ctx)
 	}

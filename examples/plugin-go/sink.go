@@ -53,7 +53,8 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (none bridge.Resul
 	}
 	for i := range batch {
 		m := &batch[i]
-		if _, err := insert.ExecContext(ctx, m.ID, m.Time.UTC().Format("2006-01-02T15:04:05.000Z"), m.Topic, string(m.Payload)); err != nil {
+		if _, err := insert.ExecContext(ctx, m.ID, m.Time.UTC().Format("2006-01-02T15:04:05.000Z"), m.Topic,
+			string(m.Payload)); err != nil {
 			return none, fmt.Errorf("insert message: %w", err)
 		}
 	}

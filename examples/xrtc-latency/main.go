@@ -31,7 +31,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("xrtc-latency", flag.ContinueOnError)
 	flags.SetOutput(out)
 	n := flags.Int("n", 100, "items to send")
-	interval := flags.Duration("interval", 100*time.Millisecond, "from one item to the next; the public service allows 20 a second")
+	interval := flags.Duration("interval", 100*time.Millisecond,
+		"from one item to the next; the public service allows 20 a second")
 	local := flags.Bool("local", false, "measure a server inside this process instead of the one that xrtc.env names")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -279,7 +279,8 @@ func rawPost(path, cookie, body string) string {
 	if cookie != "" {
 		cookie = "Cookie: " + cookie + "; AWSALBAPP-0=_remove_\r\n"
 	}
-	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: python-requests/2.28.1\r\nAccept-Encoding: gzip, deflate\r\n" +
+	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: python-requests/2.28.1\r\n" +
+		"Accept-Encoding: gzip, deflate\r\n" +
 		"Accept: */*\r\nConnection: keep-alive\r\n" + cookie + "Content-Length: " + itoa(len(body)) + "\r\n\r\n" + body
 }
 

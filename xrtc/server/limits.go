@@ -10,7 +10,8 @@ import (
 
 // Limits are what a server allows. Where it says so, 0 switches a limit off.
 type Limits struct {
-	APIKeyCountMax  int           // API_KEY_COUNT_MAX: keys of an account that registration gives; the newest replaces the oldest
+	// API_KEY_COUNT_MAX: keys of an account that registration gives; the newest replaces the oldest
+	APIKeyCountMax  int
 	APIKeyAgeMax    time.Duration // API_KEY_AGE_MAX: time without use after which a key is disabled; 0: never
 	PortalsCountMax int           // PORTALS_COUNT_MAX: portals of an account
 	ItemAgeMax      time.Duration // ITEM_AGE_MAX: older items are gone
@@ -95,7 +96,8 @@ func (l Limits) Check() error {
 		}
 	}
 	if l.PayloadSizeMax > mostPayload {
-		return fmt.Errorf("PAYLOAD_SIZE_MAX is %d, and %d is the most: clients cannot read longer answers", l.PayloadSizeMax, mostPayload)
+		return fmt.Errorf("PAYLOAD_SIZE_MAX is %d, and %d is the most: clients cannot read longer answers",
+			l.PayloadSizeMax, mostPayload)
 	}
 	return nil
 }
@@ -104,7 +106,8 @@ func (l Limits) Check() error {
 func (l Limits) announce() string {
 	text, _ := json.Marshal(wire.Limits{ // which can always be written
 		PayloadSizeMax: l.PayloadSizeMax, PortalsCountMax: l.PortalsCountMax, RequestsPerSecond: l.RequestsPerSecond,
-		ItemAgeMax: l.ItemAgeMax.Milliseconds(), GetItemTimeout: l.GetItemTimeout.Milliseconds(), LoginTimeout: l.LoginTimeout.Milliseconds(),
+		ItemAgeMax: l.ItemAgeMax.Milliseconds(), GetItemTimeout: l.GetItemTimeout.Milliseconds(),
+		LoginTimeout: l.LoginTimeout.Milliseconds(),
 	})
 	return string(text)
 }

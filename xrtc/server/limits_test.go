@@ -180,7 +180,8 @@ func TestQuota(t *testing.T) {
 		}
 		get(t, s, other, probeA)
 		now.ms.Add(-31 * 24 * time.Hour.Milliseconds())
-		refused(t, post(t, s, pathGet, first, probeA), http.StatusBadRequest, 2, 47) // a clock that steps back gives no second quota
+		// a clock that steps back gives no second quota
+		refused(t, post(t, s, pathGet, first, probeA), http.StatusBadRequest, 2, 47)
 		now.ms.Add(31*24*time.Hour.Milliseconds() + 60_000)
 		get(t, s, first, probeA)
 	})
@@ -207,7 +208,8 @@ func TestAccountMemory(t *testing.T) {
 	for i := range 40 {
 		set(t, s, cookie, fmt.Sprintf("p%d:%s", i, payload), fmt.Sprintf("q%d:%d", i, i))
 	}
-	for portal, want := range map[string]bool{"p0": false, "q0": false, "q20": false, "p39": true, "q39": true, "q30": true} {
+	for portal, want := range map[string]bool{"p0": false, "q0": false, "q20": false, "p39": true, "q39": true,
+		"q30": true} {
 		if got := get(t, s, cookie, `{"portals":[{"portalid":"`+portal+`"}]}`) != ""; got != want {
 			t.Errorf("%s: got %t, want %t", portal, got, want)
 		}

@@ -183,7 +183,8 @@ func TestSessionBeforeBody(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		refused(t, w, http.StatusUnauthorized, 2, 10011)
-		if got, want := w.Body.String(), `{"error":{"errorgroup":2,"errorcode":10011,"errormessage":"Server session denied"}}`; got != want {
+		if got, want := w.Body.String(),
+			`{"error":{"errorgroup":2,"errorcode":10011,"errormessage":"Server session denied"}}`; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		if *body {
@@ -205,7 +206,8 @@ func TestMethodsAndPaths(t *testing.T) {
 	cookie := login(t, s)
 	for _, path := range []string{pathLogin, pathSet, pathGet, pathStart, pathCode} {
 		for _, method := range []string{
-			http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace, "post", "X",
+			http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+			http.MethodTrace, "post", "X",
 		} {
 			t.Run(method+" "+path, func(t *testing.T) {
 				r := request(t, path, cookie, "")
@@ -220,7 +222,8 @@ func TestMethodsAndPaths(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/", "/v1", "/v1/", "/v1/item", "/v1/item/", "/v1/item/set/", "/v1/item//set", "//v1/item/set", "/v1/./item/set", "/v1/item/../item/set",
+		"/", "/v1", "/v1/", "/v1/item", "/v1/item/", "/v1/item/set/", "/v1/item//set", "//v1/item/set",
+		"/v1/./item/set", "/v1/item/../item/set",
 		"/v1/item/Set", "/v1/auth/logout", "/v2/item/set", "/v1/item/set;x", "/favicon.ico", "/v1/item/set%00", "*",
 	} {
 		t.Run("path "+path, func(t *testing.T) {
@@ -234,7 +237,8 @@ func TestMethodsAndPaths(t *testing.T) {
 			}
 		})
 	}
-	if w := post(t, s, pathGet+"?mode=stream&portals=x", cookie, probeA); w.Code != http.StatusOK || w.Body.String() != "{}" {
+	if w := post(t, s, pathGet+"?mode=stream&portals=x", cookie, probeA); w.Code != http.StatusOK ||
+		w.Body.String() != "{}" {
 		t.Errorf("a query changes the answer: got status %d and %s", w.Code, w.Body)
 	}
 }

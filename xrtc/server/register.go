@@ -81,7 +81,8 @@ func (r *registrar) serveStart(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	address, err := mail.ParseAddress(values[0])
-	if err != nil || len(values[0]) > longestEmail || address.Address != values[0] || !strings.Contains(values[0][strings.LastIndexByte(values[0], '@'):], ".") {
+	if err != nil || len(values[0]) > longestEmail || address.Address != values[0] ||
+		!strings.Contains(values[0][strings.LastIndexByte(values[0], '@'):], ".") {
 		return r.refuse(codeEmail, "email: there can be no such address")
 	}
 	token, code, undo, err := r.begin(address.Address, values[1], origin(req.RemoteAddr))

@@ -131,7 +131,8 @@ func TestRegistration(t *testing.T) {
 			t.Errorf("got code %q", code)
 		}
 		first := o.finish(token, " "+strings.ToLower(code[:5])+"-"+code[5:]) // as people type it
-		if server.CheckAccountID(first.AccountID) != nil || !regexp.MustCompile(`^[A-Za-z0-9]{32}$`).MatchString(first.APIKey) || first.APIKeyName == "" {
+		if server.CheckAccountID(first.AccountID) != nil ||
+			!regexp.MustCompile(`^[A-Za-z0-9]{32}$`).MatchString(first.APIKey) || first.APIKeyName == "" {
 			t.Errorf("got %+v", first)
 		}
 		cookie := loginAs(t, o, first.AccountID, first.APIKey)
@@ -206,7 +207,8 @@ func TestRegistrationTries(t *testing.T) {
 		}
 		refused(t, post(t, o, pathCode, "", codeBody(token, o.mail.code("a@b.c"))), http.StatusBadRequest, 3, 42)
 		pass(time.Minute)
-		refused(t, post(t, o, pathStart, "", fmt.Sprintf(`{"email":"a@b.c","registrationtoken":%q}`, token)), http.StatusBadRequest, 3, 41)
+		refused(t, post(t, o, pathStart, "", fmt.Sprintf(`{"email":"a@b.c","registrationtoken":%q}`, token)),
+			http.StatusBadRequest, 3, 41)
 
 		token = o.begin("a@b.c")
 		refused(t, post(t, o, pathCode, "", codeBody(token, o.mail.other("a@b.c"))), http.StatusBadRequest, 3, 34)
@@ -474,7 +476,8 @@ func TestParseKey(t *testing.T) {
 			t.Errorf("got %v, want %v", got, key)
 		}
 	}
-	for _, bad := range []string{"", text[1:], text + "x", "-" + text[1:], "sha256:", "sha256:zz", key.String()[:70], strings.ToUpper(key.String())} {
+	for _, bad := range []string{"", text[1:], text + "x", "-" + text[1:], "sha256:", "sha256:zz",
+		key.String()[:70], strings.ToUpper(key.String())} {
 		if _, err := server.ParseKey(bad); err == nil || bad != "" && strings.Contains(err.Error(), bad) && len(bad) > 10 {
 			t.Errorf("ParseKey(%q): got %v", bad, err)
 		}

@@ -270,7 +270,8 @@ func TestAccount(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e"}
 	payloads := rapid.OneOf(
 		rapid.StringOfN(rapid.SampledFrom([]rune("x\"\\\né<😀")), 0, 8, -1),
-		rapid.Map(rapid.IntRange(0, 40), func(n int) string { return strings.Repeat("y", n) }), // often fills an answer to the last byte
+		// often fills an answer to the last byte
+		rapid.Map(rapid.IntRange(0, 40), func(n int) string { return strings.Repeat("y", n) }),
 		rapid.Map(rapid.IntRange(300, 700), func(n int) string { return strings.Repeat("z", n) }),
 	)
 	rapid.Check(t, func(t *rapid.T) {

@@ -62,24 +62,29 @@ func sampleExchanges(t *testing.T) {
 	exchange(pathGet, `{"portals": [{"portalid": "a"}]}`, "401 Unauthorized",
 		`{"error":{"errorgroup":2,"errorcode":10011,"errormessage":"Server session denied"}}`)
 
-	header := exchange(pathLogin, `{"accountid": "`+xrtctest.AccountID+`", "apikey": "`+xrtctest.APIKey+`"}`, "200 OK", `{"servertimestamp":1795327834800}`)
-	found := regexp.MustCompile(`^(JSESSIONID=[A-Za-z0-9]+); Path=/; HttpOnly; SameSite=Strict$`).FindStringSubmatch(header["Set-Cookie"])
+	header := exchange(pathLogin, `{"accountid": "`+xrtctest.AccountID+`", "apikey": "`+xrtctest.APIKey+`"}`,
+		"200 OK", `{"servertimestamp":1795327834800}`)
+	found := regexp.MustCompile(
+		`^(JSESSIONID=[A-Za-z0-9]+); Path=/; HttpOnly; SameSite=Strict$`).FindStringSubmatch(header["Set-Cookie"])
 	if found == nil {
 		t.Fatalf("got cookie %q", header["Set-Cookie"])
 	}
 	cookie = found[1]
 
 	now.ms.Store(1795327834812)
-	exchange(pathSet, `{"items": [{"portalid": "a", "payload": "1"}, {"portalid": "a", "payload": "2"}]}`, "200 OK", `{"servertimestamp":1795327834812}`)
+	exchange(pathSet, `{"items": [{"portalid": "a", "payload": "1"}, {"portalid": "a", "payload": "2"}]}`,
+		"200 OK", `{"servertimestamp":1795327834812}`)
 	exchange(pathGet, `{"portals": [{"portalid": "a"}]}`, "200 OK",
 		`{"items":[{"portalid":"a","payload":"2","servertimestamp":1795327834812},{"portalid":"a","payload":"1","servertimestamp":1795327834812}]}`)
 	exchange(pathGet, `{"portals": [{"portalid": "a"}]}`, "200 OK", `{}`)
-	exchange(pathGet, `{"portals": []}`, "200 OK", `{"items":[{"portalid":"a","payload":"2","servertimestamp":1795327834812}]}`)
+	exchange(pathGet, `{"portals": []}`, "200 OK",
+		`{"items":[{"portalid":"a","payload":"2","servertimestamp":1795327834812}]}`)
 
 	setter := login(t, s)
 	conn.post(pathGet, cookie, `{"portals": [{"portalid": "a"}], "mode": "stream", "schedule": "FIFO"}`)
 	status, header := conn.head()
-	if status != "HTTP/1.1 200 OK" || header["Transfer-Encoding"] != "chunked" || header["Content-Type"] != "application/json" || header["Content-Length"] != "" {
+	if status != "HTTP/1.1 200 OK" || header["Transfer-Encoding"] != "chunked" ||
+		header["Content-Type"] != "application/json" || header["Content-Length"] != "" {
 		t.Errorf("a stream begins with %q and %v", status, header)
 	}
 	for _, step := range []struct {
@@ -116,13 +121,16 @@ func TestSampleRequests(t *testing.T) {
 	cookie := login(t, s)
 	conn := dial(t, s.Addr)
 	conn.send("POST /v1/item/set HTTP/1.1\r\nHost: localhost:9099\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n" +
-		"Cookie: AWSALBAPP-0=_remove_; " + cookie + "\r\nContent-Length: 53\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n" +
+		"Cookie: AWSALBAPP-0=_remove_; " + cookie + "\r\nContent-Length: 53\r\n" +
+		"Content-Type: application/x-www-form-urlencoded\r\n\r\n" +
 		`{items:[{"portalid":"send","payload":"a+b%20c&d=1"}]}`)
 	if status, body := conn.answer(); status != "200 OK" {
 		t.Errorf("got %s and %s", status, body)
 	}
-	conn.send("POST /v1/item/get HTTP/1.1\r\nHost: localhost:9099\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: Python/3.11 aiohttp/3.8.4\r\n" +
-		"Cookie: AWSALBAPP-0=_remove_; " + cookie + "\r\nContent-Length: 53\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" +
+	conn.send("POST /v1/item/get HTTP/1.1\r\nHost: localhost:9099\r\nAccept: */*\r\n" +
+		"Accept-Encoding: gzip, deflate\r\nUser-Agent: Python/3.11 aiohttp/3.8.4\r\n" +
+		"Cookie: AWSALBAPP-0=_remove_; " + cookie + "\r\nContent-Length: 53\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\n\r\n" +
 		`{"portals": [{"portalid": "send"}], "mode": "stream"}`)
 	if status, body := conn.answer(); status != "200 OK" || show(t, body) != "send:a+b%20c&d=1" {
 		t.Errorf("got %s and %s", status, body)

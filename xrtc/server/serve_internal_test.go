@@ -29,8 +29,10 @@ func TestConnLimit(t *testing.T) {
 		left  int
 	}{
 		{"room", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"c", fresh, ""}}, 3},
-		{"oldest silent one", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"c", fresh, ""}, {"d", fresh, "a"}, {"a", closed, ""}, {"e", fresh, "b"}}, 3},
-		{"silent before idle", []step{{"a", fresh, ""}, {"a", active, ""}, {"a", idle, ""}, {"b", fresh, ""}, {"c", fresh, ""}, {"d", fresh, "b"}, {"e", fresh, "c"}}, 3},
+		{"oldest silent one", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"c", fresh, ""}, {"d", fresh, "a"},
+			{"a", closed, ""}, {"e", fresh, "b"}}, 3},
+		{"silent before idle", []step{{"a", fresh, ""}, {"a", active, ""}, {"a", idle, ""}, {"b", fresh, ""},
+			{"c", fresh, ""}, {"d", fresh, "b"}, {"e", fresh, "c"}}, 3},
 		{"longest idle", []step{
 			{"a", fresh, ""},
 			{"a", active, ""},
@@ -46,9 +48,12 @@ func TestConnLimit(t *testing.T) {
 			{"d", active, ""},
 			{"e", fresh, "a"},
 		}, 3},
-		{"all at work", []step{{"a", fresh, ""}, {"a", active, ""}, {"b", fresh, ""}, {"b", active, ""}, {"c", fresh, ""}, {"c", active, ""}, {"d", fresh, "d"}, {"d", closed, ""}, {"a", idle, ""}, {"e", fresh, "a"}}, 3},
-		{"a victim speaks", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"c", fresh, ""}, {"d", fresh, "a"}, {"a", active, ""}, {"a", idle, ""}, {"a", closed, ""}}, 3},
-		{"closed ones leave", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"b", active, ""}, {"c", fresh, ""}, {"c", active, ""}, {"c", idle, ""}, {"a", closed, ""}, {"b", hijacked, ""}, {"c", closed, ""}}, 0},
+		{"all at work", []step{{"a", fresh, ""}, {"a", active, ""}, {"b", fresh, ""}, {"b", active, ""},
+			{"c", fresh, ""}, {"c", active, ""}, {"d", fresh, "d"}, {"d", closed, ""}, {"a", idle, ""}, {"e", fresh, "a"}}, 3},
+		{"a victim speaks", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"c", fresh, ""}, {"d", fresh, "a"},
+			{"a", active, ""}, {"a", idle, ""}, {"a", closed, ""}}, 3},
+		{"closed ones leave", []step{{"a", fresh, ""}, {"b", fresh, ""}, {"b", active, ""}, {"c", fresh, ""},
+			{"c", active, ""}, {"c", idle, ""}, {"a", closed, ""}, {"b", hijacked, ""}, {"c", closed, ""}}, 0},
 		{"each, silent", []step{
 			{"a1", fresh, ""},
 			{"b1", fresh, ""},

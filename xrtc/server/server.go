@@ -265,7 +265,8 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
 		panic(p)
 	}
 	id := randomText(8)
-	s.log.Error("panic in the portal server", "id", id, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.log.Error("panic in the portal server", "id", id, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack",
+		string(debug.Stack()))
 	refuse(w, &refusal{
 		status: http.StatusInternalServerError, group: groupSystem, code: codeInternal,
 		text: "internal error " + id,

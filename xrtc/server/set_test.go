@@ -30,10 +30,12 @@ func TestSet(t *testing.T) {
 		want       string // and this is there then, in FIFO order
 	}{
 		{"one", one(`"a"`, `"1"`), 0, "a:1"},
-		{"as Python sends it", `{"items": [{"portalid": "a", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`, 0, "a:héllo 😀 \"q\" \n/ ="},
+		{"as Python sends it", `{"items": [{"portalid": "a", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`, 0,
+			"a:héllo 😀 \"q\" \n/ ="},
 		{"as documented for curl", `{items:[{"portalid":"a","payload":"a+b%20c&d=1"}]}`, 0, "a:a+b%20c&d=1"},
 		{"nothing quoted", `{items:[{portalid:a,payload:x-1.y_z}]}`, 0, "a:x-1.y_z"},
-		{"several portals", `{"items":[{"portalid":"a","payload":"1"},{"portalid":"b","payload":"2"},{"portalid":"a","payload":"3"}]}`, 0, "a:1 b:2 a:3"},
+		{"several portals", `{"items":[{"portalid":"a","payload":"1"},{"portalid":"b","payload":"2"},{"portalid":"a","payload":"3"}]}`,
+			0, "a:1 b:2 a:3"},
 		{"other order", `{"items":[{"payload":"1","portalid":"a"}]}`, 0, "a:1"},
 		{"empty payload", one(`"a"`, `""`), 0, "a:"},
 		{"JSON in the payload", one(`"a"`, `"{\"x\":[1]}"`), 0, `a:{"x":[1]}`},
@@ -129,8 +131,10 @@ func TestContentType(t *testing.T) {
 	s := start(t, config(t, nil))
 	const payload = "a+b%20c&d=1;e=%zz+"
 	for _, contentType := range []string{
-		"", "text/plain; charset=utf-8", "application/json", "application/x-www-form-urlencoded", "application/octet-stream", "image/png",
-		"multipart/form-data", "multipart/form-data; boundary=x", "multipart/", "/", ";;;", "text/plain; charset=latin-1", "\x00",
+		"", "text/plain; charset=utf-8", "application/json", "application/x-www-form-urlencoded",
+		"application/octet-stream", "image/png",
+		"multipart/form-data", "multipart/form-data; boundary=x", "multipart/", "/", ";;;",
+		"text/plain; charset=latin-1", "\x00",
 	} {
 		t.Run(contentType, func(t *testing.T) {
 			cookie := login(t, s)
@@ -209,7 +213,8 @@ func TestChunkedBody(t *testing.T) {
 	cookie := login(t, s)
 	c := dial(t, s.Addr)
 	body := setBody(t, "a:1")
-	c.send("POST " + pathSet + " HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie + "\r\nTransfer-Encoding: chunked\r\n\r\n")
+	c.send("POST " + pathSet + " HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie +
+		"\r\nTransfer-Encoding: chunked\r\n\r\n")
 	for _, part := range []string{body[:5], body[5:6], body[6:]} {
 		c.send(fmt.Sprintf("%x\r\n%s\r\n", len(part), part))
 	}
@@ -253,7 +258,8 @@ func TestTruncatedBody(t *testing.T) {
 	s := xrtctest.Start(t, config(t, nil))
 	cookie := login(t, s)
 	whole := rawPost(pathSet, cookie, setBody(t, "a:1")+"   ")
-	chunked := "POST " + pathSet + " HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie + "\r\nTransfer-Encoding: chunked\r\n\r\n"
+	chunked := "POST " + pathSet + " HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie +
+		"\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, tt := range []struct{ name, text string }{
 		{"in the JSON", whole[:len(whole)-8]},
 		{"behind the JSON", whole[:len(whole)-1]},

@@ -53,7 +53,8 @@ func TestCutoff(t *testing.T) {
 		pass(100 * time.Millisecond)
 		set(t, s, writer, "a:2", "a:3")
 		for _, tt := range []struct{ cutoff, want string }{
-			{"-1", "a:1 a:2 a:3"}, {"100", "a:1 a:2 a:3"}, {"99", "a:2 a:3"}, {"0", "a:2 a:3"}, {"9223372036854775807", "a:1 a:2 a:3"},
+			{"-1", "a:1 a:2 a:3"}, {"100", "a:1 a:2 a:3"}, {"99", "a:2 a:3"}, {"0", "a:2 a:3"},
+			{"9223372036854775807", "a:1 a:2 a:3"},
 		} {
 			body := `{"portals":[{"portalid":"a"}],"schedule":"FIFO","cutoff":` + tt.cutoff + `}`
 			cookie := login(t, s)
@@ -73,7 +74,8 @@ func TestCutoff(t *testing.T) {
 		pass(time.Second)
 		time.AfterFunc(time.Second, func() { set(t, s, writer, "a:4") })
 		began := time.Now()
-		if got, want := get(t, s, cookie, `{"portals":[{"portalid":"a"}],"mode":"watch","cutoff":500}`), "a:4"; got != want || time.Since(began) != time.Second {
+		if got, want := get(t, s, cookie, `{"portals":[{"portalid":"a"}],"mode":"watch","cutoff":500}`),
+			"a:4"; got != want || time.Since(began) != time.Second {
 			t.Errorf("a watch: got %q after %v, want %q", got, time.Since(began), want)
 		}
 	})
@@ -365,7 +367,8 @@ func TestF25ClockJumps(t *testing.T) {
 		cookie := login(t, s)
 		hour, year := time.Hour.Milliseconds(), 365*24*time.Hour.Milliseconds()
 		before := int64(0)
-		for i, jump := range []int64{0, -hour, hour, 1, -1, -10 * year, 10*year + 5, hour, -1000, -1000, -1000, -1000, 10 * year, -10 * year, -3 * hour} {
+		for i, jump := range []int64{0, -hour, hour, 1, -1, -10 * year, 10*year + 5, hour, -1000, -1000, -1000, -1000,
+			10 * year, -10 * year, -3 * hour} {
 			now.ms.Add(jump)
 			at := set(t, s, cookie, []string{"a:1", "b:1"}[i%2])
 			if at < before {
@@ -377,11 +380,13 @@ func TestF25ClockJumps(t *testing.T) {
 				t.Errorf("jump %d: a login went back by %d", i, before-at)
 			}
 			began := time.Now()
-			if got := get(t, s, cookie, `{"portals":[{"portalid":"none"}],"mode":"watch"}`); got != "" || time.Since(began) != 5*time.Second {
+			if got := get(t, s, cookie, `{"portals":[{"portalid":"none"}],"mode":"watch"}`); got != "" ||
+				time.Since(began) != 5*time.Second {
 				t.Errorf("jump %d: got %q after %v", i, got, time.Since(began))
 			}
 		}
-		if got, want := len(strings.Fields(get(t, s, cookie, `{"portals":[{"portalid":"a"},{"portalid":"b"}],"cutoff":120000}`))), 15; got != want {
+		if got, want := len(strings.Fields(get(t, s, cookie,
+			`{"portals":[{"portalid":"a"},{"portalid":"b"}],"cutoff":120000}`))), 15; got != want {
 			t.Errorf("got %d items, want %d", got, want)
 		}
 		if other := set(t, s, loginAs(t, s, otherAccount, otherKey), "a:1"); other != now.ms.Load() {

@@ -73,7 +73,8 @@ func newFake(t *testing.T, status monitor.Status, token string) *fake {
 		_, _ = io.WriteString(w, `{"warning": "not drained"}`)
 		f.actions <- fmt.Sprint(r.Method, " ", r.URL.Path, " ", r.Header.Get("Content-Type"), " ", string(body))
 	}
-	for _, path := range []string{"/dead/replay", "/reload", "/pipelines/{name}/pause", "/pipelines/{name}/resume", "/pipelines/{name}/restart"} {
+	for _, path := range []string{"/dead/replay", "/reload", "/pipelines/{name}/pause", "/pipelines/{name}/resume",
+		"/pipelines/{name}/restart"} {
 		mux.HandleFunc("POST "+path, act)
 	}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -220,18 +221,21 @@ const patience = 2 * time.Minute
 // until waits until an expression is true in the page.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	look := fmt.Sprintf(`new Promise(done => { const look = () => (%s) ? done(true) : setTimeout(look, 20); look() })`, expression)
+	look := fmt.Sprintf(`new Promise(done => { const look = () => (%s) ? done(true) : setTimeout(look, 20); look() })`,
+		expression)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](look, chromedp.EvalAwaitPromise)); err != nil {
-		t.Fatalf("wait until %s: %v\nthe page says: %s", expression, err, eval[string](t, context.WithoutCancel(ctx), `document.body.innerText`))
+		t.Fatalf("wait until %s: %v\nthe page says: %s", expression, err,
+			eval[string](t, context.WithoutCancel(ctx), `document.body.innerText`))
 	}
 }
 
 // click clicks an element when it can be, wherever it is then: what is above it may grow.
 func click(t *testing.T, ctx context.Context, selector string) {
 	t.Helper()
-	until(t, ctx, fmt.Sprintf(`(e => e && !e.disabled && e.checkVisibility() && (e.click(), true))(document.querySelector(%q))`, selector))
+	until(t, ctx, fmt.Sprintf(
+		`(e => e && !e.disabled && e.checkVisibility() && (e.click(), true))(document.querySelector(%q))`, selector))
 }
 
 // has is an expression that says whether an element shows a text.
@@ -330,7 +334,8 @@ func some() monitor.Status {
 		p := monitor.Pipeline{
 			Name: name, State: state, Since: *at(3 * time.Hour), Ends: ends, LastIn: at(time.Second), LastOut: at(time.Second),
 			In: monitor.Rates{Messages: in}, Out: monitor.Rates{Messages: out},
-			Ledger: monitor.Ledger{Received: uint64(in * 9000), Delivered: uint64(out * 9000), Filtered: uint64((in - out) * 9000)},
+			Ledger: monitor.Ledger{Received: uint64(in * 9000), Delivered: uint64(out * 9000),
+				Filtered: uint64((in - out) * 9000)},
 		}
 		if in > 0 {
 			p.Owed, p.Ledger.InFlight, p.Oldest = 212, 212, at(40*time.Millisecond)
@@ -346,32 +351,46 @@ func some() monitor.Status {
 		end("sensors-to-jetstream-to-2", "sink", "file", 32, "sensors-to-jetstream-step-2"),
 		end("sensors-to-jetstream-to-3", "sink", "mqtt", 0, "sensors-to-jetstream-step-2"))
 	failed := pipeline("orders-to-warehouse", monitor.Failed, 0, 0,
-		end("orders-to-warehouse-from", "source", "nats", 0), end("orders-to-warehouse-to", "sink", "mqtt", 0, "orders-to-warehouse-from"))
-	failed.Reason = "mqtt sink: connect mqtts://broker.example.com:8883: not authorised (the broker refuses the user \"bridge\"): " +
+		end("orders-to-warehouse-from", "source", "nats", 0),
+		end("orders-to-warehouse-to", "sink", "mqtt", 0, "orders-to-warehouse-from"))
+	failed.Reason = "mqtt sink: connect mqtts://broker.example.com:8883: " +
+		"not authorised (the broker refuses the user \"bridge\"): " +
 		"check connections.broker.username and password"
 	failed.Since, failed.Restarts, failed.Owed, failed.Oldest = *at(7 * time.Minute), 5, 18230, at(11*time.Minute)
-	failed.Ledger.Received, failed.Ledger.Delivered, failed.Ledger.DeadLettered, failed.Ledger.InFlight = 91820, 73508, 82, 18230
+	failed.Ledger.Received, failed.Ledger.Delivered, failed.Ledger.DeadLettered, failed.Ledger.InFlight = 91820,
+		73508, 82, 18230
 	failed.Reasons = []monitor.Count{{Outcome: "dead_lettered", Reason: "sink", N: 82}}
 	failed.Ends[0].State, failed.Ends[0].Messages = monitor.EndClosed, 91820
-	failed.Ends[1].State, failed.Ends[1].Reason, failed.Ends[1].Messages, failed.Ends[1].Refused = monitor.EndDown, failed.Reason, 73508, 82
+	failed.Ends[1].State, failed.Ends[1].Reason, failed.Ends[1].Messages, failed.Ends[1].Refused = monitor.EndDown,
+		failed.Reason, 73508, 82
 	failed.Errors = []monitor.Error{
 		{At: *at(7 * time.Minute), Instance: "orders-to-warehouse-to", Text: failed.Reason, N: 6},
-		{At: *at(48 * time.Minute), Instance: "orders-to-warehouse-to", Text: "write 64 messages: publish orders/17/new: payload is above the broker's limit of 262144 bytes", N: 1},
+		{At: *at(48 * time.Minute), Instance: "orders-to-warehouse-to",
+			Text: "write 64 messages: publish orders/17/new: payload is above the broker's limit of 262144 bytes", N: 1},
 	}
-	degraded := pipeline("archive", monitor.Degraded, 0, 0, end("archive-from", "source", "nats", 0), end("archive-to", "sink", "file", 0, "archive-from"))
+	degraded := pipeline("archive", monitor.Degraded, 0, 0, end("archive-from", "source", "nats", 0),
+		end("archive-to", "sink", "file", 0, "archive-from"))
 	degraded.Reason = "nothing has come for 5m (stale_after): see whether nats subject archive.> still has publishers"
-	degraded.Notes = []string{"step-2 (filter) has passed none of the last 4,120 messages: see whether its condition can hold"}
+	degraded.Notes = []string{"step-2 (filter) has passed none of the last 4,120 messages: " +
+		"see whether its condition can hold"}
 	degraded.LastIn, degraded.LastOut = at(9*time.Minute), at(9*time.Minute)
-	paused := pipeline("portals", monitor.Paused, 0, 0, end("portals-from", "source", "xrtc", 0), end("portals-to", "sink", "nats", 0, "portals-from"))
-	finished := pipeline("import-2025", monitor.Finished, 0, 0, end("import-2025-from", "source", "file", 0), end("import-2025-to", "sink", "nats", 0, "import-2025-from"))
-	waiting := pipeline("alarms", monitor.Waiting, 0, 0, end("alarms-from", "source", "mqtt", 0), end("alarms-to", "sink", "sms", 0, "alarms-from"))
+	paused := pipeline("portals", monitor.Paused, 0, 0, end("portals-from", "source", "xrtc", 0),
+		end("portals-to", "sink", "nats", 0, "portals-from"))
+	finished := pipeline("import-2025", monitor.Finished, 0, 0, end("import-2025-from", "source", "file", 0),
+		end("import-2025-to", "sink", "nats", 0, "import-2025-from"))
+	waiting := pipeline("alarms", monitor.Waiting, 0, 0, end("alarms-from", "source", "mqtt", 0),
+		end("alarms-to", "sink", "sms", 0, "alarms-from"))
 	waiting.Reason = "plugin sms ended 3 times in a minute; it is started again in 40s"
-	starting := pipeline("metering", monitor.Starting, 0, 0, end("metering-from", "source", "mqtt", 0), end("metering-to", "sink", "stdio", 0, "metering-from"))
+	starting := pipeline("metering", monitor.Starting, 0, 0, end("metering-from", "source", "mqtt", 0),
+		end("metering-to", "sink", "stdio", 0, "metering-from"))
 	return monitor.Status{
 		Version: "0.9.0", PID: 4242, Started: *at(3*time.Hour + 12*time.Minute), Now: now,
-		Reasons:   []string{"pipeline \"orders-to-warehouse\" has failed: mqtt sink: not authorised", "pipeline \"alarms\" is started again"},
-		Config:    monitor.Config{Files: []string{"pipelines.yaml"}, Loaded: *at(41 * time.Minute), Reloads: 3},
-		Pipelines: []monitor.Pipeline{sensors, failed, degraded, waiting, pipeline("mirror", monitor.Running, 14.2, 14.2, end("mirror-from", "source", "nats", 14.2), end("mirror-to", "sink", "mqtt", 14.2, "mirror-from")), paused, starting, finished},
+		Reasons: []string{"pipeline \"orders-to-warehouse\" has failed: mqtt sink: not authorised",
+			"pipeline \"alarms\" is started again"},
+		Config: monitor.Config{Files: []string{"pipelines.yaml"}, Loaded: *at(41 * time.Minute), Reloads: 3},
+		Pipelines: []monitor.Pipeline{sensors, failed, degraded, waiting,
+			pipeline("mirror", monitor.Running, 14.2, 14.2, end("mirror-from", "source", "nats", 14.2),
+				end("mirror-to", "sink", "mqtt", 14.2, "mirror-from")), paused, starting, finished},
 	}
 }
 
@@ -415,7 +434,8 @@ func looks(t *testing.T, ctx context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eval[bool](t, ctx, `view.history.clear(); for (const s of `+string(text)+`) { view.buckets.set("sensors-to-jetstream", {p50: 0.004 + Math.random() * 0.001, p99: 0.03 + Math.random() * 0.02}); fold(s) }; draw(); true`)
+	eval[bool](t, ctx, `view.history.clear(); for (const s of `+string(text)+
+		`) { view.buckets.set("sensors-to-jetstream", {p50: 0.004 + Math.random() * 0.001, p99: 0.03 + Math.random() * 0.02}); fold(s) }; draw(); true`)
 	until(t, ctx, `view.history.get("sensors-to-jetstream").t.length > 300 && document.querySelectorAll("canvas").length === 2`)
 	shoot(t, ctx, "light")
 	do(t, ctx, media("dark"))

@@ -21,7 +21,8 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-p.slots }()
 	default:
 		w.Header().Set("Retry-After", "10")
-		http.Error(w, fmt.Sprintf("%d readers have /events open, which is the most there can be; close one of the pages, or read /status",
+		http.Error(w, fmt.Sprintf("%d readers have /events open, which is the most there can be; "+
+			"close one of the pages, or read /status",
 			maxReaders), http.StatusServiceUnavailable)
 		return
 	}

@@ -35,7 +35,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 var static embed.FS
 
 var types = map[string]string{
-	".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".LICENSE": "text/plain; charset=utf-8",
+	".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+	".LICENSE": "text/plain; charset=utf-8",
 }
 
 //go:embed page.html
@@ -79,7 +80,8 @@ func New(c Config) *Page {
 	}
 	p := &Page{
 		config: c, mux: http.NewServeMux(), closed: make(chan struct{}), slots: make(chan struct{}, maxReaders),
-		document: template.Must(template.New("page").Funcs(template.FuncMap{"sign": sign, "age": age, "rate": rate}).Parse(document)),
+		document: template.Must(
+			template.New("page").Funcs(template.FuncMap{"sign": sign, "age": age, "rate": rate}).Parse(document)),
 	}
 	p.mux.HandleFunc("GET /{$}", p.serveDocument)
 	p.mux.HandleFunc("GET /page/{file}", func(w http.ResponseWriter, r *http.Request) {

@@ -29,7 +29,8 @@ func get(h http.Handler, method, path string) *httptest.ResponseRecorder {
 }
 
 func attacked() monitor.Status {
-	s := monitor.Status{Version: attack, Ready: true, Reasons: []string{attack}, Config: monitor.Config{Rejected: &monitor.Rejected{Error: attack}}}
+	s := monitor.Status{Version: attack, Ready: true, Reasons: []string{attack},
+		Config: monitor.Config{Rejected: &monitor.Rejected{Error: attack}}}
 	s.Pipelines = []monitor.Pipeline{{
 		Name: attack, State: monitor.State(attack), Reason: attack, Ledger: monitor.Ledger{Received: 4711},
 		Ends: []monitor.End{
@@ -61,7 +62,8 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	// What the policy would refuse is not in it, and of the attack there is no markup.
-	for _, never := range []string{`<img`, `<script>`, `<[^>]+\sstyle=`, `<style`, `<[^>]+\son[a-z]+=`, `javascript:`, `https?://`} {
+	for _, never := range []string{`<img`, `<script>`, `<[^>]+\sstyle=`, `<style`, `<[^>]+\son[a-z]+=`,
+		`javascript:`, `https?://`} {
 		if found := regexp.MustCompile(never).FindString(got); found != "" {
 			t.Errorf("the document has %q", found)
 		}
@@ -115,7 +117,8 @@ func TestScript(t *testing.T) {
 	if n := bytes.Count(script, []byte("\n")); n >= 700 {
 		t.Errorf("page.js has %d lines", n)
 	}
-	for _, never := range []string{`innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|srcdoc`, `\beval\b|\bFunction\(|import\(`, `\.style\b`, `https?://(?:[^w]|w[^w])`} {
+	for _, never := range []string{`innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|srcdoc`,
+		`\beval\b|\bFunction\(|import\(`, `\.style\b`, `https?://(?:[^w]|w[^w])`} {
 		if found := regexp.MustCompile(never).Find(script); found != nil {
 			t.Errorf("page.js has %q", found)
 		}
@@ -142,7 +145,8 @@ func serve(t *testing.T, p *page.Page) (end func(), connect func(path string) (n
 	return end, func(path string) (net.Conn, *bufio.Reader) {
 		ours, theirs := net.Pipe()
 		l.conns <- theirs
-		if _, err := io.WriteString(ours, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(ours, "GET "+path+
+			" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		return ours, bufio.NewReader(ours)
@@ -271,7 +275,8 @@ func TestReadersAreBounded(t *testing.T) {
 			}
 			return first
 		}
-		if got := answer(); !strings.Contains(got, " 503 ") || !strings.Contains(got, "Retry-After: ") || !strings.Contains(got, "/status") {
+		if got := answer(); !strings.Contains(got, " 503 ") || !strings.Contains(got, "Retry-After: ") ||
+			!strings.Contains(got, "/status") {
 			t.Errorf("the 33rd got %s", got)
 		}
 		conns[0].Close()

@@ -54,15 +54,19 @@ func showsTraffic(t *testing.T, ctx context.Context) {
 		`document.querySelector("#graph").textContent.includes("1,234,567") && `+has("#ends", "1,234,567"))
 	t.Logf("it took %v", time.Since(began).Round(time.Millisecond))
 	// What gets its messages from several gets the sum.
-	if got := eval[string](t, ctx, `[...document.querySelectorAll("#graph .rate")].map(e => e.textContent).sort().join(" ")`); got != "0/s 1,830/s 1,980/s 2,012/s 2,140/s 310/s 32/s" {
+	if got := eval[string](t, ctx,
+		`[...document.querySelectorAll("#graph .rate")].map(e => e.textContent).sort().join(" ")`); got != "0/s 1,830/s 1,980/s 2,012/s 2,140/s 310/s 32/s" {
 		t.Errorf("rates on the arrows: %s", got)
 	}
 	// The quantiles are those of what /metrics has counted between two times.
 	text := func(n int) string {
 		return fmt.Sprintf("# TYPE x histogram\nxrtcbridge_delivery_seconds_bucket{pipeline=\"a\\\"b\",le=\"0.01\"} %d\n"+
-			"xrtcbridge_delivery_seconds_bucket{pipeline=\"a\\\"b\",le=\"0.1\"} %d\nxrtcbridge_delivery_seconds_bucket{pipeline=\"a\\\"b\",le=\"+Inf\"} %d\n", 50+n/2, 50+n, 60+n)
+			"xrtcbridge_delivery_seconds_bucket{pipeline=\"a\\\"b\",le=\"0.1\"} %d\n"+
+			"xrtcbridge_delivery_seconds_bucket{pipeline=\"a\\\"b\",le=\"+Inf\"} %d\n", 50+n/2, 50+n, 60+n)
 	}
-	got := eval[[]float64](t, ctx, fmt.Sprintf(`foldMetrics(%q), foldMetrics(%q), [view.buckets.get('a"b').p50, view.buckets.get('a"b').p99]`, text(0), text(200)))
+	got := eval[[]float64](t, ctx,
+		fmt.Sprintf(`foldMetrics(%q), foldMetrics(%q), [view.buckets.get('a"b').p50, view.buckets.get('a"b').p99]`,
+			text(0), text(200)))
 	if len(got) != 2 || got[0] != 0.01 || got[1] < 0.098 || got[1] > 0.0983 {
 		t.Errorf("quantiles %v, want 10 ms and 98.2 ms", got)
 	}
@@ -85,7 +89,8 @@ func keepsTextAsText(t *testing.T, ctx context.Context) {
 	until(t, ctx, has("#name", attack))
 	click(t, ctx, "#tap button")
 	click(t, ctx, "#dead button")
-	for _, where := range []string{"#notes", "#about", "#list", "#state", "#reason", "#figures", "#errors", "#ends", "#messages", "#letters"} {
+	for _, where := range []string{"#notes", "#about", "#list", "#state", "#reason", "#figures", "#errors",
+		"#ends", "#messages", "#letters"} {
 		until(t, ctx, has(where, "<img src=x"))
 	}
 	click(t, ctx, "#messages summary")
@@ -96,7 +101,9 @@ func keepsTextAsText(t *testing.T, ctx context.Context) {
 	press(t, ctx, kb.Escape)
 	click(t, ctx, "#reload")
 	until(t, ctx, has("#dialog pre", "+ starts new"+attack))
-	if got := eval[string](t, ctx, `[...document.querySelectorAll("img, script, iframe, object, base, style, [style]:not(.uplot *, .uplot), [onerror]")].map(e => e.outerHTML).join("\n")`); strings.Count(got, "<script") != 2 || strings.Contains(got, "attacked") || strings.Contains(got, "<img") {
+	if got := eval[string](t, ctx,
+		`[...document.querySelectorAll("img, script, iframe, object, base, style, [style]:not(.uplot *, .uplot), [onerror]")].map(e => e.outerHTML).join("\n")`); strings.Count(got,
+		"<script") != 2 || strings.Contains(got, "attacked") || strings.Contains(got, "<img") {
 		t.Errorf("the document has %s", got)
 	}
 }
@@ -151,7 +158,8 @@ func keys(t *testing.T, ctx context.Context) {
 	press(t, ctx, kb.Enter)
 	asked("POST /pipelines/orders-to-warehouse/resume application/json {}")
 	press(t, ctx, "R")
-	until(t, ctx, has("#dialog", "~ restarts sensors: steps, to changed")+" && "+has("#dialog", "2 untouched\n! old leaves"))
+	until(t, ctx, has("#dialog", "~ restarts sensors: steps, to changed")+" && "+
+		has("#dialog", "2 untouched\n! old leaves"))
 	press(t, ctx, kb.Enter)
 	asked("POST /reload application/json {}")
 	press(t, ctx, "?")
@@ -178,11 +186,13 @@ func messages(t *testing.T, ctx context.Context) {
 	click(t, ctx, "#tap button")
 	until(t, ctx, has("#tap button", "Stop"))
 	for n := range 500 {
-		f.tapped <- fmt.Sprintf(`{"at":"2026-11-28T12:00:00Z","place":"to","outcome":"delivered","message":{"topic":"hall/%d","payload":"21.5"},"after":[{"payload":"21.6"}]}`, n)
+		f.tapped <- fmt.Sprintf(
+			`{"at":"2026-11-28T12:00:00Z","place":"to","outcome":"delivered","message":{"topic":"hall/%d","payload":"21.5"},"after":[{"payload":"21.6"}]}`, n)
 	}
 	f.tapped <- `{"missed":42}`
 	f.tapped <- `{}`
-	until(t, ctx, has("#tap [role=status]", "500 seen, 42 missed")+" && "+has("#messages summary", "hall/499 21.5 → 21.6"))
+	until(t, ctx, has("#tap [role=status]", "500 seen, 42 missed")+" && "+
+		has("#messages summary", "hall/499 21.5 → 21.6"))
 	if got := eval[int](t, ctx, `document.querySelectorAll("#messages details").length`); got != 300 {
 		t.Errorf("%d messages are kept, want 300", got)
 	}
@@ -190,7 +200,9 @@ func messages(t *testing.T, ctx context.Context) {
 	until(t, ctx, has("#tap [role=status]", "500 seen, 42 missed, stopped")+" && "+has("#tap button", "Look"))
 
 	for n := range 3 {
-		f.dead = append(f.dead, fmt.Sprintf(`{"number":%d,"reason":"too large %d","instance":"sensors-to-jetstream-to","last":"2026-11-28T12:00:00Z","topic":"hall","payload":"x"}`, n+7, n))
+		f.dead = append(f.dead, fmt.Sprintf(
+			`{"number":%d,"reason":"too large %d","instance":"sensors-to-jetstream-to","last":"2026-11-28T12:00:00Z","topic":"hall","payload":"x"}`,
+			n+7, n))
 	}
 	do(t, ctx, chromedp.SendKeys(chromedp.CSS("#dead [name=filter]"), "LARGE 2"+kb.Enter))
 	until(t, ctx, has("#letters", "too large 2"))
@@ -200,7 +212,8 @@ func messages(t *testing.T, ctx context.Context) {
 	click(t, ctx, "#replay")
 	until(t, ctx, has("#question", "Replay 1 dead letters of sensors-to-jetstream?"))
 	press(t, ctx, kb.Enter)
-	if got, want := <-f.actions, `POST /dead/replay application/json {"pipeline":"sensors-to-jetstream","numbers":[9]}`; got != want {
+	if got, want := <-f.actions,
+		`POST /dead/replay application/json {"pipeline":"sensors-to-jetstream","numbers":[9]}`; got != want {
 		t.Errorf("the bridge was asked %q, want %q", got, want)
 	}
 }
@@ -216,7 +229,8 @@ func hidesWhatIsNotThere(t *testing.T, ctx context.Context) {
 	})
 	do(t, ctx, chromedp.Navigate(server.URL+"/#/sensors-to-jetstream"))
 	until(t, ctx, has("#name", "sensors-to-jetstream"))
-	if got := eval[string](t, ctx, `[...document.querySelectorAll("[data-needs]")].filter(e => e.offsetHeight).map(e => e.dataset.needs).join()`); got != "" {
+	if got := eval[string](t, ctx,
+		`[...document.querySelectorAll("[data-needs]")].filter(e => e.offsetHeight).map(e => e.dataset.needs).join()`); got != "" {
 		t.Errorf("shown are %s", got)
 	}
 	press(t, ctx, "pR?")
@@ -293,7 +307,9 @@ func memory(t *testing.T, ctx context.Context) {
 				s.pipelines.push({...p, name: "passing-" + i})
 				fold(s); draw() } return true })()`, done, done+100, at.UnixMilli()))
 			for n := range 50 {
-				f.tapped <- fmt.Sprintf(`{"at":"2026-11-28T12:00:00Z","place":"to","outcome":"delivered","message":{"topic":"a/%d","payload":%q}}`, n, strings.Repeat("x", 500))
+				f.tapped <- fmt.Sprintf(
+					`{"at":"2026-11-28T12:00:00Z","place":"to","outcome":"delivered","message":{"topic":"a/%d","payload":%q}}`,
+					n, strings.Repeat("x", 500))
 			}
 		}
 		at = at.Add(time.Duration(events) * time.Second)

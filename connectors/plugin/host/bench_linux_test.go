@@ -14,14 +14,16 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
 
-// BenchmarkPlugin measures what the way through a plugin process costs, AutoMTLS on: 256-byte messages through a source and
-// through a sink in batches of DefaultMaxBatch, and 5,000 round trips of one message.
+// BenchmarkPlugin measures what the way through a plugin process costs, AutoMTLS on: 256-byte
+// messages through a source and through a sink in batches of DefaultMaxBatch, and 5,000 round trips
+// of one message.
 func BenchmarkPlugin(b *testing.B) {
 	p := plugintest.Load(b, host.Settings{})
 	c := named(b, p, "probe")
 	for _, headers := range []int{0, 2} {
 		b.Run(fmt.Sprintf("source/headers=%d", headers), func(b *testing.B) { benchSource(b, c, headers) })
-		b.Run(fmt.Sprintf("sink/headers=%d", headers), func(b *testing.B) { benchSink(b, c, headers, bridge.DefaultMaxBatch) })
+		b.Run(fmt.Sprintf("sink/headers=%d", headers),
+			func(b *testing.B) { benchSink(b, c, headers, bridge.DefaultMaxBatch) })
 	}
 	b.Run("roundtrip", func(b *testing.B) { benchRoundTrip(b, c) })
 }
@@ -113,7 +115,8 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		source, err := named(b, p, "probe").Source.Open(b.Context(), &sourceSettings{Size: 256, Flood: true}, bridgetest.Env(b, "bench-from"))
+		source, err := named(b, p, "probe").Source.Open(b.Context(), &sourceSettings{Size: 256, Flood: true},
+			bridgetest.Env(b, "bench-from"))
 		if err != nil {
 			b.Fatal(err)
 		}

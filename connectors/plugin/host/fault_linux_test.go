@@ -50,7 +50,8 @@ func run(t *testing.T, from, to bridge.Connector) *running {
 		}
 	}
 	c, err := config.Loader{Registry: registry}.Parse("test.yaml", fmt.Appendf(nil,
-		"pipelines: {load: {from: {reading: {journal: %q}}, to: {writing: {path: %q}}}}", filepath.Join(dir, "journal"), r.out))
+		"pipelines: {load: {from: {reading: {journal: %q}}, to: {writing: {path: %q}}}}",
+		filepath.Join(dir, "journal"), r.out))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,14 +257,15 @@ func TestF19HangingCalls(t *testing.T) {
 			_, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "open"}, bridgetest.Env(t, "test-from"))
 			return err
 		}},
-		{"write", "a call to write did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
-			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "write"}, bridgetest.Env(t, "test-to"))
-			if err != nil {
+		{"write", "a call to write did not return within 5s of being interrupted",
+			func(t *testing.T, c bridge.Connector) error {
+				sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "write"}, bridgetest.Env(t, "test-to"))
+				if err != nil {
+					return err
+				}
+				_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 				return err
-			}
-			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
-			return err
-		}},
+			}},
 		{"write that heeds its context", "settled 0 of 1 messages within 2s", func(t *testing.T, c bridge.Connector) error {
 			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "heed"}, bridgetest.Env(t, "test-to"))
 			if err != nil {
@@ -272,14 +274,15 @@ func TestF19HangingCalls(t *testing.T) {
 			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 			return err
 		}},
-		{"read", "a call to read did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
-			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
-			if err != nil {
+		{"read", "a call to read did not return within 5s of being interrupted",
+			func(t *testing.T, c bridge.Connector) error {
+				source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
+				if err != nil {
+					return err
+				}
+				_, _, err = source.Read(t.Context())
 				return err
-			}
-			_, _, err = source.Read(t.Context())
-			return err
-		}},
+			}},
 		{"ack", "a call to ack did not return within 2s", func(t *testing.T, c bridge.Connector) error {
 			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "ack", Flood: true}, bridgetest.Env(t, "test-from"))
 			if err != nil {
@@ -294,16 +297,17 @@ func TestF19HangingCalls(t *testing.T) {
 		{"check", "a call to check did not return within 2s", func(t *testing.T, c bridge.Connector) error {
 			return c.Source.Check(t.Context(), &sourceSettings{Size: 14})
 		}},
-		{"read after its context is done", "a call to read did not return within 5s of being interrupted", func(t *testing.T, c bridge.Connector) error {
-			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
-			if err != nil {
+		{"read after its context is done", "a call to read did not return within 5s of being interrupted",
+			func(t *testing.T, c bridge.Connector) error {
+				source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
+				if err != nil {
+					return err
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(10*time.Millisecond, cancel)
+				_, _, err = source.Read(ctx)
 				return err
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			time.AfterFunc(10*time.Millisecond, cancel)
-			_, _, err = source.Read(ctx)
-			return err
-		}},
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -435,7 +439,8 @@ func TestF19HangingInterrupt(t *testing.T) {
 // Close of a source that hangs ends, and so does a Host.
 func TestF19HangingClose(t *testing.T) {
 	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
-	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"}, bridgetest.Env(t, "test-from"))
+	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"},
+		bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -490,7 +495,8 @@ func TestF20LogFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"}, bridgetest.Env(t, "test-to"))
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"},
+		bridgetest.Env(t, "test-to"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +527,8 @@ func TestF20LogIsClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"}, bridgetest.Env(t, "test-to"))
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Print: "printed \x1b[31m line"},
+		bridgetest.Env(t, "test-to"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -563,7 +570,8 @@ func TestF20Oversize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "a batch has 257 messages, where 256 are allowed") {
+	if _, _, err := source.Read(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "a batch has 257 messages, where 256 are allowed") {
 		t.Errorf("read: %v", err)
 	}
 	_ = source.Close()
@@ -580,14 +588,16 @@ func TestF20Oversize(t *testing.T) {
 	}
 	_ = source.Close()
 
-	const want = "a message of 70005 bytes on topic \"probe\" is larger than what fits between the bridge and a plugin, 65536 bytes"
+	const want = "a message of 70005 bytes on topic \"probe\" is larger than what fits between the bridge and a " +
+		"plugin, 65536 bytes"
 	source, err = c.Source.Open(t.Context(), &sourceSettings{Size: 70_000}, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, ack, err := source.Read(t.Context())
 	refused, _ := err.(bridge.Refusals)
-	if len(b) != 1 || b[0].Topic != "probe" || indices(refused) != "[0]" || !strings.Contains(refused[0].Err.Error(), want) {
+	if len(b) != 1 || b[0].Topic != "probe" || indices(refused) != "[0]" ||
+		!strings.Contains(refused[0].Err.Error(), want) {
 		t.Errorf("read: %v, %v", b, err)
 	} else if err := ack(t.Context(), nil); err != nil {
 		t.Error(err)
@@ -630,7 +640,8 @@ func TestTooLargeIsSettledInOrder(t *testing.T) {
 			dir := t.TempDir()
 			acks, out := filepath.Join(dir, "acks"), filepath.Join(dir, "out")
 			c, err := config.Loader{Registry: bridge.NewRegistry(from, to)}.Parse("test.yaml", fmt.Appendf(nil,
-				"pipelines: {p: {from: {reading: {acks: %q}}, to: {writing: {path: %q, slow: 300ms}}, max_in_flight: 2, on_error: {then: drop}}}", acks, out))
+				"pipelines: {p: {from: {reading: {acks: %q}}, to: {writing: {path: %q, slow: 300ms}}, max_in_flight: 2, "+
+					"on_error: {then: drop}}}", acks, out))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -728,7 +739,8 @@ func TestErrorsCrossTheWall(t *testing.T) {
 func TestInterruptedWriteIsExact(t *testing.T) {
 	p := plugintest.Load(t, host.Settings{})
 	out := filepath.Join(t.TempDir(), "out")
-	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Path: out, Slow: 20 * time.Millisecond}, bridgetest.Env(t, "test-to"))
+	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Path: out, Slow: 20 * time.Millisecond},
+		bridgetest.Env(t, "test-to"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -869,7 +881,8 @@ func TestS20WhatAPluginGets(t *testing.T) {
 	}
 	defer inherited.Close()
 	p := plugintest.Load(t, host.Settings{Env: []string{"PASSED", "SET=x", "UNSET"}, Limits: host.Limits{Files: 100}})
-	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Report: true, Secret: bridge.NewSecret("open sesame")}, bridgetest.Env(t, "test-from"))
+	source, err := named(t, p, "probe").Source.Open(t.Context(),
+		&sourceSettings{Report: true, Secret: bridge.NewSecret("open sesame")}, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -896,13 +909,15 @@ func TestS20WhatAPluginGets(t *testing.T) {
 	}
 	slices.Sort(env)
 	want := []string{
-		"PASSED", "PLUGIN_CLIENT_CERT", "PLUGIN_MAX_PORT", "PLUGIN_MIN_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR",
+		"PASSED", "PLUGIN_CLIENT_CERT", "PLUGIN_MAX_PORT", "PLUGIN_MIN_PORT", "PLUGIN_PROTOCOL_VERSIONS",
+		"PLUGIN_UNIX_SOCKET_DIR",
 		"SET", "XRTCBRIDGE_PLUGIN", "XRTCBRIDGE_PLUGIN_LIMIT",
 	}
 	if !slices.Equal(env, want) {
 		t.Errorf("its environment is %v, want %v", env, want)
 	}
-	for _, line := range []string{"stdin 0 EOF", "parent " + strconv.Itoa(os.Getpid()), "group true", "NoNewPrivs: 1", "Umask: 0077", "Max open files 100 100 files"} {
+	for _, line := range []string{"stdin 0 EOF", "parent " + strconv.Itoa(os.Getpid()), "group true",
+		"NoNewPrivs: 1", "Umask: 0077", "Max open files 100 100 files"} {
 		if !strings.Contains(report, line+"\n") {
 			t.Errorf("the report lacks %q", line)
 		}
@@ -957,9 +972,12 @@ func TestS39Program(t *testing.T) {
 		}},
 		{"missing", "there is no program", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Remove(path) }},
 		{"folder", "is not a file", func(_ *testing.T, path string, s *host.Settings) { s.Path = filepath.Dir(path) }},
-		{"not executable", "is not executable: chmod u+x it", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) }},
-		{"writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) }},
-		{"folder writable by all", "is writable by everybody", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) }},
+		{"not executable", "is not executable: chmod u+x it",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) }},
+		{"writable by all", "is writable by everybody",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) }},
+		{"folder writable by all", "is writable by everybody",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) }},
 		{
 			"folder above writable by all", "is writable by everybody",
 			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(up(path, 2), 0o777) },
@@ -1118,7 +1136,8 @@ func TestF20SwapRace(t *testing.T) {
 	refused := 0
 	for range 100 {
 		h := host.New(nil)
-		if _, err := h.Load(t.Context(), "test", host.Settings{Path: path, SHA256: sum}); err != nil && strings.Contains(err.Error(), "checksum") {
+		if _, err := h.Load(t.Context(), "test", host.Settings{Path: path, SHA256: sum}); err != nil &&
+			strings.Contains(err.Error(), "checksum") {
 			refused++
 		}
 		if err := h.Close(); err != nil {
@@ -1148,7 +1167,8 @@ func TestNames(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "xrtcbridge-clock"), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := h.Find("clock"); err != nil || filepath.Base(s.Path) != "xrtcbridge-clock" || !slices.Equal(h.Found(), []string{"clock"}) {
+	if s, err := h.Find("clock"); err != nil || filepath.Base(s.Path) != "xrtcbridge-clock" ||
+		!slices.Equal(h.Found(), []string{"clock"}) {
 		t.Errorf("got %v, %v, %v", s, err, h.Found())
 	}
 }

@@ -62,7 +62,9 @@ func TestS41SweepOfHosts(t *testing.T) {
 	}{
 		{"of a host that is gone", true, func(string) error { return nil }},
 		{"with a link in it", true, func(path string) error { return os.Symlink(precious, filepath.Join(path, "link")) }},
-		{"no folder", false, func(path string) error { return errors.Join(os.RemoveAll(path), os.WriteFile(path, nil, 0o600)) }},
+		{"no folder", false, func(path string) error {
+			return errors.Join(os.RemoveAll(path), os.WriteFile(path, nil, 0o600))
+		}},
 		{"a link to a folder", false, func(path string) error {
 			return errors.Join(os.Rename(path, path[:len(path)-1]), os.Symlink(path[:len(path)-1], path))
 		}},

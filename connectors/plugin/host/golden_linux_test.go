@@ -165,10 +165,12 @@ func TestGoldenTranscript(t *testing.T) {
 		refused[0].Err.Error() != "cut" {
 		t.Fatalf("read: %v, %v, dropped %d, progress %d", b, err, dropped, progress)
 	}
-	if m := b[0]; m.ID != "1" || m.Topic != "t" || string(m.Payload) != "hello" || m.Header["k"] != "v" || m.Time.UnixNano() != 1_700_000_000_000_000_005 {
+	if m := b[0]; m.ID != "1" || m.Topic != "t" || string(m.Payload) != "hello" || m.Header["k"] != "v" ||
+		m.Time.UnixNano() != 1_700_000_000_000_000_005 {
 		t.Errorf("the first message is %v", m)
 	}
-	if m := b[1]; m.ID != "" || m.Topic != "u" || !bytes.Equal(m.Payload, []byte{0, 255}) || m.Header != nil || !m.Time.IsZero() {
+	if m := b[1]; m.ID != "" || m.Topic != "u" || !bytes.Equal(m.Payload, []byte{0, 255}) || m.Header != nil ||
+		!m.Time.IsZero() {
 		t.Errorf("the second message is %v", m)
 	}
 	if err := ack(t.Context(), nil); err != nil {
@@ -214,7 +216,8 @@ func TestGoldenTranscript(t *testing.T) {
 		batch  bridge.Batch
 		want   string
 	}{
-		{5, slices.Clone(b), "on [{1 true false} {1 false true}] dropped [] held [0] refused [] released 4 wake 1.5s: u copy"},
+		{5, slices.Clone(b), "on [{1 true false} {1 false true}] dropped [] held [0] refused [] released 4 wake " +
+			"1.5s: u copy"},
 		{
 			7, append(slices.Clone(b), make(bridge.Batch, 3)...),
 			"on [{1 true false} {1 false true} {4 false false}] dropped [2] held [0] refused [{3 even}] " +

@@ -71,7 +71,8 @@ func (o opener[T]) ask(ctx context.Context, settings any) (answer *pluginpb.Chec
 		return nil, err
 	}
 	err = r.do(ctx, "check", func(ctx context.Context) (err error) {
-		answer, err = r.calls.Check(ctx, &pluginpb.CheckRequest{Connector: o.connector, Role: o.role, Settings: string(document)})
+		answer, err = r.calls.Check(ctx,
+			&pluginpb.CheckRequest{Connector: o.connector, Role: o.role, Settings: string(document)})
 		return err
 	})
 	return answer, err

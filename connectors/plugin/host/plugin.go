@@ -140,7 +140,8 @@ func (p *Plugin) mourn() (time.Duration, error) {
 	switch n := len(p.crashes); {
 	case n >= p.settings.Limits.Crashes:
 		return 0, bridge.Permanent(fmt.Errorf(
-			"plugin %q crashed %d times within a minute and is left alone until that minute is over; the last time: %w", p.Name, n, p.last))
+			"plugin %q crashed %d times within a minute and is left alone until that minute is over; the last time: %w",
+			p.Name, n, p.last))
 	case n > 0:
 		return min(longWait, firstWait<<min(n-1, 10)), nil
 	}
@@ -301,7 +302,8 @@ func keys(settings []*pluginpb.Setting) []config.Key {
 		all[i] = config.Key{
 			Path: s.GetName(), Kind: s.GetType(), Required: s.GetRequired(), Default: clean(s.GetDefault(),
 				200), Enum: s.GetEnum(),
-			Min: s.Minimum, Max: s.Maximum, Short: s.GetShort(), Own: s.GetOwn(), Doc: clean(s.GetText(), 200), File: s.GetPath(),
+			Min: s.Minimum, Max: s.Maximum, Short: s.GetShort(), Own: s.GetOwn(), Doc: clean(s.GetText(), 200),
+			File: s.GetPath(),
 		}
 	}
 	return all

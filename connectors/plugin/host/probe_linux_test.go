@@ -56,7 +56,8 @@ type sourceSettings struct {
 	Acks      string        `yaml:"acks"`       // file that gets a line for each ack of two batches, of which the second is large, and then the end
 	HangWhile string        `yaml:"hang_while"` // file; while it is there, reads hang
 	Wordy     bool          `yaml:"wordy"`      // refuses a batch with long words
-	Refuse    bool          `yaml:"refuse"`     // one batch of 10 messages, of which it refuses three and 7 is large, and then the end
+	// one batch of 10 messages, of which it refuses three and 7 is large, and then the end
+	Refuse bool `yaml:"refuse"`
 }
 
 // Describe says something else for each size.
@@ -385,7 +386,8 @@ func (p probeStep) Close() error {
 }
 
 func message(n, size, headers int) bridge.Message {
-	m := bridge.Message{Topic: "probe", Payload: fmt.Appendf(make([]byte, 0, size), "%d", n), Time: time.Unix(1_700_000_000, int64(n))}
+	m := bridge.Message{Topic: "probe", Payload: fmt.Appendf(make([]byte, 0, size), "%d", n),
+		Time: time.Unix(1_700_000_000, int64(n))}
 	for len(m.Payload) < size {
 		m.Payload = append(m.Payload, ' ')
 	}
@@ -509,7 +511,8 @@ func (f fixed) Settings() any { return f.settings }
 type deaf struct{ service }
 
 func (*deaf) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
-	return &pluginpb.DescribeResponse{Connectors: []*pluginpb.ConnectorInfo{{Name: "deaf", Source: new(pluginpb.RoleInfo)}}}, nil
+	return &pluginpb.DescribeResponse{Connectors: []*pluginpb.ConnectorInfo{{Name: "deaf",
+		Source: new(pluginpb.RoleInfo)}}}, nil
 }
 
 func (*deaf) Open(context.Context, *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {

@@ -162,11 +162,13 @@ func (c *child) fail(line []byte, err error) {
 	switch {
 	case c.killed.Load(): // we know why
 	case errors.Is(err, bufio.ErrBufferFull):
-		c.problem = fmt.Errorf("its first line on standard output has more than %d bytes, so it is no handshake", maxHandshake)
+		c.problem = fmt.Errorf("its first line on standard output has more than %d bytes, so it is no handshake",
+			maxHandshake)
 	case len(line) == 0:
 		c.problem = errors.New("it ended without the handshake of a plugin")
 	default:
-		c.problem = fmt.Errorf("it wrote %q to standard output before the handshake: a plugin must write nothing there", clean(string(line), 60))
+		c.problem = fmt.Errorf("it wrote %q to standard output before the handshake: "+
+			"a plugin must write nothing there", clean(string(line), 60))
 	}
 }
 
@@ -244,7 +246,8 @@ func explainStart(path string, err error) error {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("start %s: %w: is the interpreter in its first line there?", path, err)
 	case isExecFormat(err):
-		return fmt.Errorf("start %s: %w: it is neither a program for this machine nor a script whose first line names an interpreter", path, err)
+		return fmt.Errorf("start %s: %w: it is neither a program for this machine nor a script whose first line "+
+			"names an interpreter", path, err)
 	}
 	return fmt.Errorf("start %s: %w", path, err)
 }

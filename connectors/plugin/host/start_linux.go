@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startTied starts the command that build makes in a group of its own, such that the kernel sends it SIGHUP when this process ends.
-// That signal comes when the *thread* that started it ends, so the calling goroutine, which waits for the process, keeps its thread
-// for good. The thread also gives the child what cannot be asked for otherwise: a umask, and that it
-// gains no rights by running other programs.
+// startTied starts the command that build makes in a group of its own, such that the kernel sends
+// it SIGHUP when this process ends. That signal comes when the *thread* that started it ends, so
+// the calling goroutine, which waits for the process, keeps its thread for good. The thread also
+// gives the child what cannot be asked for otherwise: a umask, and that it gains no rights by
+// running other programs.
 //
 // SIGHUP and not SIGKILL, since it lets the plugin take along what it has started itself; a plugin that is stopped
 // gets it too, because the kernel continues a stopped group that is orphaned.

@@ -70,7 +70,8 @@ func TestStepSaysTheSame(t *testing.T) {
 // helpers load the probe in the languages that there is a helper for.
 var helpers = map[string]func(t *testing.T, limits host.Limits) *host.Plugin{
 	"Python": func(t *testing.T, limits host.Limits) *host.Plugin {
-		if exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", "import grpc, google.protobuf, cryptography").Run() != nil {
+		if exec.CommandContext(t.Context(), "/usr/bin/python3", "-c",
+			"import grpc, google.protobuf, cryptography").Run() != nil {
 			bridgetest.Missing(t, "python3-grpcio")
 		}
 		helpers, err := filepath.Abs("../skeleton/python")
@@ -241,9 +242,11 @@ func orNil(text string) string {
 
 func saysTheSame(t *testing.T, c bridge.Connector) {
 	here, there := openStep(t, probe(), &stepSettings{}), openStep(t, c, c.Step.Settings())
-	word := rapid.SampledFrom([]string{"pass", "emit", "drop", "refuse", "hold", "add", "release", "release-before", "wake"})
+	word := rapid.SampledFrom([]string{"pass", "emit", "drop", "refuse", "hold", "add", "release",
+		"release-before", "wake"})
 	good := rapid.SampledFrom([]string{
-		"pass", "emit", "emit emit", "pass emit", "pass add", "drop", "refuse", "hold", "hold add", "hold release", "hold emit",
+		"pass", "emit", "emit emit", "pass emit", "pass add", "drop", "refuse", "hold", "hold add", "hold release",
+		"hold emit",
 		"release hold", "release-before hold wake", "drop wake",
 	})
 	call := uint64(0)
@@ -399,7 +402,8 @@ func TestStepWithTemplate(t *testing.T) {
 		step := openStep(t, c, &stepSettings{Mark: bridge.Text("a{{b")})
 		var r bridge.StepRunner
 		said, err := r.Process(context.Background(), step, 1, ordered("x", "y"), false)
-		if err != nil || len(said.Messages) != 2 || said.Messages[1].Header["mark"] != "a{{b" || said.Messages[1].ID != "id1" {
+		if err != nil || len(said.Messages) != 2 || said.Messages[1].Header["mark"] != "a{{b" ||
+			said.Messages[1].ID != "id1" {
 			t.Fatalf("got %+v, %v", said, err)
 		}
 	})

@@ -155,7 +155,8 @@ func (b *Batch) Messages() (bridge.Batch, error) {
 	for _, c := range []struct {
 		name string
 		size int
-	}{{"topics", len(b.Topics)}, {"header_counts", len(b.HeaderCounts)}, {"times", len(b.Times)}, {"id_sizes", len(b.IdSizes)}} {
+	}{{"topics", len(b.Topics)}, {"header_counts", len(b.HeaderCounts)}, {"times", len(b.Times)},
+		{"id_sizes", len(b.IdSizes)}} {
 		if c.size != 0 && c.size != n {
 			return nil, fmt.Errorf("unpack batch: %s has %d entries for %d messages", c.name, c.size, n)
 		}
@@ -244,7 +245,8 @@ func TooLarge(m *bridge.Message, limit int) error {
 	for k, v := range m.Header {
 		size += len(k) + len(v)
 	}
-	return fmt.Errorf("a message of %d bytes%s is larger than what fits between the bridge and a plugin, %d bytes; limits: {message: …} of the plugin sets that",
+	return fmt.Errorf("a message of %d bytes%s is larger than what fits between the bridge and a plugin, "+
+		"%d bytes; limits: {message: …} of the plugin sets that",
 		size, topicOf(m), limit)
 }
 

@@ -18,13 +18,16 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// Any batch comes out as it went in, through the bytes of the wire, and as much of it as fits takes no more than the limit.
+// Any batch comes out as it went in, through the bytes of the wire, and as much of it as fits takes
+// no more than the limit.
 func TestBatchRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.OneOf(rapid.Just(""), rapid.SampledFrom([]string{"a", "b", "sensors/kitchen/temp", "ä\xff"}), rapid.String())
+		text := rapid.OneOf(rapid.Just(""), rapid.SampledFrom([]string{"a", "b", "sensors/kitchen/temp", "ä\xff"}),
+			rapid.String())
 		var batch bridge.Batch
 		for range rapid.IntRange(0, 50).Draw(t, "messages") {
-			m := bridge.Message{ID: text.Draw(t, "id"), Topic: text.Draw(t, "topic"), Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload")}
+			m := bridge.Message{ID: text.Draw(t, "id"), Topic: text.Draw(t, "topic"),
+				Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload")}
 			if n := rapid.Int64Range(-1<<62, 1<<62).Draw(t, "time"); n%3 != 0 {
 				m.Time = time.Unix(0, n)
 			}
@@ -95,11 +98,14 @@ func TestMalformedBatches(t *testing.T) {
 		"topics has 1 entries for 2 messages": {PayloadSizes: []uint32{0, 0}, Topics: []uint32{0}},
 		"topic 1 of 1 names":                  {PayloadSizes: []uint32{0}, Topics: []uint32{1}, Names: [][]byte{nil}},
 		"headers end too early":               {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1 << 31}},
-		"1 header names for 0 values":         {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1}, HeaderNames: []uint32{0}},
-		"header name 7 of 0 names":            {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1}, HeaderNames: []uint32{7}, HeaderValueSizes: []uint32{0}},
-		"header values end too early":         {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1}, HeaderNames: []uint32{0}, HeaderValueSizes: []uint32{9}, Names: [][]byte{nil}},
-		"ids end too early":                   {PayloadSizes: []uint32{0}, IdSizes: []uint32{1 << 31}},
-		"times has 2 entries for 1 messages":  {PayloadSizes: []uint32{0}, Times: []int64{1, 2}},
+		"1 header names for 0 values": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{0}},
+		"header name 7 of 0 names": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{7}, HeaderValueSizes: []uint32{0}},
+		"header values end too early": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{0}, HeaderValueSizes: []uint32{9}, Names: [][]byte{nil}},
+		"ids end too early":                  {PayloadSizes: []uint32{0}, IdSizes: []uint32{1 << 31}},
+		"times has 2 entries for 1 messages": {PayloadSizes: []uint32{0}, Times: []int64{1, 2}},
 	} {
 		if _, err := b.Messages(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
@@ -124,7 +130,8 @@ func TestErrorKinds(t *testing.T) {
 	} {
 		e := pluginpb.NewError(c.err)
 		back := e.Err()
-		if e.Kind != c.kind || bridge.IsPermanent(back) != bridge.IsPermanent(c.err) || errors.Is(back, context.Canceled) != errors.Is(c.err, context.Canceled) ||
+		if e.Kind != c.kind || bridge.IsPermanent(back) != bridge.IsPermanent(c.err) ||
+			errors.Is(back, context.Canceled) != errors.Is(c.err, context.Canceled) ||
 			(back == io.EOF) != (c.err == io.EOF) || back.Error() != strings.ToValidUTF8(c.err.Error(), "�") {
 			t.Errorf("%v became %v, %v", c.err, e, back)
 		}
@@ -132,7 +139,8 @@ func TestErrorKinds(t *testing.T) {
 	if pluginpb.NewError(nil) != nil || (*pluginpb.Error)(nil).Err() != nil {
 		t.Error("nil is an error")
 	}
-	if err := (&pluginpb.Error{Kind: 9, Text: "x"}).Err(); err == nil || !strings.Contains(err.Error(), "error kind 9, which this side does not know") {
+	if err := (&pluginpb.Error{Kind: 9, Text: "x"}).Err(); err == nil ||
+		!strings.Contains(err.Error(), "error kind 9, which this side does not know") {
 		t.Errorf("an unknown kind is %v", err)
 	}
 }

@@ -64,7 +64,8 @@ func NewProcessResponse(said *bridge.Outcome, limit int) *ProcessResponse {
 	}
 	if !whole {
 		return &ProcessResponse{Error: NewError(bridge.Permanent(fmt.Errorf(
-			"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: set max_batch of the pipeline lower", limit)))}
+			"the step made more of a batch than the %d bytes that fit between the bridge and a plugin: "+
+				"set max_batch of the pipeline lower", limit)))}
 	}
 	return r
 }

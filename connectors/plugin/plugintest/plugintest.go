@@ -21,7 +21,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 )
 
-// Main serves the connectors and exits, if this process was started as a plugin, and else returns at once. It must be the first thing in TestMain.
+// Main serves the connectors and exits, if this process was started as a plugin, and else returns
+// at once. It must be the first thing in TestMain.
 func Main(connectors ...bridge.Connector) {
 	if h := pluginpb.Handshake(); os.Getenv(h.MagicCookieKey) == h.MagicCookieValue {
 		plugin.Serve(connectors...)

@@ -20,7 +20,8 @@ func texts() []string {
 	}
 	all := []string{"", "a", `"`, `\`, "\x00", "é", "😀", "\u2028\uFFFD\uFEFF", "<>&", "\\u0041", ascii.String()}
 	for n := range 18 { // each place in the words of eight bytes
-		all = append(all, strings.Repeat("x", n)+`"`, strings.Repeat("é", n)+"\n", strings.Repeat("x", n)+"\x1f"+strings.Repeat("x", 20))
+		all = append(all, strings.Repeat("x", n)+`"`, strings.Repeat("é", n)+"\n",
+			strings.Repeat("x", n)+"\x1f"+strings.Repeat("x", 20))
 	}
 	return all
 }
@@ -67,7 +68,8 @@ func TestSetRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(want, std.Items); diff != "" {
 		t.Errorf("encoding/json (-want +got)\n%s", diff)
 	}
-	if got, want := string(wire.AppendSetEnd(wire.AppendSet(nil))), `{"items":[]}`; got != want || len(got) != wire.SetOverhead {
+	if got, want := string(wire.AppendSetEnd(wire.AppendSet(nil))),
+		`{"items":[]}`; got != want || len(got) != wire.SetOverhead {
 		t.Errorf("got %s of %d, want %s of %d", got, len(got), want, wire.SetOverhead)
 	}
 }
@@ -127,7 +129,8 @@ func TestAppend(t *testing.T) {
 				wire.AppendPlace(nil, "a", wire.Place{Life: 7, Number: 1}))),
 			`x{"items":[{"portalid":"a"},{"portalid":"a"}],"places":{"a":{"life":7,"number":1}}}`,
 		},
-		{"item", string(wire.AppendStamp(wire.AppendUnstamped(nil, []byte("a"), written("2<é\"\u2028\x7f")), 5)), `{"portalid":"a","payload":"2<é\"` + "\u2028\x7f" + `","servertimestamp":5}`},
+		{"item", string(wire.AppendStamp(wire.AppendUnstamped(nil, []byte("a"), written("2<é\"\u2028\x7f")), 5)),
+			`{"portalid":"a","payload":"2<é\"` + "\u2028\x7f" + `","servertimestamp":5}`},
 		{"escapes", string(wire.AppendText(nil, []byte("\x00\b\t\n\f\r\x1f\"\\/"))), `"\u0000\u0008\t\n\u000c\r\u001f\"\\/"`},
 		{"timestamp", string(wire.AppendTimestamp(nil, 1795327834812)), `{"servertimestamp":1795327834812}`},
 	}
