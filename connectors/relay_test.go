@@ -201,9 +201,6 @@ func (r *relay) arrivals(tb testing.TB, item func(portal string, n int)) (stop f
 // 10,000 messages under the limits of the public service: all arrive once, in order for each portal, and the
 // server never has to refuse anything.
 func TestRelayUnderPublicLimits(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute, since the limits of the public service do (-short)")
-	}
 	const n = 10_000
 	r := newRelay(t, "block")
 	var got [relayPortals]atomic.Int64

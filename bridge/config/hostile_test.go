@@ -92,7 +92,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 1<<15 {
-			t.Skip()
+			return
 		}
 		check(t, text)
 	})

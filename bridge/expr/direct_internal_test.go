@@ -83,7 +83,7 @@ func FuzzDirect(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, a, b string) {
 		if strings.Contains(a+b, "{") {
-			t.Skip("a key may be there twice, where the machine may take the last one")
+			return // a key may be there twice, where the machine may take the last one
 		}
 		if p, err := compile(Part{Text: text, Code: true}); err == nil {
 			compareDirect(t, p, a, b)

@@ -325,7 +325,7 @@ func FuzzRound(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, x float64, n int) {
 		if n < -15 || n > 15 || math.IsNaN(x) || math.IsInf(x, 0) {
-			t.Skip("no number, or digits that are refused")
+			return // no number, or digits that are refused
 		}
 		checkRound(t, tmpl, x, n)
 	})

@@ -24,9 +24,6 @@ import (
 func TestF15CorruptBuffer(t *testing.T) {
 	rng := faulttest.Rand(t)
 	rounds := faulttest.Pick(60, 300)
-	if testing.Short() {
-		rounds = 10
-	}
 	const total = 2000
 	origin := t.TempDir()
 	s := open(t, origin)

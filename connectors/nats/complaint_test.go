@@ -70,9 +70,6 @@ func TestServerComplainsAtOnce(t *testing.T) {
 // What stands between may have taken all of a message, and need longer for it than an answer may
 // take.
 func TestLineThatHoldsAllIsNotADeadOne(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes longer than an answer may take")
-	}
 	t.Parallel()
 	set := standIn(t, func(line string) string {
 		switch {

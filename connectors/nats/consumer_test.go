@@ -332,9 +332,6 @@ func TestLimitsOfConsumersAreRespected(t *testing.T) {
 
 // A server that has lost the requests, and answers all else, is noticed by the missing heartbeats.
 func TestLostRequestsAreNoticed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the time in which heartbeats are missed")
-	}
 	t.Parallel()
 	dir, leaf := t.TempDir(), bridgetest.FreeAddr(t)
 	far := func() *server.Server {

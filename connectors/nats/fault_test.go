@@ -186,9 +186,6 @@ func TestOpenHeedsItsContext(t *testing.T) {
 
 // TestF08HalfOpenPeer cuts the line without telling anybody.
 func TestF08HalfOpenPeer(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the time in which a silent server is noticed")
-	}
 	s := serve(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	empty := createStream(t, client(t, s), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"b"}})
