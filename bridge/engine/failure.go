@@ -204,7 +204,8 @@ func (p *place) tell(ctx context.Context, refused []refusal, what string) {
 		log = log.With("at", at)
 	}
 	p.say = func() {
-		log.WarnContext(ctx, what, "err", clipped(last.failure.err.Error(), mostReason), "topic", topic, //nolint:sloglint // one of two texts
+		err := clipped(last.failure.err.Error(), mostReason)
+		log.WarnContext(ctx, what, "err", err, "topic", topic, //nolint:sloglint // one of two texts
 			"attempts", last.failure.attempts, "n", p.unlogged)
 		p.logged, p.unlogged = time.Now(), 0
 	}

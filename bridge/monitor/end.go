@@ -66,7 +66,9 @@ func (i instance) enter(s EndState, err error) {
 }
 
 // open has an instance opened, and notes how that goes.
-func open[T any](ctx context.Context, e *end, env bridge.Env, how func(context.Context, bridge.Env) (T, error)) (T, instance, error) {
+func open[T any](ctx context.Context, e *end, env bridge.Env,
+	how func(context.Context, bridge.Env) (T, error),
+) (T, instance, error) {
 	e.mu.Lock()
 	e.newest++
 	i := instance{e, e.newest}

@@ -20,7 +20,8 @@ import (
 //	first   8 bytes, number of the first message
 //	count   4 bytes, at least 1
 //	meta    4 bytes, its size
-//	meta    for each message: id, topic, time (ns since 1970, 0: none), number of headers, key and value of each, size of the payload
+//	meta    for each message: id, topic, time (ns since 1970, 0: none), number of headers,
+//	        key and value of each, size of the payload
 //	payloads, one after the other
 //
 // Fixed numbers are little-endian, those in meta are varints, and texts there have their size in

@@ -12,8 +12,9 @@
 //   - bridge.Env.Stdin is empty and Stdout goes to the bridge's log, since the real ones belong to the bridge.
 //   - bridge.Env.Logger reaches the bridge's log, with the plugin's name. So does what is printed.
 //   - A message that is larger than the plugin's limit (16 MiB unless set) is refused.
-//   - A Read that has waited for limits.call of the plugin (30 s) is interrupted by its context, and called again: that is how a source that waits is told
-//     from one that hangs. Whatever does not return within five seconds of being interrupted costs the process its life.
+//   - A Read that has waited for limits.call of the plugin (30 s) is interrupted by its context, and
+//     called again: that is how a source that waits is told from one that hangs. Whatever does not
+//     return within five seconds of being interrupted costs the process its life.
 //   - A step whose process is lost while it holds nothing is opened again, and its batch sent once
 //     more, without a word to the engine. If that costs the process its life again, it is a failure
 //     of the step: as at a sink, who is alone in the call is refused after as many of these as

@@ -235,7 +235,8 @@ func (s *server) Ack(ctx context.Context, r *pluginpb.AckRequest) (*pluginpb.Ack
 	return i.ack(ctx, r)
 }
 
-func (s *server) NextCheckpoint(ctx context.Context, r *pluginpb.NextCheckpointRequest) (*pluginpb.NextCheckpointResponse, error) {
+func (s *server) NextCheckpoint(ctx context.Context, r *pluginpb.NextCheckpointRequest,
+) (*pluginpb.NextCheckpointResponse, error) {
 	i, err := s.instance(r.GetInstance())
 	if err != nil {
 		return nil, err

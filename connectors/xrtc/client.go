@@ -46,7 +46,9 @@ type connection struct {
 
 // connect logs in. limited says that the client itself asks the pacer before each request;
 // perSecond, if not 0, overrules the server.
-func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env, limited bool, perSecond float64) (*connection, error) {
+func (r *keyring) connect(ctx context.Context, s *ClientSettings, env bridge.Env,
+	limited bool, perSecond float64,
+) (*connection, error) {
 	config := s.config()
 	config.Logger = env.Logger
 	var err error

@@ -222,7 +222,9 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, serve func(http.Re
 
 // withSession calls serve with the session that the request names. Nothing else of a request
 // without one is looked at.
-func (s *Server) withSession(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, *session) error) {
+func (s *Server) withSession(w http.ResponseWriter, r *http.Request,
+	serve func(http.ResponseWriter, *http.Request, *session) error,
+) {
 	s.post(w, r, func(w http.ResponseWriter, r *http.Request) error {
 		sess := s.sessions.find(r)
 		if sess == nil {

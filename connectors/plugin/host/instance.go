@@ -159,7 +159,9 @@ const (
 
 // interruptible makes a call that is interrupted when ctx is done or after limit, which errLate
 // tells, and returns what it has done by then. One that goes on means the end of the process.
-func (i *instance) interruptible(ctx context.Context, what string, limit time.Duration, call func(ctx context.Context, number uint64) error) error {
+func (i *instance) interruptible(ctx context.Context, what string, limit time.Duration,
+	call func(ctx context.Context, number uint64) error,
+) error {
 	number := i.call.Add(1)
 	rpc, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
