@@ -35,3 +35,7 @@ func Points() []Point {
 
 // Variable is the environment variable that says where to die.
 const Variable = "XRTCBRIDGE_CRASH"
+
+// Misordered is the environment variable that makes sources acknowledge what is not delivered yet,
+// which is what the test must notice.
+const Misordered = "XRTCBRIDGE_MISORDERED"

@@ -1,4 +1,4 @@
-//go:build !misordered
+//go:build !crashpoints
 
 package main
 
