@@ -51,6 +51,7 @@ func python(t *testing.T) string {
 
 // Python programs written as the public SDK's documentation shows work against the server.
 func TestPythonClients(t *testing.T) {
+	t.Parallel()
 	interpreter := python(t)
 	for name, want := range map[string]string{
 		"blocking.py": `mars 'héllo 😀 "q" \n/ =' True
@@ -89,6 +90,7 @@ refused: items[0]: payload is missing
 
 // curl lines as the public documentation shows them, with names that are not quoted.
 func TestCurl(t *testing.T) {
+	t.Parallel()
 	curl, url := bridgetest.Program(t, "curl"), startServer(t)
 	dir := t.TempDir()
 	run := func(args ...string) string {

@@ -56,6 +56,7 @@ func settingsOf(t *testing.T, settings any, format string, args ...any) any {
 
 // The suites that built-in connectors pass, for one in Python.
 func TestConformancePython(t *testing.T) {
+	t.Parallel()
 	c := connectorOf(t, built(t, "plugin-python", "xrtcbridge-sensor"), "csv")
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		path := filepath.Join(t.TempDir(), "out.csv")
@@ -84,6 +85,7 @@ func TestConformancePython(t *testing.T) {
 
 // The same, for a sink in JavaScript.
 func TestConformanceNodeSink(t *testing.T) {
+	t.Parallel()
 	c := connectorOf(t, built(t, "plugin-node", "xrtcbridge-web"), "webhook")
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
 		var mu sync.Mutex
@@ -113,6 +115,7 @@ func TestConformanceNodeSink(t *testing.T) {
 
 // The same, for a source in JavaScript.
 func TestConformanceNodeSource(t *testing.T) {
+	t.Parallel()
 	c := connectorOf(t, built(t, "plugin-node", "xrtcbridge-web"), "websocket")
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
 		connected := make(chan *websocket.Conn, 1)

@@ -9,6 +9,7 @@ import (
 
 // What another user may not read, append to or make is found before run is, and nothing is made.
 func TestConnectFindsMissingPermissions(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	inside := func(name string) string { return filepath.Join(p.dir, name) }
 	for name, mode := range map[string]os.FileMode{"secret.log": 0o600, "sink.txt": 0o644} {

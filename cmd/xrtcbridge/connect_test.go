@@ -58,6 +58,7 @@ func kept(t *testing.T, js jetstream.JetStream, dir string) (all []string) {
 // session, a durable and a group that others share: each message arrives once and no connection is
 // made anew. When the bridge is away, nothing on the servers or on the disk changes.
 func TestConnectDisturbsNoBridge(t *testing.T) {
+	t.Parallel()
 	broker, hub, dir := bridgetest.StartMosquitto(t, "log_type all"), startHub(t), t.TempDir()
 	if _, err := hub.js.CreateStream(t.Context(),
 		jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
@@ -181,6 +182,7 @@ func TestConnectSaysWhereNobodyAnswers(t *testing.T) {
 
 // What does not hear that its time is over, as a folder of a server that is away, holds up nobody.
 func TestConnectLeavesWhatHangs(t *testing.T) {
+	t.Parallel()
 	c := connected{probe: func(context.Context) (bridge.Probed, error) {
 		<-t.Context().Done()
 		return bridge.Probed{}, nil

@@ -53,6 +53,7 @@ func payloadsOf(d *bridgetest.Downstream) []string {
 // A letter goes to the sink that did not take it, and to no other one; what the buffer did not take
 // goes through the steps to all of them.
 func TestReplayGoesWhereItBelongs(t *testing.T) {
+	t.Parallel()
 	state := store.New(store.Settings{Dir: t.TempDir()}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(func() {
 		if err := state.Close(); err != nil {

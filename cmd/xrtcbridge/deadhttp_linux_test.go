@@ -21,6 +21,7 @@ import (
 // TestDeadLettersOfARunningBridge has them shown and replayed as the page does, before and after a
 // reload that mends their pipeline.
 func TestDeadLettersOfARunningBridge(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	in, out := write(t, dir, "in.txt", "../a\n../b\nc\n../d\n"), filepath.Join(dir, "out.txt")
 	file := func(to string) {

@@ -33,6 +33,7 @@ pipelines:
 // F01: kill -9 at random progress between MQTT at QoS 1 and JetStream, with the buffer in between.
 // Nothing is lost, order per key is kept, and a kill doubles no more than what was in flight.
 func TestF01KillNineWithBuffer(t *testing.T) {
+	t.Parallel()
 	kills, n := faulttest.Pick(5, 30), faulttest.Pick(15_000, 100_000)
 	const window = 1000 // max_in_flight, of the source and so of what may come again
 	rng := faulttest.Rand(t)
@@ -74,6 +75,7 @@ func TestF01KillNineWithBuffer(t *testing.T) {
 // F28: SIGTERM under load at 5,000 messages a second, with a slow way to the sink: nothing is lost,
 // and nothing comes twice.
 func TestF28SIGTERMWithBuffer(t *testing.T) {
+	t.Parallel()
 	stops, n := faulttest.Pick(4, 20), faulttest.Pick(20_000, 100_000)
 	broker, h, dir := bridgetest.StartMosquitto(t), startHub(t), t.TempDir()
 	proxy := faulttest.NewProxy(t, h.addr)
@@ -118,7 +120,7 @@ func TestF28SIGTERMWithBuffer(t *testing.T) {
 // stream once, memory stays flat, another pipeline notices nothing, and buffer status tells the
 // truth throughout.
 func TestF11SinkStalled(t *testing.T) {
-	t.Setenv("GOMEMLIMIT", "80MiB") // the memory that is meant leaves out the program itself, 27 MiB; without a limit garbage may pile up
+	t.Parallel()
 	const rate, size = 2000, 1024
 	n := rate * int(faulttest.Pick(20*time.Second, 10*time.Minute).Seconds())
 	broker, h, dir := bridgetest.StartMosquitto(t), startHub(t), t.TempDir()
@@ -130,7 +132,12 @@ func TestF11SinkStalled(t *testing.T) {
     from: {mqtt: {url: "%s", topics: ["other/#"], qos: 1, client_id: other}}
     to: {nats: {url: "nats://%s", stream: OTHER, subject: "OTHER.{{ segment(topic, 1) }}"}}
 `, broker.URL, h.addr))
-	p := start(t, dir, io.Discard, "run", config)
+	run := func() *process {
+		// The memory that is meant leaves out the program itself, 27 MiB; without a limit garbage may
+		// pile up.
+		return launch(t, dir, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), "GOMEMLIMIT=80MiB") }, "run", config)
+	}
+	p := run()
 	p.opened(6)
 	from, beside := newProducer(t, broker.URL, "in", size, stalled), newProducer(t, broker.URL, "other", size, healthy)
 	from.publish(2*rate, rate, nil)
@@ -156,7 +163,7 @@ func TestF11SinkStalled(t *testing.T) {
 			if code := p.exit(); code != exitDone { // what is owed is in the buffer
 				t.Errorf("exit code %d", code)
 			}
-			p = start(t, dir, io.Discard, "run", config)
+			p = run()
 			p.opened(4) // an end of the buffer among them
 		}
 		highest = max(highest, p.rss())

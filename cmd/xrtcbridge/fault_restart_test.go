@@ -17,6 +17,7 @@ import (
 // configuration that is the same, has one pipeline more or less, is invalid, or reaches the sink by
 // another address. Some are told to stop, some are killed.
 func TestF26RestartsWithOtherConfig(t *testing.T) {
+	t.Parallel()
 	restarts := faulttest.Pick(20, 200)
 	n := restarts * faulttest.Pick(800, 1500)
 	rng := faulttest.Rand(t)
@@ -97,6 +98,7 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 // F26: reloads under load, a fifth of them of broken files, and kill -9 in the middle. Nothing is
 // lost, and a pipeline that is not touched keeps its connections.
 func TestF26ReloadsUnderLoad(t *testing.T) {
+	t.Parallel()
 	reloads := faulttest.Pick(40, 200)
 	n := reloads * faulttest.Pick(300, 1500) // of each pipeline; the long form takes five minutes
 	rng := faulttest.Rand(t)

@@ -61,6 +61,7 @@ pipelines:
 
 // 100,000 lines at QoS 1 through a real broker: each once, in order.
 func TestMosquittoLinesArriveOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	const n = 100_000
 	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
 	p := start(t, dir, io.Discard, "run", mqttToFile(t, dir, broker))
@@ -96,6 +97,7 @@ func waitForSize(t *testing.T, path string, size int) {
 // much comes twice is up to the broker: when a session resumes, mosquitto sends
 // all that it has without a look at max_inflight_messages or at acknowledgements.
 func TestF01KillNine(t *testing.T) {
+	t.Parallel()
 	const n, kills = 15_000, 5
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -139,6 +141,7 @@ func whole(lines []string) []string {
 
 // F28, short form: SIGTERM under load with a slow sink loses nothing and doubles nothing.
 func TestF28SIGTERMDrains(t *testing.T) {
+	t.Parallel()
 	const n, stops = 20_000, 3
 	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
 	config := write(t, dir, "pipelines.yaml", fmt.Sprintf(`
@@ -193,6 +196,7 @@ func (s *slowReader) lines() int {
 
 // A second signal ends the drain, which goes on for an hour otherwise, with its own exit code.
 func TestF28SecondSignalCutsTheDrainShort(t *testing.T) {
+	t.Parallel()
 	broker, dir := bridgetest.StartMosquitto(t), t.TempDir()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -224,6 +228,7 @@ pipelines:
 // A million lines through standard input and output, and through a file, keep
 // every byte.
 func TestMillionLinesKeepEveryByte(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var in strings.Builder
 	for i := range 1_000_000 {
@@ -252,6 +257,7 @@ func TestMillionLinesKeepEveryByte(t *testing.T) {
 
 // A copy that a signal cuts short says so, and does not exit like a complete one.
 func TestInterruptedCopyIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "in.txt", numberedLines(1_000_000))
 	r, w, err := os.Pipe()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -13,25 +12,13 @@ import (
 // Issue 11, row 15: the end of the terminal is a stop like any other; SIGHUP from somebody else is
 // a reload also for a process that has one.
 func TestHangupOfATerminal(t *testing.T) {
+	t.Parallel()
 	notIgnored(t, syscall.SIGHUP)
 	ours, its := openTerminal(t)
 	dir := t.TempDir()
-	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", "run",
-		"--log-format", "json",
-		write(t, dir, "p.yaml", ticking))}
-	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdin = dir, &p.log, its
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if p.cmd.ProcessState == nil {
-			p.kill()
-		}
-		if t.Failed() {
-			t.Logf("log of the process:\n%s", p.log.tail())
-		}
-	})
+	p := launch(t, dir, func(cmd *exec.Cmd) {
+		cmd.Stdin, cmd.SysProcAttr = its, &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}, "run", "--log-format", "json", write(t, dir, "p.yaml", ticking))
 	_ = its.Close()
 	out := filepath.Join(dir, "out.txt")
 	bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, out)) > 3 })

@@ -27,6 +27,7 @@ func notIgnored(t *testing.T, s os.Signal) {
 // SIGHUP reloads, and does nothing where it is ignored. That of a terminal that ends is a stop, see
 // TestHangupOfATerminal.
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	t.Run("reloads", func(t *testing.T) {
 		notIgnored(t, syscall.SIGHUP)
 		dir := t.TempDir()
@@ -52,12 +53,8 @@ func TestHangup(t *testing.T) {
 			bridgetest.Missing(t, "nohup")
 		}
 		dir := t.TempDir()
-		p := &process{t: t, cmd: exec.CommandContext(t.Context(), nohup, "xrtcbridge", "run", "--log-format", "json",
-			write(t, dir, "p.yaml", ticking))}
-		p.cmd.Dir, p.cmd.Stderr = dir, &p.log
-		if err := p.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		p := launch(t, dir, func(cmd *exec.Cmd) { cmd.Path, cmd.Args = nohup, append([]string{nohup}, cmd.Args...) },
+			"run", "--log-format", "json", write(t, dir, "p.yaml", ticking))
 		out := filepath.Join(dir, "out.txt")
 		bridgetest.Eventually(t, "messages flow", func() bool { return len(readLines(t, out)) > 3 })
 		p.signal(syscall.SIGHUP)

@@ -27,6 +27,7 @@ import (
 // counter is smaller than before, and at the end of each run its metrics are the ledger that it
 // prints. The process is restarted twice, and pipelines within it as well.
 func TestMetricsAreTheLedger(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in.txt")
 	config := write(t, dir, "pipelines.yaml", fmt.Sprintf(`

@@ -61,6 +61,7 @@ func exampleFiles(t *testing.T) (files []string) {
 // What is written as a value anywhere may be a variable, whatever type it has and whatever else
 // must fit to it; and what is a mistake without them is one with all of them.
 func TestPlaceholderInPlaceOfAnyValue(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for _, name := range exampleFiles(t) {
 		text, err := os.ReadFile(name)

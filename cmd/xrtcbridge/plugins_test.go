@@ -117,6 +117,7 @@ func ticker(t *testing.T) string {
 // WebSocket (Node) → CSV (Python). Each of the plugins is killed again and again; nothing that can
 // be read again is lost, and nothing is left behind.
 func TestF18PluginsInThreeLanguages(t *testing.T) {
+	t.Parallel()
 	hook := new(hook)
 	server := httptest.NewServer(hook)
 	t.Cleanup(server.Close)
@@ -180,6 +181,7 @@ pipelines:
 
 // The files beside the examples' plugins load, with these.
 func TestExamplesOfPlugins(t *testing.T) {
+	t.Parallel()
 	for example, program := range map[string]string{"plugin-go": "xrtcbridge-sqlite",
 		"plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web"} {
 		t.Run(example, func(t *testing.T) {

@@ -25,13 +25,20 @@ type process struct {
 	log logWatch
 }
 
-// start starts xrtcbridge in dir. It is killed at the end of the test, if it still runs.
+// start starts xrtcbridge in dir, see launch.
 func start(t *testing.T, dir string, stdout io.Writer, args ...string) *process {
+	t.Helper()
+	return launch(t, dir, func(cmd *exec.Cmd) { cmd.Stdout = stdout }, args...)
+}
+
+// launch starts xrtcbridge in dir as change wants it. It is killed at the end of the test, if it
+// still runs.
+func launch(t *testing.T, dir string, change func(*exec.Cmd), args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", args...)}
 	p.cmd.Dir = dir
-	p.cmd.Stdout = stdout
 	p.cmd.Stderr = &p.log
+	change(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start: %v", err)
 	}

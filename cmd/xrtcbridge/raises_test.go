@@ -49,6 +49,7 @@ serve(Connector("twice", "numbers, and them doubled", "twice: {}\n", source=Numb
 // An exception in a step in Python is that of one message after a while, which on_error is for; and
 // a source in Python is told how far a batch is settled of which the pipeline has stopped.
 func TestPythonStepRaises(t *testing.T) {
+	t.Parallel()
 	helper, dir := filepath.Dir(built(t, "plugin-python", "xrtcbridge-sensor")), t.TempDir()
 	program := write(t, dir, "xrtcbridge-twice", fmt.Sprintf(raising, helper))
 	if err := os.Chmod(program, 0o700); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,7 @@ func TestShownYAMLLoads(t *testing.T) {
 // Every command that the README shows works as it stands there, in a folder
 // that looks like a checkout. The Go toolchain's own are run elsewhere, or are this very run.
 func TestREADMECommands(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	source, err := filepath.Abs(root)
 	if err != nil {
@@ -120,6 +122,8 @@ func TestREADMECommands(t *testing.T) {
 	ports := strings.NewReplacer("127.0.0.1:21883", bridgetest.FreeAddr(t), "127.0.0.1:24222",
 		bridgetest.FreeAddr(t), "localhost:28080", portals)
 	write(t, dir, "pipelines.yaml", ports.Replace(string(demo)))
+	env := os.Environ()
+	withEnv := func(cmd *exec.Cmd) { cmd.Dir, cmd.Env = dir, env }
 	for _, block := range blocks(t, "README.md", "sh") {
 		for line := range strings.Lines(block) {
 			line = strings.TrimSpace(line)
@@ -133,22 +137,19 @@ func TestREADMECommands(t *testing.T) {
 			line = strings.Replace(line, "new plugin clock ", "new plugin clock --module "+source+" ", 1)
 			line = strings.ReplaceAll(line, "localhost:28080", portals)
 			if variables, ok := strings.CutPrefix(line, "export "); ok {
-				for v := range strings.FieldsSeq(variables) {
-					name, value, _ := strings.Cut(v, "=")
-					t.Setenv(name, value)
-				}
+				env = slices.AppendSeq(env, strings.FieldsSeq(variables))
 				continue
 			}
 			if line, ok := strings.CutSuffix(line, "# in another shell"); ok && strings.TrimSpace(line) == "xrtcbridge run" {
-				start(t, dir, io.Discard, "run")
+				launch(t, dir, withEnv, "run")
 				bridgetest.Eventually(t, "the bridge is ready", func() bool {
 					cmd := exec.CommandContext(t.Context(), "xrtcbridge", "status")
-					cmd.Dir = dir
+					withEnv(cmd)
 					return cmd.Run() == nil
 				})
 				continue
 			} else if ok {
-				start(t, dir, io.Discard, append(strings.Fields(strings.ReplaceAll(line, "'", ""))[1:], "--listen", portals)...)
+				launch(t, dir, withEnv, append(strings.Fields(strings.ReplaceAll(line, "'", ""))[1:], "--listen", portals)...)
 				bridgetest.Eventually(t, "the server listens", func() bool {
 					c, err := net.Dial("tcp", portals)
 					if err == nil {
@@ -163,7 +164,7 @@ func TestREADMECommands(t *testing.T) {
 					bridgetest.Program(t, "mosquitto_pub")
 				}
 				cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
-				cmd.Dir = dir
+				withEnv(cmd)
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}

@@ -126,6 +126,7 @@ func ticks(name, to string) string {
 const reloadTop = "pipelines:\n"
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	base := reloadTop + ticks("kept", "kept.txt") + ticks("b", "b.txt")
 	r := startReloading(t, base)
 	r.flows("kept.txt")
@@ -211,6 +212,7 @@ func TestReload(t *testing.T) {
 
 // A pipeline that is paused stays so, as it is now, and is resumed as that.
 func TestReloadOfAPausedPipeline(t *testing.T) {
+	t.Parallel()
 	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"))
 	r.flows("b.txt")
 	if said, code := r.ask("pipeline", "pause", "b", "-c", r.file); code != exitDone {
@@ -270,6 +272,7 @@ func TestPauseDuringAReload(t *testing.T) {
 
 // A file that is written anew, or exchanged as editors and Kubernetes do, is reloaded by itself.
 func TestReloadByWatching(t *testing.T) {
+	t.Parallel()
 	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"), "--watch")
 	r.flows("b.txt")
 	write(t, r.dir, "p.yaml", reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt"))

@@ -33,11 +33,11 @@ func newPod(t *testing.T) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(binary) // it is in a folder that only this user can enter
 	p := &pod{t: t, dir: dir, volume: filepath.Join(dir, "volume")}
-	err = errors.Join(err, os.WriteFile(filepath.Join(dir, "xrtcbridge"), text, 0o700),
-		os.Chmod(filepath.Join(dir, "xrtcbridge"), 0o755),
-		os.Mkdir(p.volume, 0o700), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
+	// It is in a folder that only this user can enter. Were it written here, a process that another
+	// test starts at that moment might have it open for writing still when it is run.
+	runIn(t, dir, "cp", binary, "xrtcbridge")
+	err = errors.Join(os.Chmod(filepath.Join(dir, "xrtcbridge"), 0o755), os.Mkdir(p.volume, 0o700), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +116,7 @@ func (p *pod) pipelines(name, top string) string {
 // S37: on a volume that Kubernetes gives to a group at each start the state is refused, with the
 // setting that allows it, and, with that, goes on from start to start; commands look into it.
 func TestS37SharedState(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, dir string }{{"the volume", "volume"}, {"a folder in it", "volume/state"}} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPod(t)
@@ -156,6 +157,7 @@ func TestS37SharedState(t *testing.T) {
 // S37: files that another user has made, and nobody has opened to the group, are an error with
 // whose they are, and stay; nothing begins anew beside them.
 func TestS37SharedStateOfAnotherUser(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	p.pipelines("pipelines.yaml", "state: {dir: volume, shared: true}\n")
 	p.mount()
@@ -183,6 +185,7 @@ func TestS37SharedStateOfAnotherUser(t *testing.T) {
 // The hint to name the default file is given where others could have written it, and for no other
 // trouble.
 func TestDefaultFileThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	const hint = "if you trust it"
 	for mode, hinted := range map[fs.FileMode]bool{0o600: false, 0o646: true, 0o644: false} {

@@ -43,6 +43,7 @@ pipelines:
 
 // A stop lets go of what a step holds, and of what waits in front of it because it holds so much.
 func TestStopOfAStepThatIsFull(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"delay: {for: 1h, max_held: 2}", "throttle: {rate: 1, per: 1h, max_held: 2}"} {
 		dir := t.TempDir()
 		p := start(t, dir, io.Discard, "run", "--log-format", "json", write(t, dir, "p.yaml", `
@@ -68,18 +69,15 @@ pipelines:
 // Issue 11, row 14: of what was taken from standard input every line is delivered or counted, and a
 // copy cut short is no success.
 func TestStandardInputIsAccountedFor(t *testing.T) {
+	t.Parallel()
 	const total = 20_000
 	in, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := &process{t: t, cmd: exec.CommandContext(t.Context(), "xrtcbridge", "run", "--log-format", "json",
-		"--log-level", "info", "--from", "stdio", "--to", "file,path=out.txt")}
-	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdin = dir, &p.log, in
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := launch(t, dir, func(cmd *exec.Cmd) { cmd.Stdin = in }, "run", "--log-format", "json", "--log-level", "info",
+		"--from", "stdio", "--to", "file,path=out.txt")
 	written := make(chan error, 1)
 	go func() {
 		_, err := io.WriteString(to, numberedLines(total))
@@ -122,6 +120,7 @@ func TestStandardInputIsAccountedFor(t *testing.T) {
 // Issue 11, row 12: a stop does not wait for a sink that does not answer when all is safe in the
 // buffer.
 func TestStopWhileABufferedSinkIsSilent(t *testing.T) {
+	t.Parallel()
 	const lot = 200
 	h, dir, ledger := startHub(t), t.TempDir(), new(faulttest.Ledger)
 	proxy := faulttest.NewProxy(t, h.addr)

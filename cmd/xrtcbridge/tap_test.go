@@ -41,6 +41,7 @@ const tapPipelines = `pipelines:
 
 // TestTapCommand looks at a bridge that runs, and records tests of it, from both commands.
 func TestTapCommand(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "numbers.yaml", tapPipelines)
 	if code, _, errs := command(t, dir, "tap", "numbers", "numbers.yaml"); code != exitNobody ||

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -74,16 +75,17 @@ func newReceiver(t *testing.T, token string) *receiver {
 // TestTelemetry runs a bridge that pushes its metrics: it runs while the receiver refuses them, and
 // the log says what to do; and what it pushes at its end is all that it has done.
 func TestTelemetry(t *testing.T) {
+	t.Parallel()
 	const token = "Bearer not-to-be-seen"
 	dir := t.TempDir()
 	r := newReceiver(t, token)
-	t.Setenv("OTLP_TOKEN", token)
 	write(t, dir, "p.yaml", fmt.Sprintf(`
 telemetry: {otlp: {endpoint: %q, interval: 1s, headers: {Authorization: "${OTLP_TOKEN}"}}}
 pipelines:
   p: {from: {generate: {rate: 500, payload: "{{ seq }}"}}, steps: [filter: json %% 2 == 0], to: {discard: {}}}
 `, r.URL))
-	p := start(t, dir, nil, "run", "p.yaml", "--log-format", "json")
+	p := launch(t, dir, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), "OTLP_TOKEN="+token) }, "run", "p.yaml",
+		"--log-format", "json")
 	p.opened(2)
 	bridgetest.Eventually(t, "the log says what to do", func() bool {
 		return p.log.count("cannot push metrics") > 0 && p.log.count("telemetry.otlp.headers says who the bridge is") > 0
@@ -115,6 +117,7 @@ pipelines:
 // TestTelemetryStopsNothing runs a bridge to its end whose receiver is not there, and has mistakes
 // found by check.
 func TestTelemetryStopsNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	text := "telemetry: {otlp: {endpoint: %q}}\npipelines: {p: {from: {generate: {count: 3, payload: x}}, to: stdio}}\n"
 	write(t, dir, "p.yaml", fmt.Sprintf(text, "http://"+bridgetest.FreeAddr(t)))

@@ -30,6 +30,7 @@ var controls = []string{
 
 // What a message holds tells a terminal nothing, whoever prints it, and a pipe gets it as it is.
 func TestS34ControlCharactersOnATerminal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	portals := xrtctest.Start(t, server.Config{})
 	c := portals.Config()

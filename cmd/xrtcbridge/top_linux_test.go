@@ -144,6 +144,7 @@ func TestTopSnapshot(t *testing.T) {
 
 // The real thing: a bridge that comes, is looked at and steered, goes and comes again.
 func TestTopOfARunningBridge(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "pipelines.yaml", `
 pipelines:

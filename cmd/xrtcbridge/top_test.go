@@ -269,6 +269,7 @@ func TestTopTraces(t *testing.T) {
 
 // The selection stays on its pipeline when the list changes, and on the screen.
 func TestTopSelection(t *testing.T) {
+	t.Parallel()
 	without := busy()
 	without.Pipelines = slices.Delete(slices.Clone(without.Pipelines), 2, 3) // halls
 	for name, c := range map[string]struct {
@@ -313,6 +314,7 @@ func TestTopSelection(t *testing.T) {
 // Whatever a status says, at any size: no line is wider than the screen, none is broken, and nothing
 // reaches the terminal that it would obey.
 func TestS34TopControlCharacters(t *testing.T) {
+	t.Parallel()
 	evil := hostile + "\nline\ttab\r\n" + strings.Repeat("é́́日👩‍🔧", 10)
 	s := busy()
 	n := everyText(reflect.ValueOf(&s), evil)

@@ -167,6 +167,7 @@ func (w *windows) missing() (n int) {
 // F28: a stop flushes the window that is not full, and the next run begins behind it: all that was
 // read is in a window, and each number in just one.
 func TestF28WindowInPython(t *testing.T) {
+	t.Parallel()
 	w := startWindows(t, 7, "1h")
 	received := 0
 	for run := range 3 {
@@ -191,6 +192,7 @@ func TestF28WindowInPython(t *testing.T) {
 
 // A window that is not full goes when its time has come.
 func TestWindowInPythonByTime(t *testing.T) {
+	t.Parallel()
 	w := startWindows(t, 1000, "50ms")
 	for range 3 {
 		w.write(10)
@@ -217,6 +219,7 @@ func TestF01WindowInPython(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			rng := faulttest.Rand(t)
 			w := startWindows(t, 100, "1h")
 			more := func(windows int) {
@@ -267,6 +270,7 @@ func listed(line []byte) (all []int) {
 func TestF28StepsThatHold(t *testing.T) {
 	for name, step := range holdingSteps {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, received := startHolding(t, "", step, "60ms", listed), 0
 			for run := range 3 {
 				if run > 0 {
@@ -296,6 +300,7 @@ func TestF28StepsThatHold(t *testing.T) {
 func TestF01StepsThatHold(t *testing.T) {
 	for name, step := range holdingSteps {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			rng := faulttest.Rand(t)
 			w := startHolding(t, "", step, "60ms", listed)
 			for range faulttest.Pick(2, 30) {
