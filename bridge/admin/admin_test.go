@@ -44,14 +44,6 @@ func (silent) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 
 func (silent) Close() error { return nil }
 
-type hole struct{}
-
-func (hole) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
-	return bridge.Result{Settled: len(b)}, nil
-}
-
-func (hole) Close() error { return nil }
-
 // served is a bridge that runs, and answers at a socket and over TCP.
 type served struct {
 	*admin.Server
@@ -76,7 +68,7 @@ func serve(t *testing.T, set admin.Settings) *served {
 			}},
 			To: engine.To(bridge.Endpoint[bridge.Sink]{
 				Type: "hole",
-				Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return hole{}, why },
+				Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return bridgetest.Nowhere{}, why },
 			}),
 		}
 		m.Watch(p)
@@ -422,7 +414,7 @@ func TestSteer(t *testing.T) {
 		Name: "burnt", From: s.bridge.Pipelines[0].From, Restart: engine.Restart{First: time.Hour},
 		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "hole",
 			Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-				return hole{}, bridge.Permanent(errors.New("burnt"))
+				return bridgetest.Nowhere{}, bridge.Permanent(errors.New("burnt"))
 			}}),
 	}
 	if err := s.bridge.Start(burnt); err != nil {

@@ -32,15 +32,6 @@ func (f from) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 
 func (from) Close() error { return nil }
 
-// nowhere is a sink.
-type nowhere struct{}
-
-func (nowhere) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
-	return bridge.Result{Settled: len(b)}, nil
-}
-
-func (nowhere) Close() error { return nil }
-
 // tapping is a bridge that runs, and answers.
 type tapping struct {
 	*admin.Server
@@ -56,10 +47,7 @@ func newTapping(t *testing.T) *tapping {
 		From: []bridge.Endpoint[bridge.Source]{{Type: "from", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 			return r.from, nil
 		}}},
-		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "nowhere",
-			Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-				return nowhere{}, nil
-			}}),
+		To: engine.To(bridgetest.Nowhere{}.Endpoint()),
 	}
 	m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
 	m.Watch(p)

@@ -2,11 +2,10 @@ package engine_test
 
 import (
 	"context"
-	"io"
 	"testing"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
@@ -22,33 +21,14 @@ func BenchmarkEngine(b *testing.B) {
 			p := &engine.Pipeline{
 				Name:        "bench",
 				MaxInFlight: c.inFlight,
-				From: []bridge.Endpoint[bridge.Source]{{
-					Type: "memory",
-					Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-						return &endless{left: b.N}, nil
-					},
-				}},
+				From:        []bridge.Endpoint[bridge.Source]{plenty(b)},
 				Steps: []bridge.Endpoint[bridge.Step]{{
 					Type: "touch",
 					Open: func(context.Context, bridge.Env) (bridge.Step, error) { return touch{}, nil },
 				}},
-				To: engine.To(bridge.Endpoint[bridge.Sink]{
-					Type: "count",
-					Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {
-						if c.ids {
-							env.NeedID()
-						}
-						return count{}, nil
-					},
-				}),
+				To: counting(c.ids),
 			}
-			b.ReportAllocs()
-			if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
-				b.Fatal(err)
-			}
-			if got := p.Ledger().Delivered; got != uint64(b.N) {
-				b.Fatalf("%d delivered, want %d", got, b.N)
-			}
+			benchmark(b, p)
 		})
 	}
 }
@@ -80,20 +60,22 @@ func counting(ids bool) engine.Branch {
 			if ids {
 				env.NeedID()
 			}
-			return count{}, nil
+			return bridgetest.Nowhere{}, nil
 		},
 	})
 }
 
 func benchmarkTo(b *testing.B, to engine.Branch) {
-	p := &engine.Pipeline{
-		Name: "bench",
-		From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
-			Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-				return &endless{left: b.N}, nil
-			}}},
-		To: to,
-	}
+	benchmark(b, &engine.Pipeline{Name: "bench", From: []bridge.Endpoint[bridge.Source]{plenty(b)}, To: to})
+}
+
+// plenty is a source of a message for each operation, in batches of 256.
+func plenty(b *testing.B) bridge.Endpoint[bridge.Source] {
+	return (&bridgetest.Plenty{Left: b.N, Size: 256}).Endpoint()
+}
+
+// benchmark runs a pipeline that delivers a message for each operation.
+func benchmark(b *testing.B, p *engine.Pipeline) {
 	b.ReportAllocs()
 	if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
 		b.Fatal(err)
@@ -107,26 +89,6 @@ func benchmarkTo(b *testing.B, to engine.Branch) {
 type oneIn struct{ n int }
 
 func (c *oneIn) Match(*bridge.Message) (bool, error) { c.n++; return c.n%3 == 0, nil }
-
-var payload = make([]byte, 256)
-
-// endless returns left messages in batches of 256.
-type endless struct{ left int }
-
-func (e *endless) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
-	n := min(e.left, 256)
-	if n == 0 {
-		return nil, nil, io.EOF
-	}
-	e.left -= n
-	batch, now := make(bridge.Batch, n), time.Now()
-	for i := range batch {
-		batch[i] = bridge.Message{Topic: "a/b", Payload: payload, Time: now}
-	}
-	return batch, func(context.Context, error) error { return nil }, nil
-}
-
-func (e *endless) Close() error { return nil }
 
 type touch struct{}
 
@@ -142,10 +104,3 @@ func (touch) Process(_ context.Context, b bridge.Batch, out *bridge.Output) erro
 }
 
 func (touch) Close() error { return nil }
-
-type count struct{}
-
-func (count) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
-	return bridge.Result{Settled: len(b)}, nil
-}
-func (count) Close() error { return nil }

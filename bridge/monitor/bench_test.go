@@ -2,11 +2,11 @@ package monitor_test
 
 import (
 	"context"
-	"io"
 	"testing"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
@@ -19,17 +19,11 @@ func BenchmarkWatched(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			p := &engine.Pipeline{
 				Name: "bench",
-				From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
-					Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-						return &endless{left: b.N}, nil
-					}}},
+				From: []bridge.Endpoint[bridge.Source]{(&bridgetest.Plenty{Left: b.N, Size: 256}).Endpoint()},
 				Steps: []bridge.Endpoint[bridge.Step]{{Type: "touch", Open: func(context.Context, bridge.Env) (bridge.Step, error) {
 					return touch{}, nil
 				}}},
-				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "count",
-					Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
-						return count{}, nil
-					}}),
+				To: engine.To(bridgetest.Nowhere{}.Endpoint()),
 			}
 			if watched {
 				m := monitor.New()
@@ -47,25 +41,6 @@ func BenchmarkWatched(b *testing.B) {
 	}
 }
 
-var payload = make([]byte, 256)
-
-type endless struct{ left int }
-
-func (e *endless) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
-	n := min(e.left, 256)
-	if n == 0 {
-		return nil, nil, io.EOF
-	}
-	e.left -= n
-	batch := make(bridge.Batch, n)
-	for i := range batch {
-		batch[i] = bridge.Message{Topic: "a/b", Payload: payload}
-	}
-	return batch, func(context.Context, error) error { return nil }, nil
-}
-
-func (*endless) Close() error { return nil }
-
 type touch struct{}
 
 func (touch) Process(_ context.Context, b bridge.Batch, out *bridge.Output) error {
@@ -76,11 +51,3 @@ func (touch) Process(_ context.Context, b bridge.Batch, out *bridge.Output) erro
 }
 
 func (touch) Close() error { return nil }
-
-type count struct{}
-
-func (count) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
-	return bridge.Result{Settled: len(b)}, nil
-}
-
-func (count) Close() error { return nil }

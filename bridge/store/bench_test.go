@@ -1,12 +1,10 @@
 package store_test
 
 import (
-	"context"
-	"io"
 	"testing"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
@@ -24,14 +22,8 @@ func BenchmarkBuffer(b *testing.B) {
 				state := open(b, b.TempDir(), func(s *store.Settings) { s.Durability = durability })
 				p := &engine.Pipeline{
 					Name: "bench", Buffer: &bridge.BufferSettings{MaxBytes: 4 << 30}, State: state,
-					From: []bridge.Endpoint[bridge.Source]{{Type: "memory",
-						Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-							return &batches{left: b.N, size: c.batch}, nil
-						}}},
-					To: engine.To(bridge.Endpoint[bridge.Sink]{
-						Type: "count",
-						Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return count{}, nil },
-					}),
+					From: []bridge.Endpoint[bridge.Source]{(&bridgetest.Plenty{Left: b.N, Size: c.batch}).Endpoint()},
+					To:   engine.To(bridgetest.Nowhere{}.Endpoint()),
 				}
 				b.ReportAllocs()
 				if err := p.Run(b.Context(), bridge.Env{}, nil); err != nil {
@@ -45,31 +37,3 @@ func BenchmarkBuffer(b *testing.B) {
 		}
 	}
 }
-
-var payload = make([]byte, 256)
-
-// batches returns left messages in batches of a size.
-type batches struct{ left, size int }
-
-func (s *batches) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
-	n := min(s.left, s.size)
-	if n == 0 {
-		return nil, nil, io.EOF
-	}
-	s.left -= n
-	batch, now := make(bridge.Batch, n), time.Now()
-	for i := range batch {
-		batch[i] = bridge.Message{Topic: "a/b", Payload: payload, Time: now}
-	}
-	return batch, func(context.Context, error) error { return nil }, nil
-}
-
-func (*batches) Close() error { return nil }
-
-type count struct{}
-
-func (count) Write(_ context.Context, b bridge.Batch) (bridge.Result, error) {
-	return bridge.Result{Settled: len(b)}, nil
-}
-
-func (count) Close() error { return nil }
