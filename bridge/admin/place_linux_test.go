@@ -18,19 +18,32 @@ import (
 func TestDeepFolder(t *testing.T) {
 	at := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), strings.Repeat("deep", 20),
 		strings.Repeat("deeper", 20))})
+	listenAt(t, at)
+	asked(t, at)
+}
+
+// listenAt has a bridge answer at a place until the test ends.
+func listenAt(t *testing.T, at admin.Place) {
+	t.Helper()
 	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
-	defer s.Close()
+	t.Cleanup(s.Close)
 	if _, err := s.Listen(t.Context(), at); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// asked asks the bridge there for its status, and returns the client.
+func asked(t *testing.T, at admin.Place) *admin.Client {
+	t.Helper()
 	c, err := admin.Dial(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Error(err)
 	}
+	return c
 }
 
 // Root asks the bridge of another user, unless others can exchange its socket, and makes nothing in
@@ -40,22 +53,11 @@ func TestRootAsksABridgeOfAnother(t *testing.T) {
 	const stranger = 4711
 	dir := filepath.Join(t.TempDir(), "state")
 	at := admin.InState(owned.Place{Path: dir})
-	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
-	defer s.Close()
-	if _, err := s.Listen(t.Context(), at); err != nil {
-		t.Fatal(err)
-	}
+	listenAt(t, at)
 	if err := errors.Join(os.Lchown(at.String(), stranger, stranger), os.Lchown(dir, stranger, stranger)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := admin.Dial(t.Context(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Status(t.Context()); err != nil {
-		t.Error(err)
-	}
+	c := asked(t, at)
 	if _, err := c.Place.Folder.Open(); !errors.As(err, new(*owned.OthersError)) {
 		t.Errorf("to write there: %v", err)
 	}
