@@ -19,6 +19,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
@@ -297,7 +298,7 @@ func TestTopSelection(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	model, _ := folded(60, 20, []tea.Msg{answer(many(200))})
 	words := []string{"up", "down", "pgdown", "home", "end", "k", "j", "s", "enter", "esc", "/1", "enter esc"}
-	for range 2000 {
+	for range faulttest.Pick(500, 10_000) {
 		next, _ := folded(10+r.IntN(100), 5+r.IntN(40), nil)
 		model.width, model.height = next.width, next.height
 		var m tea.Model = model
