@@ -71,19 +71,27 @@ func TestCorpusOfBrokenFiles(t *testing.T) {
 // mistakesIn reads a file with the connectors that are built in, where each variable but NOT_SET
 // has a value.
 func mistakesIn(t *testing.T, name string, text []byte) (mistakes config.Errors) {
-	k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
-	defer k.close()
-	l := k.loader()
-	l.Prepare, l.Find = nil, nil
-	plugins := l.Sections["plugins"]
-	l.Sections, l.ServersKey = sectionsOf(allSections()), "embedded"
-	l.Sections["plugins"] = plugins
+	l := wholeLoader(t)
 	l.Getenv = func(name string) (string, bool) { return "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", name != "NOT_SET" }
 	_, err := l.Parse(filepath.Join(t.TempDir(), name), text)
 	if err != nil && !errors.As(err, &mistakes) {
 		t.Fatal(err)
 	}
 	return mistakes
+}
+
+// wholeLoader returns a loader of whole files with the connectors that are built in, which starts no
+// plugin.
+func wholeLoader(t *testing.T) config.Loader {
+	t.Helper()
+	k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
+	t.Cleanup(k.close)
+	l := k.loader()
+	l.Prepare, l.Find = nil, nil
+	plugins := l.Sections["plugins"]
+	l.Sections, l.ServersKey = sectionsOf(allSections()), "embedded"
+	l.Sections["plugins"] = plugins
+	return l
 }
 
 // spot is a key of a file with its value.

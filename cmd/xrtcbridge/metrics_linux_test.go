@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -136,7 +135,7 @@ pipelines:
 		if code := p.exit(); code != exitDone {
 			t.Fatalf("exit code %d", code)
 		}
-		ledgers := ledgersIn(t, p.log.String())
+		ledgers := ledgersIn(p.log.String())
 		if len(ledgers) != 3 {
 			t.Fatalf("%d ledgers", len(ledgers))
 		}
@@ -159,26 +158,6 @@ pipelines:
 		}
 	}
 	t.Log(totals)
-}
-
-// ledgersIn returns the ledgers in a log, by pipeline.
-func ledgersIn(t *testing.T, log string) map[string]map[string]float64 {
-	t.Helper()
-	all := make(map[string]map[string]float64)
-	for line := range strings.SplitSeq(log, "\n") {
-		var entry map[string]any
-		if json.Unmarshal([]byte(line), &entry) != nil || entry["msg"] != "ledger" {
-			continue
-		}
-		l := make(map[string]float64)
-		for key, v := range entry {
-			if n, ok := v.(float64); ok {
-				l[key] = n
-			}
-		}
-		all[fmt.Sprint(entry["pipeline"])] = l
-	}
-	return all
 }
 
 // scrapeAt returns the counters and gauges of a bridge by name and labels, which are sorted.

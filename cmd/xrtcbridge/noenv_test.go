@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,13 +20,7 @@ import (
 // guessed reads a file with placeholders.
 func guessed(t *testing.T, name string, text []byte) (names []string, mistakes config.Errors) {
 	t.Helper()
-	k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
-	defer k.close()
-	l := k.loader()
-	l.Prepare, l.Find = nil, nil
-	plugins := l.Sections["plugins"]
-	l.Sections, l.ServersKey = sectionsOf(allSections()), "embedded"
-	l.Sections["plugins"] = plugins
+	l := wholeLoader(t)
 	l.Getenv = func(name string) (string, bool) {
 		t.Errorf("%s is read", name)
 		return "", false

@@ -15,24 +15,37 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
-// ledgerOf returns the ledger of a pipeline from a log in JSON.
-func ledgerOf(t *testing.T, log, pipeline string) map[string]any {
-	t.Helper()
+// ledgersIn returns the ledgers in a log in JSON, by pipeline.
+func ledgersIn(log string) map[string]map[string]float64 {
+	all := make(map[string]map[string]float64)
 	for line := range strings.Lines(log) {
-		var l map[string]any
-		if json.Unmarshal([]byte(line), &l) == nil && l["msg"] == "ledger" && l["pipeline"] == pipeline {
-			return l
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) != nil || entry["msg"] != "ledger" {
+			continue
 		}
+		l := make(map[string]float64)
+		for key, v := range entry {
+			if n, ok := v.(float64); ok {
+				l[key] = n
+			}
+		}
+		all[fmt.Sprint(entry["pipeline"])] = l
 	}
-	t.Fatalf("no ledger of %s in\n%s", pipeline, log)
-	return nil
+	return all
+}
+
+// ledgerOf returns the ledger of a pipeline, which must be there.
+func ledgerOf(t *testing.T, log, pipeline string) map[string]float64 {
+	t.Helper()
+	l := ledgersIn(log)[pipeline]
+	if l == nil {
+		t.Fatalf("no ledger of %s in\n%s", pipeline, log)
+	}
+	return l
 }
 
 // number returns a count of a ledger.
-func number(l map[string]any, key string) int {
-	n, _ := l[key].(float64)
-	return int(n)
-}
+func number(l map[string]float64, key string) int { return int(l[key]) }
 
 const ticking = `
 pipelines:

@@ -103,7 +103,7 @@ pipelines:
 		t.Errorf("exit code %d", code)
 	}
 	log := p.log.String()
-	ledger := ledgersIn(t, log)["p"]
+	ledger := ledgerOf(t, log, "p")
 	for _, outcome := range []string{"received", "delivered", "filtered"} {
 		if ledger[outcome] == 0 || r.last[outcome] != ledger[outcome] {
 			t.Errorf("%s: pushed %v, in the ledger %v", outcome, r.last, ledger)
