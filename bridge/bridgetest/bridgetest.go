@@ -4,9 +4,12 @@ package bridgetest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +20,14 @@ import (
 // Timeout is how long the suites wait for something that must happen. It is
 // generous, since machines may be busy: it decides only when a broken connector is given up.
 const Timeout = 2 * time.Minute
+
+// Parallel lets so many parallel tests run for each processor, where most of them wait for others.
+// TestMain calls it; a -parallel of the user counts all the same.
+func Parallel(perProcessor int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(perProcessor*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err) // this is no test
+	}
+}
 
 // Features says what a technology can do; the suites test the rest.
 type Features struct {

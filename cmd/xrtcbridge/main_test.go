@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -25,11 +23,7 @@ import (
 // The test binary is the command, too: scripts and tests find it in PATH as
 // xrtcbridge, and can kill it for real.
 func TestMain(m *testing.M) {
-	// Most tests wait for a process, and the processors have time for others. A -parallel of the user
-	// is read later.
-	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	bridgetest.Parallel(3)
 	testscript.Main(m, map[string]func(){
 		"xrtcbridge":       main,
 		"xrtcbridge-count": func() { plugin.Serve(counting()) },

@@ -123,6 +123,7 @@ func kill(t *testing.T, p *host.Plugin, signal syscall.Signal) int {
 func TestF18PluginKilled(t *testing.T) {
 	for _, which := range []string{"source", "sink", "both"} {
 		t.Run(which, func(t *testing.T) {
+			t.Parallel()
 			p := plugintest.Load(t, host.Settings{Limits: host.Limits{Crashes: 100}})
 			from, to := named(t, p, "probe"), named(t, p, "probe")
 			switch which {
@@ -148,6 +149,7 @@ func TestF18PluginKilled(t *testing.T) {
 
 // A plugin that ends in whatever way says why; the breaker stops it at last, and names the reason.
 func TestF18BreakerOpens(t *testing.T) {
+	t.Parallel()
 	for how, want := range map[string]string{
 		"panic": "the probe panics",
 		"exit":  "ended by itself",
@@ -182,6 +184,7 @@ func TestF18BreakerOpens(t *testing.T) {
 
 // One plugin that crashes all the time costs the other nothing.
 func TestF18OthersGoOn(t *testing.T) {
+	t.Parallel()
 	bad := plugintest.Load(t, host.Settings{Limits: host.Limits{Crashes: 1000}})
 	good := plugintest.Load(t, host.Settings{})
 	pid := good.PID()
@@ -220,6 +223,7 @@ func TestF18OthersGoOn(t *testing.T) {
 }
 
 func TestF19StoppedPlugin(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=child:" + filepath.Join(t.TempDir(), "pid")}})
 	r := run(t, named(t, p, "probe"), probe())
 	r.grow(50)
@@ -233,6 +237,7 @@ func TestF19StoppedPlugin(t *testing.T) {
 
 // A bridge that is told to stop does so, though a plugin is stuck.
 func TestF19StopBesideStoppedPlugin(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{})
 	r := run(t, probe(), named(t, p, "probe"))
 	r.grow(50)
@@ -351,6 +356,7 @@ func TestF19HangingOpen(t *testing.T) {
 // A step that hangs costs the plugin its life; another is opened without a word to the engine,
 // since nothing was held.
 func TestF19HangingProcess(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
 	pid, step := p.PID(), openStep(t, named(t, p, "probe"), &stepSettings{Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -371,6 +377,7 @@ func TestF19HangingProcess(t *testing.T) {
 // A source that hangs costs the plugin its life, though it has read before, and what was not
 // acknowledged comes again.
 func TestF19HangingRead(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
 	c := named(t, p, "probe")
 	dir := t.TempDir()
@@ -421,6 +428,7 @@ func TestF19WaitingRead(t *testing.T) {
 
 // A plugin that is well, and does not answer Interrupt, is ended all the same.
 func TestF19HangingInterrupt(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=deaf"}, Limits: host.Limits{Call: 2 * time.Second}})
 	c := named(t, p, "deaf")
 	source, err := c.Source.Open(t.Context(), c.Source.Settings(), bridgetest.Env(t, "test-from"))
@@ -438,6 +446,7 @@ func TestF19HangingInterrupt(t *testing.T) {
 
 // Close of a source that hangs ends, and so does a Host.
 func TestF19HangingClose(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
 	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"},
 		bridgetest.Env(t, "test-from"))
@@ -482,6 +491,7 @@ func TestF20Misbehaviour(t *testing.T) {
 
 // A flood of 100 MB on standard error leaves a bounded log, and the plugin works.
 func TestF20LogFlood(t *testing.T) {
+	t.Parallel()
 	log := new(sharedLog) // the last lines may come after Close
 	h := host.New(slog.New(slog.NewTextHandler(log, nil)))
 	path, err := os.Executable()
@@ -629,6 +639,7 @@ func TestF20Oversize(t *testing.T) {
 func TestTooLargeIsSettledInOrder(t *testing.T) {
 	for _, which := range []string{"source", "sink"} {
 		t.Run(which, func(t *testing.T) {
+			t.Parallel()
 			p := plugintest.Load(t, host.Settings{Limits: host.Limits{Message: 64 << 10}})
 			from, to := probe(), probe()
 			if which == "source" {

@@ -116,8 +116,10 @@ func (l *liar) Process(context.Context, *pluginpb.ProcessRequest) (*pluginpb.Pro
 // S41: a plugin whose answers make no sense is ended and started again like one that crashes, and
 // no more often.
 func TestS41AnswersThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := plugintest.Load(t, host.Settings{
 				Env:    []string{"PROBE=liar:" + name},
 				Limits: host.Limits{Crashes: 3, Message: 64 << 10},

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/pluginpb"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
@@ -28,6 +29,7 @@ import (
 func TestMain(m *testing.M) {
 	misbehave(os.Getenv("PROBE"))
 	plugintest.Main(probe())
+	bridgetest.Parallel(2)
 	goleak.VerifyTestMain(m)
 }
 

@@ -311,6 +311,7 @@ func TestStepOfManyParts(t *testing.T) {
 // F18: a step that holds nothing loses nothing with its process, and another goes on; else what it
 // held must come again.
 func TestF18StepLosesItsPlugin(t *testing.T) {
+	t.Parallel()
 	p := plugintest.Load(t, host.Settings{})
 	crash := filepath.Join(t.TempDir(), "crash")
 	die := func() {
