@@ -1,15 +1,12 @@
 package page_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,15 +14,10 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/heapprofiler"
-	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin/page"
-	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/browsertest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
@@ -145,126 +137,6 @@ func (f *fake) tap(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// browser starts chromium, and returns what opens a tab in it, which shares nothing with others. What
-// the console of a tab says against the page fails its test.
-func browser(t *testing.T) (tab func(t *testing.T) context.Context) {
-	path := bridgetest.Program(t, "chromium")
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(5*time.Minute),
-		chromedp.UserDataDir(t.TempDir()))...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	do(t, ctx)
-	return func(t *testing.T) context.Context {
-		said := make(chan string, 1000)
-		ctx, cancel := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(func(e any) {
-			if text := complaint(e); text != "" {
-				select {
-				case said <- text:
-				default:
-				}
-			}
-		}))
-		t.Cleanup(func() {
-			cancel()
-			for {
-				select {
-				case text := <-said:
-					t.Errorf("the console says: %s", text)
-				default:
-					return
-				}
-			}
-		})
-		do(t, ctx, chromedp.EmulateViewport(1440, 1000))
-		return ctx
-	}
-}
-
-// complaint is what an event of the console says against the page. That a request has failed is
-// what some tests are about.
-func complaint(e any) string {
-	switch e := e.(type) {
-	case *runtime.EventExceptionThrown:
-		if e.ExceptionDetails.Exception != nil {
-			return e.ExceptionDetails.Exception.Description
-		}
-		return e.ExceptionDetails.Text
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.EntryLevelError && !strings.Contains(e.Entry.Text, "Failed to load resource") {
-			return e.Entry.Text
-		}
-	}
-	return ""
-}
-
-func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eval returns the value of an expression in the page.
-func eval[T any](t *testing.T, ctx context.Context, expression string) T {
-	t.Helper()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		t.Fatalf("evaluate %s: %v", expression, err)
-	}
-	return v
-}
-
-const patience = 2 * time.Minute
-
-// until waits until an expression is true in the page.
-func until(t *testing.T, ctx context.Context, expression string) {
-	t.Helper()
-	look := fmt.Sprintf(`new Promise(done => { const look = () => (%s) ? done(true) : setTimeout(look, 20); look() })`,
-		expression)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](look, chromedp.EvalAwaitPromise)); err != nil {
-		t.Fatalf("wait until %s: %v\nthe page says: %s", expression, err,
-			eval[string](t, context.WithoutCancel(ctx), `document.body.innerText`))
-	}
-}
-
-// click clicks an element when it can be, wherever it is then: what is above it may grow.
-func click(t *testing.T, ctx context.Context, selector string) {
-	t.Helper()
-	until(t, ctx, fmt.Sprintf(
-		`(e => e && !e.disabled && e.checkVisibility() && (e.click(), true))(document.querySelector(%q))`, selector))
-}
-
-// has is an expression that says whether an element shows a text.
-func has(selector, text string) string {
-	quoted, _ := json.Marshal(text)
-	return fmt.Sprintf(`(document.querySelector(%q)?.innerText ?? "").includes(%s)`, selector, quoted)
-}
-
-// press presses keys one after another. Other than chromedp.KeyEvent, a key whose default the page
-// prevents types nothing, as on a keyboard.
-func press(t *testing.T, ctx context.Context, keys string) {
-	t.Helper()
-	do(t, ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		for _, r := range keys {
-			events := kb.Encode(r)
-			down, up := events[0], events[len(events)-1]
-			if len(events) == 3 {
-				down.Type, down.Text = input.DispatchKeyEventTypeKeyDown, events[1].Text
-			}
-			for _, e := range []*input.DispatchKeyEventParams{down, up} {
-				if _, err := cdp.Call(ctx, target, input.DispatchKeyEvent, *e); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}))
-}
-
 func media(scheme string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -272,43 +144,6 @@ func media(scheme string) chromedp.Action[chromedp.Void] {
 		})
 		return err
 	})
-}
-
-// shoot writes a screenshot to the test's folder, or to the one that XRTCBRIDGE_SCREENSHOTS names.
-func shoot(t *testing.T, ctx context.Context, name string) {
-	t.Helper()
-	picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.HasPrefix(picture, []byte("\x89PNG")) || len(picture) < 10_000 {
-		t.Errorf("screenshot %s has %d bytes and begins with %q", name, len(picture), picture[:8])
-	}
-	folder := os.Getenv("XRTCBRIDGE_SCREENSHOTS")
-	if folder == "" {
-		folder = t.TempDir()
-	}
-	if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// heap returns the bytes that the page's script holds after garbage was collected.
-func heap(t *testing.T, ctx context.Context) float64 {
-	t.Helper()
-	n, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) (float64, error) {
-		for range 2 { // what only a finaliser held goes the second time
-			if _, err := cdp.Call(ctx, target, heapprofiler.CollectGarbage, cdp.Empty{}); err != nil {
-				return 0, err
-			}
-		}
-		use, err := cdp.Call(ctx, target, runtime.GetHeapUsage, cdp.Empty{})
-		return use.UsedSize, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // some is a status as it might be: pipelines in several states, the first of them under load.
@@ -414,11 +249,11 @@ func traffic(s *monitor.Status, n int) {
 }
 
 // The page shows what flows, in light, dark, on a phone, and where something has failed.
-func looks(t *testing.T, ctx context.Context) {
+func looks(t *testing.T, tab *browsertest.Tab) {
 	f := newFake(t, some(), "")
 	// The page gets ten minutes of plots in a moment: its clock is that of the status.
-	do(t, ctx, media("light"), chromedp.EmulateViewport(1440, 1000), chromedp.Navigate(f.URL+"/#/sensors-to-jetstream"))
-	until(t, ctx, has("#name", "sensors-to-jetstream"))
+	tab.Do(media("light"), chromedp.EmulateViewport(1440, 1000), chromedp.Navigate(f.URL+"/#/sensors-to-jetstream"))
+	tab.Until(browsertest.Has("#name", "sensors-to-jetstream"))
 	past := time.Now().Add(-10 * time.Minute)
 	var statuses []monitor.Status
 	s := some()
@@ -434,30 +269,30 @@ func looks(t *testing.T, ctx context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eval[bool](t, ctx, `view.history.clear(); for (const s of `+string(text)+
+	browsertest.Eval[bool](tab, `view.history.clear(); for (const s of `+string(text)+
 		`) { view.buckets.set("sensors-to-jetstream", {p50: 0.004 + Math.random() * 0.001, p99: 0.03 + Math.random() * 0.02}); fold(s) }; draw(); true`)
-	until(t, ctx, `view.history.get("sensors-to-jetstream").t.length > 300 && document.querySelectorAll("canvas").length === 2`)
-	shoot(t, ctx, "light")
-	do(t, ctx, media("dark"))
-	until(t, ctx, `getComputedStyle(document.body).colorScheme !== "" && matchMedia("(prefers-color-scheme: dark)").matches && document.querySelectorAll("canvas").length === 2`)
-	shoot(t, ctx, "dark")
-	eval[string](t, ctx, `location.hash = "#/orders-to-warehouse"`)
-	until(t, ctx, has("#reason", "not authorised"))
-	until(t, ctx, has("#errors", "above the broker's limit"))
-	shoot(t, ctx, "failed-dark")
-	do(t, ctx, media("light"))
-	shoot(t, ctx, "failed")
-	do(t, ctx, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
-	until(t, ctx, `getComputedStyle(document.querySelector("nav")).display === "none"`)
-	shoot(t, ctx, "phone-failed")
+	tab.Until(`view.history.get("sensors-to-jetstream").t.length > 300 && document.querySelectorAll("canvas").length === 2`)
+	tab.Shoot("light")
+	tab.Do(media("dark"))
+	tab.Until(`getComputedStyle(document.body).colorScheme !== "" && matchMedia("(prefers-color-scheme: dark)").matches && document.querySelectorAll("canvas").length === 2`)
+	tab.Shoot("dark")
+	browsertest.Eval[string](tab, `location.hash = "#/orders-to-warehouse"`)
+	tab.Until(browsertest.Has("#reason", "not authorised"))
+	tab.Until(browsertest.Has("#errors", "above the broker's limit"))
+	tab.Shoot("failed-dark")
+	tab.Do(media("light"))
+	tab.Shoot("failed")
+	tab.Do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
+	tab.Until(`getComputedStyle(document.querySelector("nav")).display === "none"`)
+	tab.Shoot("phone-failed")
 	// Nothing is wider than the phone, but for what scrolls by itself.
-	if got := eval[int](t, ctx, `document.documentElement.scrollWidth`); got > 390 {
+	if got := browsertest.Eval[int](tab, `document.documentElement.scrollWidth`); got > 390 {
 		t.Errorf("the page is %d wide on a phone of 390", got)
 	}
-	eval[string](t, ctx, `location.hash = "#/"`)
-	until(t, ctx, `document.querySelector("#detail").hidden`)
-	shoot(t, ctx, "phone")
-	if got := eval[int](t, ctx, `document.documentElement.scrollWidth`); got > 390 {
+	browsertest.Eval[string](tab, `location.hash = "#/"`)
+	tab.Until(`document.querySelector("#detail").hidden`)
+	tab.Shoot("phone")
+	if got := browsertest.Eval[int](tab, `document.documentElement.scrollWidth`); got > 390 {
 		t.Errorf("the list is %d wide on a phone of 390", got)
 	}
 }
