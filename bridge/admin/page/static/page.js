@@ -506,6 +506,7 @@ dark.addEventListener("change", () => {
 // ask shows a dialog and says whether it was confirmed; without a verb there is nothing to confirm.
 function ask(title, content, verb) {
 	const dialog = $("dialog")
+	answer(false) // to one before it, whose event is still to come
 	put($("question"), title)
 	$("answer").replaceChildren(...content)
 	show($("confirm"), Boolean(verb))
@@ -515,8 +516,10 @@ function ask(title, content, verb) {
 	if (!dialog.open) dialog.showModal()
 	const first = $("answer").querySelector("input") ?? (verb ? $("confirm") : $("cancel"))
 	first.focus()
-	return new Promise(done => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), {once: true}))
+	return new Promise(done => { answer = done })
 }
+let answer = () => {} // to the question that is open
+$("dialog").addEventListener("close", () => { if (!$("dialog").open) answer($("dialog").returnValue === "yes") })
 $("answer").addEventListener("keydown", e => { // the first button of the form is Cancel
 	if (e.key === "Enter" && e.target.tagName === "INPUT") {
 		e.preventDefault()
