@@ -510,8 +510,7 @@ function ask(title, content, verb) {
 	put($("question"), title)
 	$("answer").replaceChildren(...content)
 	show($("confirm"), Boolean(verb))
-	put($("confirm"), verb ?? "")
-	put($("cancel"), verb ? "Cancel" : "Close")
+	for (const [id, text] of [["confirm", verb ?? ""], ["cancel", verb ? "Cancel" : "Close"]]) put($(id), text)
 	dialog.returnValue = ""
 	if (!dialog.open) dialog.showModal()
 	const first = $("answer").querySelector("input") ?? (verb ? $("confirm") : $("cancel"))
