@@ -22,12 +22,12 @@ import (
 
 // hub is a NATS server that is not under test, and outlives the bridge.
 type hub struct {
-	t    *testing.T
+	t    testing.TB
 	addr string
 	js   jetstream.JetStream
 }
 
-func startHub(t *testing.T) *hub {
+func startHub(t testing.TB) *hub {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
 		StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
@@ -53,7 +53,7 @@ func startHub(t *testing.T) *hub {
 
 // outlet is a stream of a hub, and what is known of its messages.
 type outlet struct {
-	t        *testing.T
+	t        testing.TB
 	stream   jetstream.Stream
 	ledger   *faulttest.Ledger
 	consumer jetstream.Consumer

@@ -20,20 +20,20 @@ import (
 
 // process is a running xrtcbridge.
 type process struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 	log logWatch
 }
 
 // start starts xrtcbridge in dir, see launch.
-func start(t *testing.T, dir string, stdout io.Writer, args ...string) *process {
+func start(t testing.TB, dir string, stdout io.Writer, args ...string) *process {
 	t.Helper()
 	return launch(t, dir, func(cmd *exec.Cmd) { cmd.Stdout = stdout }, args...)
 }
 
 // launch starts xrtcbridge in dir as change wants it. It is killed at the end of the test, if it
 // still runs.
-func launch(t *testing.T, dir string, change func(*exec.Cmd), args ...string) *process {
+func launch(t testing.TB, dir string, change func(*exec.Cmd), args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", args...)}
 	p.cmd.Dir = dir
@@ -118,7 +118,7 @@ func (l *logWatch) tail() string {
 }
 
 // write writes a file into dir and returns its path.
-func write(t *testing.T, dir, name, text string) string {
+func write(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -128,7 +128,7 @@ func write(t *testing.T, dir, name, text string) string {
 }
 
 // readLines returns the lines of a file, none if it is not there yet.
-func readLines(t *testing.T, path string) []string {
+func readLines(t testing.TB, path string) []string {
 	t.Helper()
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
@@ -162,7 +162,7 @@ func numberedLines(n int) string {
 type tally struct{ lost, duplicated, reordered int }
 
 // count compares lines with the numbers 0 to n-1. Order is judged by first arrivals.
-func count(t *testing.T, lines []string, n int) tally {
+func count(t testing.TB, lines []string, n int) tally {
 	t.Helper()
 	var c tally
 	seen := make([]bool, n)

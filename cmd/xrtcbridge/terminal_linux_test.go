@@ -132,7 +132,7 @@ func printedBy(t *testing.T, dir string, terminal bool, args ...string) string {
 }
 
 // openTerminal makes a terminal without echo and without processing of what is printed.
-func openTerminal(t *testing.T) (ours, its *os.File) {
+func openTerminal(t testing.TB) (ours, its *os.File) {
 	t.Helper()
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

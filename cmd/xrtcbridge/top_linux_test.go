@@ -38,7 +38,7 @@ func (f *fickle) do(_ context.Context, verb, pipeline string) (string, error) {
 
 // openScreen makes a terminal of 80×24, and returns a function that waits until it was sent that. It
 // asks for all of the screen again and again, since top sends what differs only.
-func openScreen(t *testing.T) (keys, its *os.File, shows func(part string) string) {
+func openScreen(t testing.TB) (keys, its *os.File, shows func(part string) string) {
 	t.Helper()
 	keys, its = openTerminal(t)
 	if err := unix.IoctlSetWinsize(int(its.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
