@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -27,7 +29,8 @@ type Dir struct {
 	place  Place
 	path   string
 	f      *os.File
-	visits bool // see Visit
+	asks   bool // see Visit
+	visits bool // it asks, and is root
 }
 
 // Open opens the folder, which must belong to this user and be writable by nobody else, unless it
@@ -35,17 +38,18 @@ type Dir struct {
 // where the system cannot do that, [Folder] must hold.
 func (p Place) Open() (*Dir, error) { return p.open(false) }
 
-// Visit is Open to call [Dir.Dial] and nothing else. It lets root in whoever owns the folder, since
-// nothing is made or changed there, no link of others is followed, and who connects tells nothing
-// that the owner may not know. For everybody else it is Open.
-func (p Place) Visit() (*Dir, error) { return p.open(os.Geteuid() == 0) }
+// Visit is Open to look at what is there and call [Dir.Dial], and nothing else. It lets root in
+// whoever owns the folder, since nothing is made or changed there, no link of others is followed,
+// and who connects tells nothing that the owner may not know. For everybody else it is Open, but
+// for the errors: who merely asks must not take the folder from the service that it belongs to.
+func (p Place) Visit() (*Dir, error) { return p.open(true) }
 
-func (p Place) open(visits bool) (*Dir, error) {
+func (p Place) open(asks bool) (*Dir, error) {
 	real, err := resolve(p.Path, checkLink)
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{place: p, path: real, visits: visits}
+	d := &Dir{place: p, path: real, asks: asks, visits: asks && os.Geteuid() == 0}
 	if d.f, err = os.OpenFile(real, os.O_RDONLY|noFollow, 0); err != nil {
 		return nil, d.denied(p.Path, real, err)
 	}
@@ -109,16 +113,34 @@ func (d *Dir) checkMine(path string, info fs.FileInfo, modes bool) error {
 	if d.place.Shared {
 		return nil
 	}
-	e, me := &OthersError{Path: path}, os.Geteuid()
+	e := &OthersError{Path: path}
 	if user, other := stranger(info); other && !d.visits {
-		e.Why = fmt.Sprintf("belongs to user %d, and this is user %d", user, me)
-		e.Mend = fmt.Sprintf("chown -R %d %s, run as user %d, or choose another place", me, quote(d.place.Path), user)
+		e.Why = fmt.Sprintf("belongs to user %d, and this is user %d", user, os.Geteuid())
+		e.Mend, e.Theirs = d.mend(path, user), true
 	} else if why, _ := writable(info); modes && why != "" {
 		e.Why, e.Mend = why, "chmod -R go-w "+quote(d.place.Path)
 	} else {
 		return nil
 	}
 	return d.place.named(e)
+}
+
+// mend says what to do about something of another user. Where root comes to a folder, or somebody
+// only asks, that is for the service of that user, which a chown would break.
+func (d *Dir) mend(path string, owner uint32) string {
+	as, me := strconv.FormatUint(uint64(owner), 10), os.Geteuid()
+	name := "'#" + as + "'"
+	if u, err := user.LookupId(as); err == nil {
+		name = u.Username
+	}
+	switch sudo := "sudo -u " + name + " xrtcbridge …"; {
+	case d.asks:
+		return sudo + " asks as that user"
+	case me == 0 && path == d.place.Path:
+		return sudo + " runs as that user; or choose another place"
+	default:
+		return fmt.Sprintf("chown -R %d %s, run as user %d, or choose another place", me, quote(d.place.Path), owner)
+	}
 }
 
 // named adds to an error of what others own or can write to the setting that allows it.
@@ -152,9 +174,12 @@ func (d *Dir) denied(shown, path string, err error) error {
 	if others := d.checkMine(shown, info, false); others != nil {
 		return others
 	}
-	return fmt.Errorf("%w: it belongs to user %d, and this is user %d: "+
-		"chown -R %d %[5]s, or, where both are in its group, chmod -R g+rwX %[5]s",
-		err, user, os.Geteuid(), os.Geteuid(), quote(d.place.Path))
+	mend := fmt.Sprintf("chown -R %d %[2]s, or, where both are in its group, chmod -R g+rwX %[2]s",
+		os.Geteuid(), quote(d.place.Path))
+	if d.asks {
+		mend = d.mend(shown, user)
+	}
+	return fmt.Errorf("%w: it belongs to user %d, and this is user %d: %s", err, user, os.Geteuid(), mend)
 }
 
 // Path returns a path of the folder that is good in this process until Close.

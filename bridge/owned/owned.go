@@ -24,9 +24,10 @@ import (
 
 // OthersError says that another user owns a place, or can write to it.
 type OthersError struct {
-	Path string
-	Why  string // what follows the path
-	Mend string // what to do, with the command
+	Path   string
+	Why    string // what follows the path
+	Mend   string // what to do, with the command
+	Theirs bool   // it belongs to the other user
 }
 
 func (e *OthersError) Error() string { return e.Path + " " + e.Why + ": " + e.Mend }
@@ -152,7 +153,7 @@ func checkOwner(path string, info fs.FileInfo) error {
 	}
 	return &OthersError{
 		path, fmt.Sprintf("belongs to user %d, who could change or exchange what is there", user),
-		fmt.Sprintf("choose another place, or %s %d %s", command, os.Geteuid(), quote(path)),
+		fmt.Sprintf("choose another place, or %s %d %s", command, os.Geteuid(), quote(path)), true,
 	}
 }
 
@@ -162,7 +163,7 @@ func checkMode(path string, info fs.FileInfo) error {
 	if why == "" {
 		return nil
 	}
-	return &OthersError{path, why, "chmod " + mode + " " + quote(path)}
+	return &OthersError{path, why, "chmod " + mode + " " + quote(path), false}
 }
 
 // writable says who but this user can write there, and the mode that mends it; nothing if nobody

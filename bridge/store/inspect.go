@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,22 @@ func (s *Store) InUse(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return s.settings.NATS == nil && n.server == nil, nil
+}
+
+// Ours returns an error if the folder is another user's, whose bridge lets root look into it: what
+// root does beside that, with files of its own, could stop it.
+func (s *Store) Ours() error {
+	if s.settings.NATS != nil {
+		return nil
+	}
+	folder, err := s.settings.Place().Open()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open the state: %w", err)
+	}
+	return folder.Close()
 }
 
 // Status is what a buffer owes.

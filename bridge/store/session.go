@@ -149,7 +149,7 @@ func (s *Store) visit(ctx context.Context, n *session) error {
 	n.where = at.Path
 	var err error
 	none := fmt.Errorf("%w in %s: nothing that has to be remembered has run here", ErrNoState, at.Path)
-	if n.folder, err = at.Open(); errors.Is(err, fs.ErrNotExist) {
+	if n.folder, err = at.Visit(); errors.Is(err, fs.ErrNotExist) {
 		return none
 	} else if err != nil {
 		return fmt.Errorf("open the state: %w", err)

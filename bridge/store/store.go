@@ -26,8 +26,9 @@
 // # Whose it is
 //
 // The folder must be this user's and writable by nobody else, and so must what is in it, without
-// symbolic links: another user may have prepared it. Else it is refused, by commands as well. It is
-// held open, so that on Linux nobody can exchange it meanwhile.
+// symbolic links: another user may have prepared it. Else it is refused, by commands as well, but
+// that root looks into the state of a bridge that runs. It is held open, so that on Linux nobody
+// can exchange it meanwhile.
 //
 // With shared, only links are refused. Then whoever can write to the folder can exchange and read
 // what the bridge remembers, and stop it. That is for volumes where Kubernetes gives all files to a

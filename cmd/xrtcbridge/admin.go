@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -96,7 +97,7 @@ func (f *runningFlags) refused(err error) error {
 		}
 	case errors.As(err, &answer):
 		return failure{code: exitFailed, err: err}
-	case errors.As(err, new(*owned.OthersError)):
+	case errors.As(err, new(*owned.OthersError)), errors.Is(err, fs.ErrPermission):
 		return f.explained(err)
 	}
 	return err

@@ -243,6 +243,9 @@ text, with {{ }} as in a file. One that cannot be changed so stays as it is.`,
 		if r.Numbers, err = f.letterNumbers(args[1:]); err != nil {
 			return err
 		}
+		if err = state.Ours(); err != nil {
+			return err
+		}
 		k := folders.catalog(s.warnings())
 		defer k.close()
 		c, err := k.load(f.files)

@@ -35,10 +35,16 @@ func start(t testing.TB, dir string, stdout io.Writer, args ...string) *process 
 // still runs.
 func launch(t testing.TB, dir string, change func(*exec.Cmd), args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", args...)}
-	p.cmd.Dir = dir
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "xrtcbridge", args...)
+	cmd.Dir = dir
+	change(cmd)
+	return startCommand(t, cmd)
+}
+
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
 	p.cmd.Stderr = &p.log
-	change(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start: %v", err)
 	}

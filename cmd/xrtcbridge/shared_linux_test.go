@@ -37,7 +37,9 @@ func newPod(t *testing.T) *pod {
 	// It is in a folder that only this user can enter. Were it written here, a process that another
 	// test starts at that moment might have it open for writing still when it is run.
 	runIn(t, dir, "cp", binary, "xrtcbridge")
-	err = errors.Join(os.Chmod(filepath.Join(dir, "xrtcbridge"), 0o755), os.Mkdir(p.volume, 0o700), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
+	err = errors.Join(os.Chmod(filepath.Join(dir, "xrtcbridge"), 0o755),
+		os.Mkdir(p.volume, 0o700), os.Mkdir(filepath.Join(dir, "tmp"), 0o700),
+		os.Chmod(filepath.Join(dir, "tmp"), 0o777|fs.ModeSticky), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,17 +68,23 @@ func (p *pod) mount() {
 	}
 }
 
+// command returns one that another user gives.
+func (p *pod) command(ctx context.Context, user uint32, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, "xrtcbridge"), args...)
+	cmd.Args[0] = "xrtcbridge" // as the test binary wants it
+	cmd.Dir = p.dir
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + filepath.Join(p.dir, "tmp")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user,
+		Groups: []uint32{podGroup}}}
+	return cmd
+}
+
 // run returns what it prints and logs, and its exit code.
 func (p *pod) run(user uint32, args ...string) (text string, code int) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*bridgetest.Timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, "xrtcbridge"), args...)
-	cmd.Args[0] = "xrtcbridge" // as the test binary wants it
-	cmd.Dir = p.dir
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user,
-		Groups: []uint32{podGroup}}}
+	cmd := p.command(ctx, user, args...)
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		p.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"os/signal"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
@@ -96,6 +98,7 @@ func (f *stateFlags) known(ctx context.Context, state *store.Store, names []stri
 // explained returns an error with what to do about it.
 func (f *stateFlags) explained(err error) error {
 	hint := ""
+	var others *owned.OthersError
 	switch {
 	case err == nil || errors.As(err, new(failure)):
 		return err
@@ -106,8 +109,11 @@ func (f *stateFlags) explained(err error) error {
 			"disk once it has run"
 	case errors.Is(err, store.ErrNoState):
 		hint = "--config FILE, or --state FOLDER, says where another state is"
-	case errors.As(err, new(*owned.OthersError)):
+	case errors.As(err, &others) && others.Theirs && os.Geteuid() == 0: // what root makes there its user could not change
+	case others != nil:
 		hint = "--shared looks into a folder that others share, all the same"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "sudo -u USER xrtcbridge … asks as the user whose bridge it is"
 	}
 	return failure{code: exitFailed, err: err, hint: hint}
 }
@@ -414,11 +420,14 @@ func inState(entries []store.Entry, pipeline string) (all []string) {
 func (f *stateFlags) idle(ctx context.Context, s std, pipelines ...string) error {
 	r := runningFlags{stateFlags: *f}
 	c, err := r.dial(ctx, s)
+	if errors.Is(err, admin.ErrNobody) {
+		return nil // and a folder that is used is locked
+	}
 	if err != nil {
-		return nil // nobody answers, and a folder that is used is locked
+		return err
 	}
 	defer c.Close()
-	status, err := c.Status(ctx)
+	status, err := askStatus(ctx, c)
 	if err != nil {
 		return err
 	}
