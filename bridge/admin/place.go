@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
@@ -19,10 +20,12 @@ import (
 type Place struct {
 	Folder owned.Place
 	Name   string
+
+	temporary bool // in a folder of each user for temporary files
 }
 
 // InState returns the place in a state folder.
-func InState(folder owned.Place) Place { return Place{folder, "admin.sock"} }
+func InState(folder owned.Place) Place { return Place{Folder: folder, Name: "admin.sock"} }
 
 // Elsewhere returns the place of a bridge without a state folder that it can write to. The key is
 // what those who look for it know: the path where the folder would be, for which links do not
@@ -36,9 +39,28 @@ func Elsewhere(key string) Place {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return Place{
-		owned.Place{Path: filepath.Join(os.TempDir(), "xrtcbridge-"+strconv.Itoa(os.Geteuid()))},
-		hex.EncodeToString(sum[:8]) + ".sock",
+		owned.Place{Path: filepath.Join(os.TempDir(), perUser+strconv.Itoa(os.Geteuid()))},
+		hex.EncodeToString(sum[:8]) + ".sock", true,
 	}
+}
+
+// perUser is what names of folders for temporary files begin with; the number of their user follows.
+const perUser = "xrtcbridge-"
+
+// ofOthers returns for root where bridges of other users may be that have been made for this place.
+func (p Place) ofOthers() (all []Place) {
+	if !p.temporary || os.Geteuid() != 0 {
+		return nil
+	}
+	above := filepath.Dir(p.Folder.Path)
+	entries, _ := os.ReadDir(above) // what cannot be read has none
+	for _, e := range entries {
+		id, is := strings.CutPrefix(e.Name(), perUser)
+		if _, err := strconv.ParseUint(id, 10, 32); is && err == nil && id != "0" {
+			all = append(all, Place{Folder: owned.Place{Path: filepath.Join(above, e.Name())}, Name: p.Name})
+		}
+	}
+	return all
 }
 
 // Sibling returns the absolute path of what has that name beside the socket.
@@ -106,8 +128,24 @@ func (p Place) dial(ctx context.Context) (net.Conn, error) {
 			return c, nil
 		}
 	}
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) { // it was left by one that was killed
+	if gone(err) {
 		err = ErrNobody
 	}
 	return nil, err
+}
+
+// gone reports whether an error of a connection says that nobody is there: there is no socket, or
+// one that was left by a bridge that was killed.
+func gone(err error) bool {
+	const refusedByWindows = syscall.Errno(10061)
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, refusedByWindows)
+}
+
+// answers returns nil if a bridge can be asked at the place.
+func (p Place) answers(ctx context.Context) error {
+	c, err := p.dial(ctx)
+	if err == nil {
+		err = c.Close()
+	}
+	return err
 }

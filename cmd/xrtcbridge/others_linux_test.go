@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,4 +97,27 @@ func TestS37StateOfAnotherUser(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// Root finds a bridge of another user that has no state folder, unless there are several, of which
+// one may only pretend. Other users do not.
+func TestRootAsksABridgeWithoutState(t *testing.T) {
+	p := newPod(t)
+	file := write(t, p.dir, "off.yaml", "state: off\npipelines: {a: {from: {generate: {interval: 1s}}, to: discard}}\n")
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	inline := p.start(podUser, 2, "run", "--from", "generate,interval=1s", "--to", "discard")
+	pid := strconv.Itoa(inline.cmd.Process.Pid)
+	p.said(0, exitNobody, nil, "status", "off.yaml")
+	p.start(podUser, 2, "run", "off.yaml")
+	for user, code := range map[uint32]int{0: exitDone, podUser: exitDone, podUser + 1: exitNobody} {
+		p.said(user, code, nil, "status", "--pid", pid)
+		p.said(user, code, nil, "status", "off.yaml")
+		p.said(user, code, nil, "pipeline", "pause", "a", "--config", "off.yaml")
+		p.said(user, code, nil, "pipeline", "resume", "a", "--config", "off.yaml")
+	}
+	p.start(podUser+1, 2, "run", "off.yaml")
+	p.said(0, exitFailed, []string{"bridges of several users answer", "sudo -u USER"}, "status", "off.yaml")
+	p.said(podUser, exitDone, nil, "status", "off.yaml")
 }
