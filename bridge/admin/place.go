@@ -108,8 +108,14 @@ func (p Place) listen(ctx context.Context) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", p.Folder.Path, err)
 	}
-	if c, err := folder.Dial(ctx, p.Name); err == nil {
+	// Only who refuses is gone: one that is stopped, or has too many to answer, is still there.
+	switch c, err := folder.Dial(ctx, p.Name); {
+	case err == nil:
 		return nil, errors.Join(&InUseError{p}, c.Close(), folder.Close())
+	case errors.Is(err, syscall.EAGAIN): // its queue is full
+		return nil, errors.Join(&InUseError{p}, folder.Close())
+	case !gone(err):
+		return nil, errors.Join(fmt.Errorf("see who answers at %s: %w; remove it if nobody does", p, err), folder.Close())
 	}
 	l, err := folder.Listen(ctx, p.Name)
 	if err != nil {

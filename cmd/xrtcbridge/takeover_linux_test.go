@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+)
+
+// A second bridge on one state folder leaves the socket to the first one, also while that does not
+// answer, and has no room for who asks.
+func TestSocketOfABridgeThatHangs(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		t.Run("its queue is full: "+strconv.FormatBool(full), func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("TMPDIR", dir)
+			write(t, dir, "pipelines.yaml", "state: state\npipelines: {a: {from: {generate: {interval: 1s}}, to: discard}}\n")
+			first := start(t, dir, nil, "run", "--log-format", "json")
+			first.opened(2)
+			first.signal(syscall.SIGSTOP)
+			var waiting []net.Conn
+			for full {
+				c, err := net.Dial("unix", filepath.Join(dir, "state", "admin.sock"))
+				if errors.Is(err, syscall.EMFILE) {
+					t.Skip("more connections can wait than this process may open: ulimit -n")
+				}
+				if err != nil {
+					break
+				}
+				waiting = append(waiting, c)
+			}
+			second := start(t, dir, nil, "run", "--log-format", "json")
+			second.opened(2)
+			if !strings.Contains(second.log.String(), "another bridge answers at ") {
+				t.Error("the second says nothing of the first")
+			}
+			second.signal(syscall.SIGTERM)
+			second.exit()
+			for _, c := range waiting {
+				_ = c.Close()
+			}
+			first.signal(syscall.SIGCONT)
+			want := "in process " + strconv.Itoa(first.cmd.Process.Pid)
+			bridgetest.Eventually(t, "the first one answers", func() bool {
+				_, out, _ := command(t, dir, "status")
+				return strings.Contains(out, want)
+			})
+			first.signal(syscall.SIGTERM)
+			first.exit()
+		})
+	}
+}
