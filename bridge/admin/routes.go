@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin/page"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
 func (s *Server) routes() {
@@ -63,8 +63,12 @@ type steered struct {
 // is bounded by its drain timeout.
 func (s *Server) steer(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, pipeline string) error) {
 	name := r.PathValue("name")
-	if !slices.ContainsFunc(s.Bridge.Situations(), func(one engine.Situation) bool { return one.Pipeline.Name == name }) {
-		Fail(w, http.StatusNotFound, fmt.Errorf("there is no pipeline %q", name))
+	var known []string
+	for _, one := range s.Bridge.Situations() {
+		known = append(known, one.Pipeline.Name)
+	}
+	if !slices.Contains(known, name) {
+		Fail(w, http.StatusNotFound, &monitor.UnknownError{What: "pipeline", Name: name, Known: known})
 		return
 	}
 	c := http.NewResponseController(w)

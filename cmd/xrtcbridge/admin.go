@@ -58,7 +58,8 @@ func (f *runningFlags) asks(cmd *cobra.Command, s std, takesFiles bool,
 // dial finds the bridge that runs.
 func (f *runningFlags) dial(ctx context.Context, s std) (*admin.Client, error) {
 	places, err := f.places(s)
-	if err != nil && len(f.files) > 0 { // perhaps a bridge runs what the file said before somebody broke it
+	// Perhaps a bridge runs what the file said before somebody broke it.
+	if err != nil && len(f.files) > 0 && !errors.Is(err, fs.ErrNotExist) {
 		c, nobody := admin.Dial(ctx, runPlaces(besideFile(store.Settings{}, f.files[0]), f.files[0])...)
 		if nobody == nil {
 			return c, nil
@@ -95,6 +96,8 @@ func (f *runningFlags) refused(err error) error {
 			code: exitNobody, err: err,
 			hint: "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant",
 		}
+	case errors.As(err, new(failure)):
+		return err
 	case errors.As(err, &answer):
 		return failure{code: exitFailed, err: err}
 	case errors.As(err, new(*owned.OthersError)), errors.Is(err, fs.ErrPermission):

@@ -68,6 +68,9 @@ func newBufferPeek(s std, f *stateFlags) *cobra.Command {
 		Short: "Print the messages that go next, and leave them where they are",
 		Args:  cobra.ExactArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
+		if n < 0 {
+			return failure{code: exitUsage, err: errors.New("-n: want a number of messages")}
+		}
 		return export(ctx, s, state, args[0], n)
 	})
 	cmd.Flags().IntVarP(&n, "count", "n", 10, "how many")

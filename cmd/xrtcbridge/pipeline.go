@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -53,5 +54,8 @@ settings stay those that the bridge has read; reload is for those that have chan
 func steerPipeline(ctx context.Context, c *admin.Client, action, name string) (warning string, err error) {
 	var said struct{ Warning string }
 	err = c.Ask(ctx, http.MethodPost, "/pipelines/"+url.PathEscape(name)+"/"+action, nil, &said)
+	if answer, ok := errors.AsType[*admin.Error](err); ok && answer.Code == http.StatusNotFound {
+		err = failure{code: exitUsage, err: answer}
+	}
 	return said.Warning, err
 }

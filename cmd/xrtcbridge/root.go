@@ -25,13 +25,34 @@ func group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// refuseUnknownHelp makes help about what there is not a mistake, as the command itself is.
+func refuseUnknownHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		help := cmd.Run
+		cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			if _, _, err := root.Find(args); err != nil {
+				return failure{code: exitUsage, err: err, hint: "xrtcbridge help lists the commands"}
+			}
+			help(cmd, args)
+			return nil
+		}
+	}
+}
+
 func newRoot(s std) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "xrtcbridge",
 		Short: "Moves messages between systems, as a YAML file says",
 		Long: `xrtcbridge moves messages between systems: MQTT, NATS, XRTC portals, files, standard
 input and output. A YAML file names pipelines; each takes messages from sources,
-passes them through steps and delivers them to sinks.`,
+passes them through steps and delivers them to sinks.
+
+Exit codes of all commands: 0 done; 1 something failed; 2 wrong arguments or configuration, and names that there are not;
+3 no bridge runs that could be asked.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -47,5 +68,6 @@ passes them through steps and delivers them to sinks.`,
 		newBuffer(s), newDead(s, folders), newState(s, folders), newServer(s), newPortal(s),
 		newVersion(s), newMan(), newExpressions(), newReference(),
 	)
+	refuseUnknownHelp(root)
 	return root
 }
