@@ -24,6 +24,7 @@
 //	GET  /, /page/, /events           the page for browsers, see package page
 //	POST /login                       {"code": "…"} of a link gives {"token": "…"}
 //	POST /links                       at the socket only: {"url": "…"}, which lets a browser in once
+//	GET  /links/{code}                at the socket only: 204 until it has, or a minute is over, then 404
 //
 // What goes wrong is answered as {"error": "…"}. Bodies of requests are JSON.
 //

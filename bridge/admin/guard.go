@@ -228,6 +228,17 @@ func (s *Server) link(w http.ResponseWriter, _ *http.Request) {
 	Answer(w, http.StatusOK, map[string]string{"url": at + "#code=" + s.codes.add()})
 }
 
+// waits answers 204 while nobody has followed the link with a code, and 404 from then on.
+func (s *Server) waits(w http.ResponseWriter, r *http.Request) {
+	s.codes.mu.Lock()
+	defer s.codes.mu.Unlock()
+	if s.codes.has(sha256.Sum256([]byte(r.PathValue("code")))) {
+		w.WriteHeader(http.StatusNoContent)
+	} else {
+		Fail(w, http.StatusNotFound, errors.New("the link was used, or is older than a minute"))
+	}
+}
+
 // enter answers a token to who has a code, which does not hold any more then.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	var asked struct{ Code string }

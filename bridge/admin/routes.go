@@ -20,6 +20,7 @@ func (s *Server) routes() {
 	s.HandleOpen("GET /readyz", http.HandlerFunc(s.ready))
 	s.HandleOpen("POST /login", http.HandlerFunc(s.enter))
 	s.local.HandleFunc("POST /links", s.link)
+	s.local.HandleFunc("GET /links/{code}", s.waits)
 	p := page.New(page.Config{Status: s.Status, Trusted: Trusted, Offers: s.Offers})
 	s.HandleOpen("GET /{$}", p)
 	s.HandleOpen("GET /page/", p)
