@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -47,7 +48,8 @@ type job struct {
 	abort  chan struct{}
 	hurry  func() // closes abort
 	done   chan struct{}
-	ended  time.Time // once done
+	told   atomic.Pointer[time.Time] // when it was to stop
+	ended  time.Time                 // once done
 	paused bool
 	err    error // once done
 }
@@ -106,6 +108,10 @@ func (b *Bridge) busy() bool {
 func (b *Bridge) start(p *Pipeline) *job {
 	j := &job{Pipeline: p, abort: make(chan struct{}), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(b.ctx)
+	context.AfterFunc(j.ctx, func() {
+		now := p.Clock.Now()
+		j.told.Store(&now)
+	})
 	j.hurry = sync.OnceFunc(func() { close(j.abort) })
 	p.restarts = !b.FailFast && !p.Restart.Off && !p.ends()
 	go func() {

@@ -42,7 +42,10 @@ func (j *job) situation() Situation {
 	switch {
 	case !j.over():
 		if j.ctx.Err() != nil {
-			s.Phase = Draining
+			s.Phase, s.Since = Draining, j.Clock.Now()
+			if told := j.told.Load(); told != nil {
+				s.Since = *told
+			}
 		}
 		return s
 	case j.paused:

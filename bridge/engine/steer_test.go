@@ -39,6 +39,24 @@ func steering(t *testing.T, do func(t *testing.T, b *engine.Bridge, p *engine.Pi
 
 func phase(b *engine.Bridge) engine.Phase { return b.Situations()[0].Phase }
 
+// What is draining does so since it was told to stop, and not since it runs.
+func TestSinceOfADrain(t *testing.T) {
+	steering(t, func(t *testing.T, b *engine.Bridge, p *engine.Pipeline) {
+		<-time.After(1500 * time.Millisecond) // of the bubble: something is on its way
+		told := time.Now()
+		paused := make(chan error)
+		go func() { paused <- b.Pause(t.Context(), p.Name) }()
+		synctest.Wait()
+		<-time.After(100 * time.Millisecond)
+		if s := b.Situations()[0]; s.Phase != engine.Draining || !s.Since.Equal(told) {
+			t.Errorf("it is %s since %v, want since %v", s.Phase, s.Since, told)
+		}
+		if err := <-paused; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Of a pause and a restart at a time, either order may win, and the pause says if it has not held.
 func TestPauseAgainstRestart(t *testing.T) {
 	for name, first := range map[string]bool{"pause first": true, "restart first": false} {
