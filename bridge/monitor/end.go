@@ -28,6 +28,7 @@ type end struct {
 	working debts         // calls of Process or Write that have not returned
 	past    history       // guarded by the lock of the monitor
 	holds   bool          // of a step: it may keep messages for later
+	before  sofar         // counts when its pipeline was exchanged last; guarded by the lock of the pipeline
 
 	mu       sync.Mutex // guards what follows
 	newest   uint64     // number of the instance that was opened last
@@ -41,6 +42,16 @@ type end struct {
 func (p *pipeline) newEnd(shape End) *end {
 	place := strings.TrimPrefix(shape.Instance, p.name+"-")
 	return &end{pipeline: p, place: place, kind: shape.Kind, shape: shape, state: EndIdle, since: time.Now()}
+}
+
+// renew has the end begin anew, in another pipeline of that name. The counts go on; what an instance
+// from before may still say does not. The lock of the pipeline must be held.
+func (e *end) renew(shape End) {
+	e.shape, e.before = shape, e.counts()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.newest++
+	e.state, e.reason, e.since, e.dry = EndIdle, nil, time.Now(), 0
 }
 
 // instance is one of those of an end. What is said of one that has been replaced says nothing of the
@@ -76,7 +87,7 @@ func open[T any](ctx context.Context, e *end, env bridge.Env,
 		e.state, e.since = EndConnecting, time.Now()
 	}
 	e.mu.Unlock()
-	defer i.panics(ctx)
+	defer i.panics(ctx, true)
 	opened, err := how(ctx, env)
 	switch {
 	case err == nil:
@@ -99,10 +110,14 @@ func (i instance) fails(ctx context.Context, err error) {
 	i.pipeline.failed(i.end, err)
 }
 
-// panics notes a panic, which is the engine's to catch.
-func (i instance) panics(ctx context.Context) {
+// panics notes a panic, which is the engine's to catch; lasting says that it takes it for permanent.
+func (i instance) panics(ctx context.Context, lasting bool) {
 	if p := recover(); p != nil {
-		i.fails(ctx, fmt.Errorf("panic: %v", p))
+		err := fmt.Errorf("panic: %v", p)
+		if lasting {
+			err = bridge.Permanent(err)
+		}
+		i.fails(ctx, err)
 		panic(p)
 	}
 }
@@ -165,7 +180,7 @@ type source struct {
 }
 
 func (s source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
-	defer s.panics(ctx)
+	defer s.panics(ctx, true)
 	s.asked.Add(1)
 	defer s.asked.Add(-1)
 	b, ack, err := s.Source.Read(ctx)
@@ -208,7 +223,7 @@ type step struct {
 }
 
 func (s step) Process(ctx context.Context, b bridge.Batch, out *bridge.Output) error {
-	defer s.panics(ctx)
+	defer s.panics(ctx, false)
 	now := time.Now()
 	if len(b) > 0 {
 		s.count(b, now)
@@ -259,7 +274,7 @@ type sink struct {
 }
 
 func (s sink) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error) {
-	defer s.panics(ctx)
+	defer s.panics(ctx, false)
 	s.given.Add(uint64(len(b)))
 	r, err := func() (bridge.Result, error) {
 		defer s.working.pay(s.working.add(time.Now()))

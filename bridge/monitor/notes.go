@@ -16,15 +16,15 @@ const (
 
 // explain notes what keeps a pipeline that runs from delivering, as far as its state does not say
 // so. The lock must be held.
-func (p *pipeline) explain(said *Pipeline, now time.Time) {
+func (p *pipeline) explain(said *Pipeline, since []sofar, now time.Time) {
 	if said.State != Running && said.State != Degraded && said.State != Starting {
 		return
 	}
 	note := func(format string, args ...any) { said.Notes = append(said.Notes, fmt.Sprintf(format, args...)) }
 	for i, e := range p.ends {
-		at := &said.Ends[i]
+		at := &since[i]
 		who := at.Type + " " + at.Instance
-		warned := p.warned(at)
+		warned := p.warned(&at.End)
 		if at.State != EndUp {
 			if at.Kind == "dead_letter" && at.State == EndDown {
 				note("dead letters cannot be written, and what was refused waits for that: %s: %s", who, at.Reason)
@@ -66,17 +66,16 @@ func (p *pipeline) explain(said *Pipeline, now time.Time) {
 			}
 		}
 	}
-	p.astray(said, note)
+	if said.Ledger.Filtered > 0 {
+		astray(since, note)
+	}
 }
 
 // astray notes places where messages come, and none is for any of what follows.
-func (p *pipeline) astray(said *Pipeline, note func(string, ...any)) {
-	if said.Ledger.Filtered == 0 {
-		return
-	}
+func astray(ends []sofar, note func(string, ...any)) {
 	var told []string
-	for i := range said.Ends {
-		after := said.Ends[i].After
+	for i := range ends {
+		after := ends[i].After
 		key := strings.Join(after, " ")
 		if len(after) == 0 || slices.Contains(told, key) {
 			continue
@@ -84,15 +83,15 @@ func (p *pipeline) astray(said *Pipeline, note func(string, ...any)) {
 		told = append(told, key)
 		var came, got uint64
 		var next []string
-		for k, e := range p.ends {
-			at := &said.Ends[k]
+		for k := range ends {
+			at := &ends[k]
 			switch {
 			case slices.Contains(after, at.Instance) && at.Kind == "source":
 				came += at.Messages - min(at.Messages, at.Refused)
 			case slices.Contains(after, at.Instance):
 				came += at.Passed
 			case slices.Equal(at.After, after):
-				got += at.Messages + at.Refused + e.given.Load()
+				got += at.Messages + at.Refused + at.given
 				next = append(next, at.Type+" "+at.Instance)
 			}
 		}

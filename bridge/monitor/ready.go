@@ -10,7 +10,7 @@ func (s *Status) Judge() {
 	}
 	for i := range s.Pipelines {
 		p := &s.Pipelines[i]
-		if p.Optional || p.connected() {
+		if p.Optional || p.Connected() {
 			continue
 		}
 		why := fmt.Sprintf("pipeline %s is %s", p.Name, p.State)
@@ -22,8 +22,8 @@ func (s *Status) Judge() {
 	s.Ready = len(s.Reasons) == 0
 }
 
-// connected reports whether everything is open that has to be, or has been until its end.
-func (p *Pipeline) connected() bool {
+// Connected reports whether everything is open that has to be, or has been until its end.
+func (p *Pipeline) Connected() bool {
 	switch p.State {
 	case Running, Finished:
 		return true
@@ -36,7 +36,8 @@ func (p *Pipeline) connected() bool {
 					up++
 				}
 			}
-			if (e.State == EndDown || e.State == EndConnecting) && !e.Optional && e.Kind != "dead_letter" {
+			unopened := e.State == EndIdle && e.Kind == "source"
+			if (e.State == EndDown || e.State == EndConnecting || unopened) && !e.Optional && e.Kind != "dead_letter" {
 				return false
 			}
 		}
@@ -44,4 +45,23 @@ func (p *Pipeline) connected() bool {
 	default:
 		return false
 	}
+}
+
+// Undecided reports whether it is not known yet how the start of the pipeline goes: what has to be
+// open was not tried, or has failed for good, which the pipeline is about to do as well.
+func (p *Pipeline) Undecided() bool {
+	if p.State != Starting {
+		return false
+	}
+	tried := false
+	for _, e := range p.Ends {
+		switch {
+		case e.Kind == "dead_letter":
+		case e.State == EndConnecting, e.State == EndDown && e.Permanent:
+			return true
+		case e.State == EndDown:
+			tried = true
+		}
+	}
+	return !tried
 }

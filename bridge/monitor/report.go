@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
@@ -47,8 +48,9 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 			said.Oldest = &oldest
 		}
 	}
-	said.judge(s.Pipeline.StaleAfter, p.awaited(said.Since), now)
-	p.explain(&said, now)
+	since := p.sinceWatched(said.Ends)
+	said.judge(since, s.Pipeline.StaleAfter, p.awaited(said.Since), now)
+	p.explain(&said, since, now)
 	return said
 }
 
@@ -100,17 +102,34 @@ func reasons(d engine.Drops, l Ledger) (all []Count) {
 	return all
 }
 
-// judge says more of a pipeline that runs: what an end lacks, and that nothing comes.
-func (p *Pipeline) judge(stale time.Duration, awaited, now time.Time) {
+// sinceWatched returns what has come of the ends since the pipeline is what it is: counts go on when
+// it is exchanged for another one, which may be well where that was not, or not where it was. The lock
+// must be held.
+func (p *pipeline) sinceWatched(said []End) []sofar {
+	all := make([]sofar, len(said))
+	for i, e := range p.ends {
+		all[i] = sofar{said[i], e.given.Load() - e.before.given}
+		all[i].Messages -= e.before.Messages
+		all[i].Refused -= e.before.Refused
+		all[i].Passed -= e.before.Passed
+		all[i].Opened -= e.before.Opened
+	}
+	return all
+}
+
+// judge says more of a pipeline that runs: what an end lacks, and that nothing comes. Sources are
+// opened last, when all else is open.
+func (p *Pipeline) judge(ends []sofar, stale time.Duration, awaited, now time.Time) {
 	if p.State == Paused && p.Reason == "" {
 		p.Reason = "it was paused: xrtcbridge pipeline resume " + p.Name + " has it go on"
 	}
 	if p.State != Running && p.State != Starting {
 		return
 	}
-	fresh := true
-	for _, e := range p.Ends {
-		if e.State == EndUp || e.State == EndIdle || e.State == EndClosed || e.Kind == "dead_letter" {
+	fresh, opens := true, p.State == Running
+	for _, e := range ends {
+		awaited := e.State == EndIdle && e.Kind == "source" && opens
+		if e.State == EndUp || e.State == EndIdle && !awaited || e.State == EndClosed || e.Kind == "dead_letter" {
 			continue
 		}
 		if p.State == Running {
@@ -145,16 +164,28 @@ func (e *end) lastTime() *time.Time {
 	return &t
 }
 
-func (e *end) say(now time.Time) End {
-	said := e.shape
+// sofar is what has come of an end.
+type sofar struct {
+	End
+	given uint64 // to a sink, before it has taken them
+}
+
+// counts returns those of the end, in its shape.
+func (e *end) counts() sofar {
+	said := sofar{End: e.shape}
 	said.Messages, said.Bytes, said.Refused = e.messages.Load(), e.bytes.Load(), e.refused.Load()
-	said.Passed, said.Opened, said.Last = e.passed.Load(), e.opened.Load(), e.lastTime()
-	said.Rates = e.past.rates(e.total(now))
+	said.Passed, said.Opened, said.given = e.passed.Load(), e.opened.Load(), e.given.Load()
+	return said
+}
+
+func (e *end) say(now time.Time) End {
+	said := e.counts().End
+	said.Last, said.Rates = e.lastTime(), e.past.rates(e.total(now))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	said.State, said.Since = e.state, e.since
 	if e.reason != nil && e.state != EndUp {
-		said.Reason = e.reason.Error()
+		said.Reason, said.Permanent = e.reason.Error(), bridge.IsPermanent(e.reason)
 	}
 	return said
 }

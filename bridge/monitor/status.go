@@ -142,7 +142,11 @@ type End struct {
 	Reason   string    `json:"reason,omitempty"` // why it is down, with what to do about it
 	Since    time.Time `json:"since"`
 	Optional bool      `json:"optional,omitempty"` // its pipeline runs without it
-	After    []string  `json:"after,omitempty"`    // the ends whose messages it gets
+
+	// Permanent says that trying it again does not mend why it is down.
+	Permanent bool `json:"permanent,omitempty"`
+
+	After []string `json:"after,omitempty"` // the ends whose messages it gets
 
 	// What a source has read, a step has got, a sink has taken. Messages that come again count
 	// again.

@@ -9,7 +9,8 @@ import (
 )
 
 // Watch sees what p does from now on; p must not run yet, and its State must be set. It goes on
-// with the counts of a pipeline of that name that has ended, which Retire has been told of.
+// with the counts of a pipeline of that name that has ended, which Retire has been told of, but not
+// with what was wrong with that.
 func (m *Monitor) Watch(p *engine.Pipeline) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -22,14 +23,14 @@ func (m *Monitor) Watch(p *engine.Pipeline) {
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	before := known.ends
-	known.ends = nil
+	known.ends, known.errors = nil, nil
 	add := func(shape End) *end {
 		e := known.newEnd(shape)
 		if i := slices.IndexFunc(before, func(b *end) bool {
 			return b.shape.Instance == shape.Instance && b.shape.Type == shape.Type
 		}); i >= 0 {
-			e = before[i] // the counts go on
-			e.shape = shape
+			e = before[i]
+			e.renew(shape)
 		}
 		known.ends = append(known.ends, e)
 		return e
