@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,12 +14,13 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
 // Bounds of a reload, beside the time for draining of the pipelines that it stops.
 const (
 	probeTimeout  = 5 * time.Second  // of each place that a changed pipeline would connect to
-	startPatience = 10 * time.Second // until a pipeline runs whose predecessor did
+	startPatience = 10 * time.Second // until a pipeline is connected whose predecessor was
 	startLook     = 20 * time.Millisecond
 )
 
@@ -131,10 +133,7 @@ func (r *running) leftBehind(ctx context.Context, d difference) (all []string) {
 
 // apply makes the bridge run next, or leaves it as it is.
 func (r *running) apply(ctx context.Context, d *difference, next reading) error {
-	before := make(map[string]engine.Situation)
-	for _, s := range r.bridge.Situations() {
-		before[s.Pipeline.Name] = s
-	}
+	before := r.situation()
 	if err := next.probe(ctx, *d, before); err != nil {
 		return err
 	}
@@ -145,12 +144,12 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 	for _, c := range slices.Concat(d.Restarts, d.Starts) {
 		in = append(in, next.plan[c.Pipeline])
 	}
-	warnings, err := r.exchange(ctx, out, in, func(string) engine.Phase { return engine.Running })
+	warnings, err := r.exchange(ctx, out, in, func(string) monitor.State { return monitor.Running })
 	if err == nil {
 		err = r.await(ctx, in, before)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrStopping) {
-		more, back := r.exchange(ctx, in, out, func(name string) engine.Phase { return before[name].Phase })
+		more, back := r.exchange(ctx, in, out, func(name string) monitor.State { return before[name].State })
 		for _, c := range d.Starts {
 			r.forget(c.Pipeline)
 		}
@@ -176,10 +175,10 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 
 // probe finds out whether what has changed can be reached. That it cannot is an error for a
 // pipeline that runs as it was.
-func (n reading) probe(ctx context.Context, d difference, before map[string]engine.Situation) error {
+func (n reading) probe(ctx context.Context, d difference, before map[string]monitor.Pipeline) error {
 	var all []connected
 	for _, c := range d.Restarts {
-		if before[c.Pipeline].Phase == engine.Running {
+		if was := before[c.Pipeline]; was.Connected() && was.State != monitor.Finished {
 			all = append(all, n.places(n.plan[c.Pipeline].Pipeline)...)
 		}
 	}
@@ -194,9 +193,9 @@ func (n reading) probe(ctx context.Context, d difference, before map[string]engi
 	return errors.Join(errs...)
 }
 
-// exchange stops pipelines, all at a time, and then starts others, in the phase that as says for
+// exchange stops pipelines, all at a time, and then starts others, in the state that as says for
 // each name; but one that somebody has paused, perhaps just now, stays so. It goes on after an error.
-func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name string) engine.Phase) (warnings []string, err error) {
+func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name string) monitor.State) (warnings []string, err error) {
 	ended, paused := make(map[string]*engine.Pipeline), make(map[string]bool)
 	look := func() {
 		for _, s := range r.bridge.Situations() {
@@ -237,9 +236,9 @@ func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name
 			continue
 		}
 		made := r.launch(p)
-		switch phase := as(p.Name); {
-		case paused[p.Name], phase == engine.Paused, phase == engine.Finished:
-			err = r.bridge.Place(made, phase != engine.Finished)
+		switch state := as(p.Name); {
+		case paused[p.Name], state == monitor.Paused, state == monitor.Finished:
+			err = r.bridge.Place(made, state != monitor.Finished)
 		default:
 			err = r.bridge.Start(made)
 		}
@@ -250,9 +249,10 @@ func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name
 	return warnings, errors.Join(failed...)
 }
 
-// await waits until each of the pipelines runs, or has failed. That one is not connected after a
-// while is an error only if its predecessor was.
-func (r *running) await(ctx context.Context, started []*planned, before map[string]engine.Situation) error {
+// await waits until each of the pipelines is connected, and returns why one is not: it has failed for
+// good, or its predecessor was connected and it is not after a while. One that was not, or is new, has
+// to have been tried.
+func (r *running) await(ctx context.Context, started []*planned, before map[string]monitor.Pipeline) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	tick := time.NewTicker(startLook)
@@ -263,20 +263,20 @@ func (r *running) await(ctx context.Context, started []*planned, before map[stri
 	}
 	for {
 		var late, errs []error
-		for _, s := range r.bridge.Situations() {
-			name := s.Pipeline.Name
-			if !waiting[name] {
+		for name, now := range r.situation() {
+			was := before[name]
+			switch {
+			case !waiting[name]:
 				continue
-			}
-			switch s.Phase {
-			case engine.Failed, engine.Waiting:
-				errs = append(errs, cannotRun(s))
-			case engine.Starting, engine.Draining:
-				if before[name].Phase == engine.Running {
-					late = append(late, cannotRun(s))
-				}
+			case now.State == monitor.Failed, now.State == monitor.Waiting:
+				errs = append(errs, errors.New(now.Reason))
+			case now.Connected(), now.State == monitor.Paused:
+			case was.Connected():
+				late = append(late, fmt.Errorf("pipeline %q was connected and is not after %v as it is now: %s",
+					name, startPatience, cmp.Or(now.Reason, string(now.State))))
 				continue
-			case engine.Running, engine.Paused, engine.Finished:
+			case now.State == monitor.Draining, now.Undecided():
+				continue
 			}
 			delete(waiting, name)
 		}
@@ -291,11 +291,13 @@ func (r *running) await(ctx context.Context, started []*planned, before map[stri
 	}
 }
 
-func cannotRun(s engine.Situation) error {
-	if s.Err == nil {
-		return fmt.Errorf("pipeline %q, which ran, is not connected after %v as it is now", s.Pipeline.Name, startPatience)
+// situation returns what is known of the pipelines, by name.
+func (r *running) situation() map[string]monitor.Pipeline {
+	all := make(map[string]monitor.Pipeline)
+	for _, p := range r.seen.Pipelines(r.bridge) {
+		all[p.Name] = p
 	}
-	return s.Err
+	return all
 }
 
 // forget takes a pipeline that has ended out of the bridge, and says what became of its messages.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -210,6 +211,50 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// What was connected before must be connected again, sources included, which are opened last and
+// which no probe tries if a plugin has them: else the old pipeline comes back. A new pipeline that
+// fails for good refuses the reload, too, and one whose broker is down does neither that nor make it
+// wait.
+func TestReloadOfASourceThatFails(t *testing.T) {
+	program, err := exec.LookPath("xrtcbridge-count")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XRTCBRIDGE_PLUGINS", filepath.Dir(program))
+	base := reloadTop + ticks("kept", "kept.txt")
+	r := startReloading(t, base+ticks("b", "b.txt"))
+	r.flows("b.txt")
+	const fails = "count: {to: 1, word: fail}"
+	b := func(from string) string { return "  b: {from: {" + from + "}, to: {file: {path: b.txt}}}\n" }
+	for name, text := range map[string]string{
+		"changed": base + b(fails),
+		"one of two": base + "  b: {from: [{generate: {interval: 1ms}}, {" + fails +
+			"}], to: {file: {path: b.txt}}}\n",
+		"new": base + ticks("b", "b.txt") + "  c: {from: {" + fails + "}, to: discard}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if said := r.reload(text, exitFailed); !strings.Contains(said, "no such word") {
+				t.Errorf("it does not say why:\n%s", said)
+			}
+			r.flows("b.txt")
+			r.flows("kept.txt")
+			if n := len(r.status().Pipelines); n != 2 {
+				t.Errorf("there are %d pipelines", n)
+			}
+		})
+	}
+	began := time.Now()
+	r.reload(base+ticks("b", "b.txt")+"  c: {from: {mqtt: {url: \"mqtt://127.0.0.1:1\", topics: [a]}}, to: discard}\n", exitDone)
+	if took := time.Since(began); took > startPatience/2 {
+		t.Errorf("a new pipeline whose broker is down makes the reload take %v", took)
+	}
+	r.reload(base+ticks("b", "c.txt"), exitDone)
+	r.flows("c.txt")
+	if n := r.opens("kept"); n != 2 {
+		t.Errorf("the ends of a pipeline that was never touched were opened %d times", n)
+	}
+}
+
 // A pipeline that is paused stays so, as it is now, and is resumed as that.
 func TestReloadOfAPausedPipeline(t *testing.T) {
 	t.Parallel()
@@ -258,7 +303,7 @@ func TestPauseDuringAReload(t *testing.T) {
 	}
 	defer r.bridge.Hold()() // as a reload does
 	all := []*planned{p}
-	if _, err := r.exchange(t.Context(), all, all, func(string) engine.Phase { return engine.Running }); err != nil {
+	if _, err := r.exchange(t.Context(), all, all, func(string) monitor.State { return monitor.Running }); err != nil {
 		t.Error(err)
 	}
 	if got := phase(); got != engine.Paused {

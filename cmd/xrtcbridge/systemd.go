@@ -118,7 +118,7 @@ func (s *service) tell() bool {
 	}
 	pipelines := s.look()
 	var states []string
-	tried := len(pipelines) >= s.want && !slices.ContainsFunc(pipelines, untried)
+	tried := len(pipelines) >= s.want && !slices.ContainsFunc(pipelines, func(p monitor.Pipeline) bool { return p.Undecided() })
 	if !s.ready && !s.stopping && (tried || time.Since(s.since) > mostStart) {
 		s.ready = true
 		states = append(states, daemon.SdNotifyReady)
@@ -178,12 +178,6 @@ func (s *service) send(states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
 		s.log.Debug("tell the service manager", "err", err)
 	}
-}
-
-// untried reports whether it is not known yet how the start of a pipeline goes.
-func untried(p monitor.Pipeline) bool {
-	return p.State == monitor.Starting &&
-		!slices.ContainsFunc(p.Ends, func(e monitor.End) bool { return e.State == monitor.EndDown })
 }
 
 // statusLine is a line like "3 pipelines: 2 running, 1 waiting (sensors: connection refused)".
