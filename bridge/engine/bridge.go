@@ -274,7 +274,10 @@ func (b *Bridge) halt(ctx context.Context, name string, pause bool) (*job, error
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err, j.err = j.err, nil
+	err = j.err
+	if b.ctx.Err() == nil { // else nothing follows it, and Run says it, too
+		j.err = nil
+	}
 	return j, err
 }
 

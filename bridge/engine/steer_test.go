@@ -57,6 +57,42 @@ func TestSinceOfADrain(t *testing.T) {
 	})
 }
 
+// What a pipeline has not delivered is told by Run if the bridge stops before another one takes its
+// place, and only by Stop if somebody may start it again.
+func TestStopOfOneThatDoesNotDrain(t *testing.T) {
+	for name, stops := range map[string]bool{"the bridge stops, too": true, "the bridge goes on": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				up, down := new(bridgetest.Upstream), new(bridgetest.Downstream)
+				down.Fault = func(ctx context.Context, _ bridge.Batch) (int, error) {
+					<-ctx.Done()
+					return 0, ctx.Err()
+				}
+				up.Send(bridgetest.Numbered(10)...)
+				p := between(up, down)
+				p.DrainTimeout = time.Second
+				b := &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+				release := b.Hold()
+				ctx, cancel := context.WithCancel(t.Context())
+				done, stopped := make(chan error), make(chan error)
+				go func() { done <- b.Run(ctx) }()
+				synctest.Wait()
+				go func() { stopped <- b.Stop(t.Context(), p.Name) }()
+				synctest.Wait()
+				if stops {
+					cancel()
+				}
+				ofStop := <-stopped
+				cancel()
+				if of := <-done; !errors.Is(ofStop, engine.ErrNotDrained) || errors.Is(of, engine.ErrNotDrained) != stops {
+					t.Errorf("Stop: %v, Run: %v", ofStop, of)
+				}
+				release()
+			})
+		})
+	}
+}
+
 // Of a pause and a restart at a time, either order may win, and the pause says if it has not held.
 func TestPauseAgainstRestart(t *testing.T) {
 	for name, first := range map[string]bool{"pause first": true, "restart first": false} {
