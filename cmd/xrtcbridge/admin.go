@@ -143,7 +143,7 @@ func (f runFlags) answer(
 ) (*admin.Server, error) {
 	a := admin.New(o)
 	a.HandleLocal("GET "+statePath, admin.Upgrade("nats", state.Enter))
-	r.answering(a, monitor.Config{Files: absolute(files), Loaded: time.Now()})
+	r.answering(ctx, a, monitor.Config{Files: absolute(files), Loaded: time.Now()})
 	places := fromPlaces(os.Getpid())
 	if f.from == "" {
 		places = runPlaces(c.state, files[0])

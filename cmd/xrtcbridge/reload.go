@@ -27,13 +27,16 @@ const (
 // reload makes the bridge run what its files say now, or only says what would change. It is one at
 // a time, and a second one waits. An error says why nothing has changed: the files have a mistake,
 // what has changed needs a restart, or a pipeline cannot run as it is now, and runs again as it was.
-// What went wrong on the way of one that went through are warnings.
+// What went wrong on the way of one that went through are warnings. ctx is that of the bridge: when
+// that is to stop, a reload is given up, with [engine.ErrStopping], and none begins.
 func (r *running) reload(ctx context.Context, dry bool) (d difference, err error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return d, ctx.Err()
+	}
+	if ctx.Err() != nil {
+		return d, engine.ErrStopping
 	}
 	defer r.bridge.Hold()()
 	if !dry {
@@ -54,16 +57,23 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	if next.catalog != nil && (dry || err != nil) {
 		next.close()
 	}
+	if err != nil && ctx.Err() != nil {
+		err = engine.ErrStopping // whatever that has led to
+	}
+	if dry {
+		return d, err
+	}
+	for _, text := range d.Warnings {
+		r.log.WarnContext(ctx, "reload", "warning", text)
+	}
 	switch {
-	case dry || errors.Is(err, engine.ErrStopping) || err != nil && ctx.Err() != nil:
+	case errors.Is(err, engine.ErrStopping):
+		r.log.WarnContext(ctx, "reload was given up", "err", err)
 		return d, err
 	case err != nil:
 		r.log.ErrorContext(ctx, "reload failed, all goes on as before", "err", err)
 		r.noted(err)
 		return d, err
-	}
-	for _, text := range d.Warnings {
-		r.log.WarnContext(ctx, "reload", "warning", text)
 	}
 	r.log.InfoContext(ctx, "reloaded", "changes", d.summary())
 	r.noted(nil)
@@ -145,6 +155,7 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 		in = append(in, next.plan[c.Pipeline])
 	}
 	warnings, err := r.exchange(ctx, out, in, func(string) monitor.State { return monitor.Running })
+	d.Warnings = append(d.Warnings, warnings...)
 	if err == nil {
 		err = r.await(ctx, in, before)
 	}
@@ -153,7 +164,7 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 		for _, c := range d.Starts {
 			r.forget(c.Pipeline)
 		}
-		d.Warnings = append(append(d.Warnings, warnings...), more...)
+		d.Warnings = append(d.Warnings, more...)
 		return errors.Join(err, back)
 	}
 	if err != nil {
@@ -169,7 +180,7 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 	r.prune(next.catalog)
 	r.lock(next.files)
 	r.hold()
-	d.Applied, d.Warnings = true, append(d.Warnings, warnings...)
+	d.Applied = true
 	return nil
 }
 
@@ -326,12 +337,12 @@ func (r *running) listen(ctx context.Context, asked <-chan struct{}) {
 	}
 }
 
-// ServeHTTP answers POST /reload and /reload?dry_run=1 with the difference. Who asks may go
-// meanwhile.
-func (r *running) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+// asked answers POST /reload and /reload?dry_run=1 with the difference. Who asks may go meanwhile:
+// ctx is that of the bridge.
+func (r *running) asked(ctx context.Context, w http.ResponseWriter, q *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	dry := q.URL.Query().Get("dry_run")
-	d, err := r.reload(context.WithoutCancel(q.Context()), dry != "" && dry != "0" && dry != "false")
+	d, err := r.reload(ctx, dry != "" && dry != "0" && dry != "false")
 	w.Header().Set("Content-Type", "application/json")
 	var answer any = d
 	if err != nil {

@@ -213,6 +213,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	hide := f.showProgress(s, screen, b)
 	err = b.Run(ctx)
 	end()
+	r.wait() // a reload uses what is closed below
 	stopLooking()
 	watching.Wait()
 	select {

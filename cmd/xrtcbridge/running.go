@@ -105,9 +105,15 @@ func (r *running) begin(k *catalog, c loaded, files []string) error {
 	return nil
 }
 
-// end waits for a reload that is under way, and lets go of what is held.
-func (r *running) end() {
+// wait waits for a reload that is under way. When the bridge is to stop, none begins any more.
+func (r *running) wait() {
 	r.turn <- struct{}{}
+	<-r.turn
+}
+
+// end lets go of what is held.
+func (r *running) end() {
+	r.wait()
 	for _, k := range r.catalogs {
 		k.close()
 	}
@@ -175,9 +181,9 @@ func drain(p *engine.Pipeline) time.Duration {
 	return cmp.Or(p.DrainTimeout, engine.DefaultDrainTimeout)
 }
 
-// answering makes a server of the running bridge do what a reload needs.
-func (r *running) answering(a *admin.Server, c monitor.Config) {
-	a.Handle("POST /reload", r)
+// answering makes a server of the running bridge do what a reload needs, until ctx is done.
+func (r *running) answering(ctx context.Context, a *admin.Server, c monitor.Config) {
+	a.Handle("POST /reload", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { r.asked(ctx, w, q) }))
 	if r.state != nil {
 		a.Handle("GET /dead", http.HandlerFunc(r.letters))
 		a.Handle("POST /dead/replay", http.HandlerFunc(r.replayed))

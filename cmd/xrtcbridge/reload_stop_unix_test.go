@@ -1,0 +1,135 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+)
+
+// heard is what a command says, and its exit code.
+type heard struct {
+	said string
+	code int
+}
+
+// A stop in the middle of a reload, that waits for somebody who does not answer, is one like any other:
+// the reload is given up, who asked hears that, and all that was read is delivered and accounted for.
+func TestStopDuringAReload(t *testing.T) {
+	for _, way := range []string{"command", "hangup"} {
+		t.Run(way, func(t *testing.T) {
+			silent, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lasts as long as the test
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			dialled := make(chan net.Conn, 100)
+			go func() {
+				for {
+					c, err := silent.Accept()
+					if err != nil {
+						close(dialled)
+						return
+					}
+					dialled <- c
+				}
+			}()
+			base := reloadTop + ticks("kept", "kept.txt")
+			notIgnored(t, syscall.SIGHUP)
+			r := startReloading(t, base+ticks("b", "b.txt"))
+			r.flows("kept.txt")
+			r.flows("b.txt")
+			write(t, r.dir, "p.yaml", fmt.Sprintf(
+				"%s  b: {from: {generate: {interval: 1ms}}, to: {mqtt: {url: \"mqtt://%s\", topic: b}}}\n", base,
+				silent.Addr()))
+			asked := make(chan heard, 1)
+			if way == "command" {
+				go func() {
+					said, code := r.ask("reload", r.file)
+					asked <- heard{said, code}
+				}()
+			} else {
+				r.signal(syscall.SIGHUP)
+			}
+			c, ok := <-dialled
+			if !ok {
+				t.Fatal("nobody has dialled")
+			}
+			defer c.Close()
+			r.signal(syscall.SIGTERM)
+			if way == "command" {
+				if a := <-asked; a.code != exitFailed || !strings.Contains(a.said, engine.ErrStopping.Error()) {
+					t.Errorf("who asked hears %q, exit code %d", a.said, a.code)
+				}
+			}
+			r.stopped(map[string]string{"kept": "kept.txt", "b": "b.txt"})
+			if r.log.count("reload was given up") != 1 || r.log.count("reload failed") != 0 {
+				t.Errorf("the log does not say what became of the reload:\n%s", r.log.tail())
+			}
+		})
+	}
+}
+
+// stopped waits for the end of a bridge that was told to stop, and holds the ledgers against the files
+// to which the pipelines write.
+func (r *reloading) stopped(files map[string]string) {
+	r.t.Helper()
+	if code := r.exit(); code != exitDone {
+		r.t.Errorf("exit code %d", code)
+	}
+	if r.log.count("panic") != 0 {
+		r.t.Errorf("there was a panic:\n%s", r.log.tail())
+	}
+	for name, file := range files {
+		got := len(readLines(r.t, filepath.Join(r.dir, file)))
+		if l := ledgerOf(r.t, r.log.String(), name); number(l, "delivered") != got || number(l, "received") != got ||
+			number(l, "in_flight") != 0 {
+			r.t.Errorf("%s: %d lines, and the ledger is %v", name, got, l)
+		}
+	}
+}
+
+// While the bridge delivers what it has read at its end, a reload is refused.
+func TestReloadWhileDraining(t *testing.T) {
+	const lot = 100
+	h, dir, ledger := startHub(t), t.TempDir(), new(faulttest.Ledger)
+	proxy, out := faulttest.NewProxy(t, h.addr), h.outlet("OUT", ledger)
+	in := filepath.Join(dir, "in.txt")
+	lines(t, in, 0, lot, lineSize, ledger)
+	text := fmt.Sprintf(`
+drain_timeout: 1h
+pipelines:
+  relay: {from: {file: {path: in.txt, follow: true}}, to: {nats: {url: "nats://%s", stream: OUT, subject: OUT.file}}}
+`, proxy.Addr())
+	r := &reloading{dir: dir, file: write(t, dir, "p.yaml", text)}
+	r.process = start(t, dir, io.Discard, "run", "--log-format", "json", r.file)
+	out.await(lot)
+	proxy.Set(faulttest.Fault{BlackHole: true})
+	lines(t, in, lot, lot, lineSize, ledger)
+	bridgetest.Eventually(t, "they are on their way", func() bool { return r.status().Pipelines[0].Ledger.InFlight > 0 })
+	r.signal(syscall.SIGTERM)
+	bridgetest.Eventually(t, "it drains", func() bool { return r.status().Draining })
+	said := r.reload(text+ticks("more", "more.txt"), exitFailed)
+	if !strings.Contains(said, engine.ErrStopping.Error()) {
+		t.Errorf("who asked hears %q", said)
+	}
+	proxy.Set(faulttest.Fault{})
+	r.stopped(nil)
+	out.await(2 * lot)
+	ledger.Check(t, 2*lot)
+	if l := ledgerOf(t, r.log.String(), "relay"); number(l, "delivered") != 2*lot || number(l, "in_flight") != 0 {
+		t.Errorf("the ledger is %v", l)
+	}
+	if r.log.count(`"pipeline":"more"`) != 0 {
+		t.Errorf("a pipeline was started by a bridge that stops:\n%s", r.log.tail())
+	}
+}
