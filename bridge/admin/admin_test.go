@@ -269,24 +269,36 @@ func TestS9HostAndOrigin(t *testing.T) {
 	}
 }
 
-// Over TLS the names of the certificate are the server's, and old versions are refused.
-func TestS11TLS(t *testing.T) {
-	other := httptest.NewTLSServer(nil) // has a certificate for 127.0.0.1 and example.com
+// certified returns the files of a certificate for 127.0.0.1 and example.com, and who trusts it.
+func certified(t *testing.T) (*bridge.Certificate, *x509.CertPool) {
+	t.Helper()
+	other := httptest.NewTLSServer(nil) // has one
 	defer other.Close()
 	pair := other.TLS.Certificates[0]
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := loopback()
-	set.TLS = &bridge.Certificate{Cert: filepath.Join(t.TempDir(), "cert"), Key: filepath.Join(t.TempDir(), "key")}
+	c := &bridge.Certificate{Cert: filepath.Join(t.TempDir(), "cert"), Key: filepath.Join(t.TempDir(), "key")}
 	for name, block := range map[string]*pem.Block{
-		set.TLS.Cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, set.TLS.Key: {Type: "PRIVATE KEY", Bytes: key},
+		c.Cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, c.Key: {Type: "PRIVATE KEY", Bytes: key},
 	} {
 		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(other.Certificate())
+	return c, roots
+}
+
+// Over TLS the names of the certificate are the server's, and old versions are refused.
+func TestS11TLS(t *testing.T) {
+	certificate, roots := certified(t)
+	set := loopback()
+	set.TLS = certificate
+	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer trusting.CloseIdleConnections()
 	s := serve(t, set)
 	for host, want := range map[string]int{"example.com": 200, "127.0.0.1": 200, "evil.example": 403} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"status", nil)
@@ -295,7 +307,7 @@ func TestS11TLS(t *testing.T) {
 		}
 		r.Host = host
 		r.Header.Set(bearer[0], bearer[1])
-		answer, err := other.Client().Do(r)
+		answer, err := trusting.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +316,7 @@ func TestS11TLS(t *testing.T) {
 			t.Errorf("%s: %d, want %d", host, answer.StatusCode, want)
 		}
 	}
-	old := other.Client().Transport.(*http.Transport).Clone()
+	old := trusting.Transport.(*http.Transport).Clone()
 	old.TLSClientConfig.MaxVersion = tls.VersionTLS12
 	if answer, err := (&http.Client{Transport: old}).Get(s.url + "livez"); err == nil {
 		answer.Body.Close()

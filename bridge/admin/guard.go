@@ -83,6 +83,7 @@ func Trusted(r *http.Request) bool { return r.Context().Value(trusted{}) != nil 
 
 func withTrust(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		trustConnection(r.Context())
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), trusted{}, true)))
 	})
 }

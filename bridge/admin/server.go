@@ -27,7 +27,7 @@ const (
 	idleTimeout   = time.Minute
 	mostHeader    = 16 << 10
 	mostBody      = 1 << 20
-	mostConns     = 64 // at each listener
+	mostConns     = 512 // at each listener; then the oldest of those who may ask nothing goes
 	closeTimeout  = time.Second
 )
 
@@ -120,8 +120,8 @@ func (s *Server) serve(l net.Listener, h http.Handler, secure *tls.Config) {
 		Handler:           http.MaxBytesHandler(h, mostBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: mostHeader, TLSConfig: secure,
-		BaseContext: func(net.Listener) context.Context { return s.ctx },
-		ErrorLog:    slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return s.ctx }, ConnContext: withConnection,
+		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
