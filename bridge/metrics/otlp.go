@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -74,17 +75,21 @@ func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
 	for name, value := range o.Headers {
 		headers[name] = value.Reveal()
 	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	if to.Scheme == "https" {
+		if transport.TLSClientConfig, err = o.TLS.Config(); err != nil {
+			return fmt.Errorf("push metrics: %w", err)
+		}
+	}
+	client := &http.Client{Transport: transport, Timeout: pushTimeout,
+		// Headers are for this receiver, and not for whom it names.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	options := []otlpmetrichttp.Option{
 		otlpmetrichttp.WithEndpointURL(to.String()), otlpmetrichttp.WithHeaders(headers),
 		otlpmetrichttp.WithTimeout(pushTimeout),
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{}), // the next push has it all
-	}
-	if to.Scheme == "https" {
-		c, err := o.TLS.Config()
-		if err != nil {
-			return fmt.Errorf("push metrics: %w", err)
-		}
-		options = append(options, otlpmetrichttp.WithTLSClientConfig(c))
+		otlpmetrichttp.WithHTTPClient(client),
 	}
 	exporter, err := otlpmetrichttp.New(ctx, options...)
 	if err != nil {
@@ -144,6 +149,8 @@ func mend(err error) string {
 	switch {
 	case has(": 401", ": 403"):
 		return "telemetry.otlp.headers says who the bridge is, as {Authorization: ${OTLP_TOKEN}}"
+	case has(": 301", ": 302", ": 303", ": 307", ": 308"):
+		return "redirects are not followed: telemetry.otlp.endpoint names the place where the receiver is"
 	case has(": 404", ": 405"):
 		return "give telemetry.otlp.endpoint the path that its documentation says; without one it is /v1/metrics"
 	case errors.As(err, new(*tls.CertificateVerificationError)):

@@ -1,12 +1,14 @@
 package metrics_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +83,29 @@ func TestPush(t *testing.T) {
 		if !pushed[f.GetName()] {
 			t.Errorf("%s is not pushed", f.GetName())
 		}
+	}
+}
+
+// S12: headers, which are secrets, go to the receiver only, whomever that names, and the log says so.
+func TestS12PushFollowsNoRedirect(t *testing.T) {
+	stolen := make(chan http.Header, 100)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen <- r.Header }))
+	defer other.Close()
+	for _, code := range []int{http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		server := httptest.NewServer(http.RedirectHandler(other.URL, code))
+		var log bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // it is pushed once more then
+		metrics.New(everything()).Push(ctx, metrics.OTLP{
+			Endpoint: server.URL, Headers: map[string]bridge.Secret{"X-Api-Key": bridge.NewSecret("x")},
+		}, slog.New(slog.NewTextHandler(&log, nil)))
+		server.Close()
+		if !strings.Contains(log.String(), "redirects are not followed") {
+			t.Errorf("%d: the log says %s", code, &log)
+		}
+	}
+	if len(stolen) > 0 {
+		t.Errorf("another has got %v", <-stolen)
 	}
 }
 
