@@ -94,7 +94,7 @@ func (r *running) content() string {
 	texts := []string{fmt.Sprint(err)}
 	for _, name := range files {
 		if name != "-" {
-			text, err := os.ReadFile(name)
+			text, err := config.ReadRegular(name, config.MaxFile) // as it is read then
 			texts = append(texts, name, string(text), fmt.Sprint(err))
 		}
 	}
