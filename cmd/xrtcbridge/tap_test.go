@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
@@ -38,6 +39,18 @@ const tapPipelines = `pipelines:
       - set: {json.twice: "{{ json.n * 2 }}", header.at: "{{ now }}"}
     to: {discard: {}}
 `
+
+// A terminal of any width gets what passed, also one that has none yet.
+func TestTappedTextOfAnyWidth(t *testing.T) {
+	m := &bridge.Message{Topic: "t", Payload: bytes.Repeat([]byte("x"), 70)}
+	for _, kind := range []string{"source", "step"} {
+		for width := range 40 {
+			if got := tappedText(&monitor.Tapped{Kind: kind, Message: m, After: []bridge.Message{*m}}, width); strings.Count(got, "x") < 70 {
+				t.Errorf("%s, %d columns: %s", kind, width, got)
+			}
+		}
+	}
+}
 
 // TestTapCommand looks at a bridge that runs, and records tests of it, from both commands.
 func TestTapCommand(t *testing.T) {

@@ -115,10 +115,10 @@ func rows(m *bridge.Message, width int) (all []row) {
 
 // wrapped returns the lines of a text, as harmless text, and none wider than that.
 func wrapped(text string, width int) (lines []string) {
+	width = max(width, 20) // a terminal may say that it has no columns
 	if len(text) > 4*width*mostRows {
 		text = text[:4*width*mostRows]
 	}
-	width = max(width, 20)
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		line = strings.ReplaceAll(visible(strings.TrimSuffix(line, "\r")), "\t", "    ")
 		for runes := []rune(line); ; runes = runes[width:] {
