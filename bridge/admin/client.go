@@ -25,8 +25,8 @@ type Client struct {
 	Place Place
 }
 
-// Dial finds the bridge at the first of the places where one answers. Root also finds one that a
-// user without a state folder runs, if it is the only one. Without any, the error is [ErrNobody].
+// Dial finds the bridge at the first of the places where one answers. Without any, the error is
+// [ErrNobody].
 func Dial(ctx context.Context, places ...Place) (*Client, error) {
 	var errs []error
 	var tried []string
@@ -39,21 +39,7 @@ func Dial(ctx context.Context, places ...Place) (*Client, error) {
 			errs = append(errs, fmt.Errorf("connect to %s: %w", p, err))
 		}
 	}
-	var found []Place
-	for _, p := range places {
-		for _, other := range p.ofOthers() {
-			if other.answers(ctx) == nil { // else it is none of root's affairs
-				found = append(found, other)
-			}
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return newClient(found[0]), nil
-	case len(found) > 1: // one of which may only pretend
-		return nil, fmt.Errorf("bridges of several users answer, as at %s and %s: ask as one of them, by sudo -u USER",
-			found[0], found[1])
-	case len(errs) > 0:
+	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	return nil, fmt.Errorf("%w at %s", ErrNobody, strings.Join(tried, " or "))

@@ -4,9 +4,8 @@
 //
 // Always at a unix socket that only this user and root can connect to: admin.sock in the state
 // folder, or, where there is none or it cannot be written, one in the folder for temporary files,
-// under a name that follows from where the state would be. There each user has a folder, and root
-// looks into all, whoever they belong to: one who answers there may pretend to be a bridge, which
-// is why root asks nobody if several do. See [Place].
+// under a name that follows from where the state would be. There each user has a folder, and looks
+// into no other: everybody can make one and pretend to be a bridge. See [Place].
 //
 // A bridge takes the place of one that was killed, never that of one that does not answer.
 //

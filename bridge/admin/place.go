@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
@@ -21,7 +20,9 @@ type Place struct {
 	Folder owned.Place
 	Name   string
 
-	temporary bool // in a folder of each user for temporary files
+	// own says that its folder is this user's. In one for temporary files everybody can make one of
+	// that name, so that not even root asks who answers in one of another user.
+	own bool
 }
 
 // InState returns the place in a state folder.
@@ -39,28 +40,9 @@ func Elsewhere(key string) Place {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return Place{
-		owned.Place{Path: filepath.Join(os.TempDir(), perUser+strconv.Itoa(os.Geteuid()))},
-		hex.EncodeToString(sum[:8]) + ".sock", true,
+		Folder: owned.Place{Path: filepath.Join(os.TempDir(), "xrtcbridge-"+strconv.Itoa(os.Geteuid()))},
+		Name:   hex.EncodeToString(sum[:8]) + ".sock", own: true,
 	}
-}
-
-// perUser is what names of folders for temporary files begin with; the number of their user follows.
-const perUser = "xrtcbridge-"
-
-// ofOthers returns for root where bridges of other users may be that have been made for this place.
-func (p Place) ofOthers() (all []Place) {
-	if !p.temporary || os.Geteuid() != 0 {
-		return nil
-	}
-	above := filepath.Dir(p.Folder.Path)
-	entries, _ := os.ReadDir(above) // what cannot be read has none
-	for _, e := range entries {
-		id, is := strings.CutPrefix(e.Name(), perUser)
-		if _, err := strconv.ParseUint(id, 10, 32); is && err == nil && id != "0" {
-			all = append(all, Place{Folder: owned.Place{Path: filepath.Join(above, e.Name())}, Name: p.Name})
-		}
-	}
-	return all
 }
 
 // Sibling returns the absolute path of what has that name beside the socket.
@@ -124,9 +106,13 @@ func (p Place) listen(ctx context.Context) (*socket, error) {
 	return &socket{l, folder, p}, nil
 }
 
-// dial connects to the bridge at the place. Root may ask the bridge of any user.
+// dial connects to the bridge at the place. Root may ask the bridge of any user that is in its state.
 func (p Place) dial(ctx context.Context) (net.Conn, error) {
-	folder, err := p.Folder.Visit()
+	open := p.Folder.Visit
+	if p.own {
+		open = p.Folder.Open
+	}
+	folder, err := open()
 	if err == nil {
 		defer func() { _ = folder.Close() }()
 		var c net.Conn

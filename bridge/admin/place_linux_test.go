@@ -76,3 +76,26 @@ func TestRootAsksABridgeOfAnother(t *testing.T) {
 		t.Errorf("where all can write: %v", err)
 	}
 }
+
+// S37: nobody answers in place of a bridge by making the folder in which one without a state would
+// be, not to root either.
+func TestS37ElsewhereOfOthers(t *testing.T) {
+	bridgetest.Root(t, "to give a folder away")
+	const stranger = 4711
+	t.Setenv("TMPDIR", t.TempDir())
+	at := admin.Elsewhere("state")
+	s := admin.New(admin.Options{Bridge: &engine.Bridge{}, Monitor: monitor.New()})
+	defer s.Close()
+	if _, err := s.Listen(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Lchown(at.String(), stranger, stranger), os.Lchown(at.Folder.Path, stranger, stranger)); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := admin.Dial(t.Context(), at); !errors.As(err, new(*owned.OthersError)) {
+		if err == nil {
+			c.Close()
+		}
+		t.Errorf("got %v", err)
+	}
+}

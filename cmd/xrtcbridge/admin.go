@@ -94,7 +94,8 @@ func (f *runningFlags) refused(err error) error {
 	case errors.Is(err, admin.ErrNobody):
 		return failure{
 			code: exitNobody, err: err,
-			hint: "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant",
+			hint: "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant; " +
+				"one without a state folder answers to its own user only (sudo -u USER …)",
 		}
 	case errors.As(err, new(failure)):
 		return err

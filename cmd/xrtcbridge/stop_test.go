@@ -35,7 +35,7 @@ func ledgersIn(log string) map[string]map[string]float64 {
 }
 
 // ledgerOf returns the ledger of a pipeline, which must be there.
-func ledgerOf(t *testing.T, log, pipeline string) map[string]float64 {
+func ledgerOf(t testing.TB, log, pipeline string) map[string]float64 {
 	t.Helper()
 	l := ledgersIn(log)[pipeline]
 	if l == nil {
