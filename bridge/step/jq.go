@@ -188,7 +188,7 @@ func (s *jq) run(ctx context.Context, m *bridge.Message) error {
 	left := int(s.settings.MaxOutput)
 	// A path to each value takes memory by how deep it is.
 	steps := &stepLimit{Context: ctx, left: s.settings.MaxSteps - size.depths/16}
-	s.meter.steps, s.meter.most = steps, max(1<<20, len(m.Payload))
+	s.meter.steps, s.meter.most, s.meter.items = steps, max(1<<20, len(m.Payload)), len(m.Payload)
 	outputs := s.code.RunWithContext(steps, value, m.Topic, header, m.Time.Format(time.RFC3339Nano),
 		float64(s.now().UnixMicro())/1e6)
 	for {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/itchyny/gojq"
 )
@@ -15,6 +16,7 @@ import (
 type jqMeter struct {
 	steps    *stepLimit // of the message
 	most     int        // the greatest index that may be made
+	items    int        // that a list of the message may have
 	patterns map[string]*regexp.Regexp
 }
 
@@ -47,6 +49,11 @@ func (m *jqMeter) options() []gojq.CompilerOption {
 		gojq.WithFunction("_rows", 0, 0, func(v any, _ []any) any { return m.pay(transposeCost(v), v) }),
 		gojq.WithFunction("_digits", 0, 0, func(v any, _ []any) any { return m.pay(digitsCost(v), v) }),
 		gojq.WithFunction("_pairs", 1, 1, func(v any, a []any) any { return m.pay(weight(v)*weight(a[0]), a[0]) }),
+		gojq.WithFunction("_between", 1, 1, func(v any, a []any) any { return m.pay(joinCost(v, a[0]), a[0]) }),
+		gojq.WithFunction("_part", 1, 1, func(v any, a []any) any {
+			times, _ := gojq.ToInt(a[0])
+			return m.pay(times*operatorCost(0, v, nil), v)
+		}),
 		gojq.WithFunction("_at", 1, 1, func(_ any, a []any) any { return m.reach(a[0], []any{a[0]}) }),
 		gojq.WithFunction("_path", 1, 1, func(_ any, a []any) any { return m.reach(a[0], a[0]) }),
 		gojq.WithFunction("_event", 1, 1, func(_ any, a []any) any {
@@ -93,20 +100,23 @@ func weight(v any) int {
 // bytesOfStep is what can be copied in the time of a step.
 const bytesOfStep = 256
 
-func operatorCost(name, l, r any) int {
-	size := func(v any) int {
-		switch v := v.(type) {
-		case string:
-			return len(v)
-		case []any:
-			return 16 * len(v)
-		case *big.Int:
-			return v.BitLen() / 8
-		case json.Number:
-			return len(v)
-		}
-		return 0
+// operatorSize is how many bytes of a value an operator copies, but for those of an object.
+func operatorSize(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v)
+	case []any:
+		return 16 * len(v)
+	case *big.Int:
+		return v.BitLen() / 8
+	case json.Number:
+		return len(v)
 	}
+	return 0
+}
+
+func operatorCost(name, l, r any) int {
+	size := operatorSize
 	_, isText := l.(string)
 	_, isTextToo := r.(string)
 	ls, _ := l.([]any)
@@ -154,13 +164,27 @@ func digitsCost(v any) int {
 	return longest * longest / bytesOfStep
 }
 
-// reach returns v, unless the path has an index that may make a list much larger than the message.
+// joinCost is that of what join puts between the values of a list or an object.
+func joinCost(v, between any) int {
+	list, _ := v.([]any)
+	object, _ := v.(map[string]any)
+	return (len(list) + len(object)) * operatorSize(between) / bytesOfStep
+}
+
+// reach returns v, unless the path has an index that may make a list much larger than the message. A
+// list as an index is looked for at each place of another.
 func (m *jqMeter) reach(v, path any) any {
 	keys, _ := path.([]any)
-	if slices.ContainsFunc(keys, func(key any) bool { x, ok := gojq.ToFloat64(key); return ok && x > float64(m.most) }) {
-		return errIndex
+	cost := 0
+	for _, key := range keys {
+		if x, ok := gojq.ToFloat64(key); ok && x > float64(m.most) {
+			return errIndex
+		}
+		if list, ok := key.([]any); ok {
+			cost += weight(list) * m.items
+		}
 	}
-	return v
+	return m.pay(cost, v)
 }
 
 // anyFlags are what flags that jq knows may put in front of a pattern for.
@@ -215,6 +239,14 @@ func (m *jqMeter) meter(program *gojq.Query) {
 			default:
 				*n = *call(name, n.Left, n.Right)
 			}
+		case *gojq.String: // of parts, which are added one after another
+			times := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(len(n.Queries))}}
+			for i, part := range n.Queries {
+				if part.Term == nil || part.Term.Str == nil {
+					n.Queries[i] = &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeQuery,
+						Query: &gojq.Query{Left: part, Op: gojq.OpPipe, Right: call("_part", times)}}}
+				}
+			}
 		case *gojq.Index:
 			if !n.IsSlice && n.Start != nil && !isNumber(n.Start) {
 				n.Start = call("_at", n.Start)
@@ -226,11 +258,14 @@ func (m *jqMeter) meter(program *gojq.Query) {
 			switch ask := map[string]string{
 				"contains": "_pairs", "inside": "_pairs", "indices": "_pairs", "index": "_pairs", "rindex": "_pairs",
 				"setpath": "_path", "getpath": "_path", "nth": "_at", "fromstream": "_event",
-				"test": "_once", "match": "_once", "capture": "_once", "sub": "_once", "scan": "_all",
+				"join": "_between", "test": "_once", "match": "_once", "capture": "_once", "sub": "_once", "scan": "_all",
 				"splits": "_all", "gsub": "_all",
 			}[n.Name]; {
 			case len(n.Args) == 0 && slices.Contains([]string{"transpose", "tonumber", "fromjson"}, n.Name):
 				n.Name = "_" + n.Name
+			case n.Name == "JOIN" && len(n.Args) > 1: // an index, the expressions for places in it, …
+				at := min(len(n.Args)-1, 2)
+				n.Args[at] = call("_at", n.Args[at])
 			case len(n.Args) == 3 && ask != "",
 				len(n.Args) == 2 && slices.Contains([]string{"match", "capture", "scan", "splits", "split"}, n.Name):
 				n.Args[0] = call("_flags", n.Args[0])
