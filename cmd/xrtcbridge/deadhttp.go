@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,16 +15,20 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-// How much GET /dead answers.
+// How much GET /dead answers, and POST /dead/replay takes.
 const (
 	mostLettersShown = 1000
-	mostLetterBytes  = 16 << 20
+	mostLetterBytes  = 16 << 20 // and the letter that reaches it
 )
 
 // letters answers GET /dead?pipeline=NAME&reason=TEXT with its dead letters, one line of JSON each, the
 // oldest first. Where there are more than it answers, the last line is a text that says so.
 func (r *running) letters(w http.ResponseWriter, q *http.Request) {
-	query := q.URL.Query()
+	query, err := url.ParseQuery(q.URL.RawQuery)
+	if err != nil {
+		admin.Fail(w, http.StatusBadRequest, fmt.Errorf("read the query: %w", err))
+		return
+	}
 	pipeline, only := query.Get("pipeline"), store.Choice{Reason: query.Get("reason")}
 	if pipeline == "" {
 		admin.Fail(w, http.StatusBadRequest, errors.New("pipeline is missing: say whose dead letters are to be shown"))
@@ -34,7 +39,7 @@ func (r *running) letters(w http.ResponseWriter, q *http.Request) {
 	lines.SetEscapeHTML(false)
 	n := 0
 	var failed error
-	err := r.state.Letters(q.Context(), pipeline, func(l store.Letter) bool {
+	err = r.state.Letters(q.Context(), pipeline, func(l store.Letter) bool {
 		if !only.Has(&l) {
 			return q.Context().Err() == nil
 		}
@@ -63,7 +68,16 @@ func (r *running) replayed(w http.ResponseWriter, q *http.Request) {
 	}
 	d := json.NewDecoder(q.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&asked); err != nil || asked.Pipeline == "" || len(asked.Numbers) == 0 {
+	err := d.Decode(&asked)
+	if err == nil && d.More() {
+		err = errors.New("there is more behind it")
+	}
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)) || len(asked.Numbers) > mostLettersShown:
+		admin.Fail(w, http.StatusRequestEntityTooLarge,
+			fmt.Errorf("name %d dead letters at a time: xrtcbridge dead replay delivers all", mostLettersShown))
+		return
+	case err != nil || asked.Pipeline == "" || len(asked.Numbers) == 0:
 		admin.Fail(w, http.StatusBadRequest, errors.Join(errors.New(`write {"pipeline": "NAME", "numbers": [1, 2]}`), err))
 		return
 	}
@@ -89,7 +103,7 @@ func (r *running) replayed(w http.ResponseWriter, q *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // else it would seem gone
 	slices.Sort(asked.Numbers)
 	var said bytes.Buffer
-	err := (&replaying{
+	err = (&replaying{
 		Pipeline: p.Again(), std: std{err: &said, in: strings.NewReader(""), data: r.bridge.Stdout}, log: r.log,
 		state: r.state, flags: &stateFlags{files: files}, Choice: store.Choice{Numbers: slices.Compact(asked.Numbers)},
 	}).run(q.Context())
