@@ -17,7 +17,8 @@ func newBuffer(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "buffer",
 		Short: "Look into the buffers of pipelines with buffer: disk",
-		Long:  `buffer shows what the buffer of a pipeline owes to its sinks. It takes nothing out, and works beside a bridge that runs.`,
+		Long: `buffer shows what the buffer of a pipeline owes to its sinks. It takes nothing out, and works
+beside a bridge that runs.`,
 	}
 	f.add(cmd)
 	return group(cmd, newBufferStatus(s, &f), newBufferPeek(s, &f), newBufferVerify(s, &f), newBufferExport(s, &f))

@@ -25,11 +25,12 @@ func newDashboard(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dashboard [FILE...]",
 		Short: "Open the page of a bridge that runs in a browser",
-		Long: `dashboard prints a link to the page of the bridge that runs FILE (default: pipelines.yaml), and opens it where there is a
-browser, and ends when that has it. The link lets one browser in, once, within a minute. The page stays open to that tab for 12 hours.
+		Long: `dashboard prints a link to the page of the bridge that runs FILE (default: pipelines.yaml), and
+opens it where there is a browser, and ends when that has it. The link lets one browser in,
+once, within a minute. The page stays open to that tab for 12 hours.
 
-The bridge needs an address for that: admin: {listen: 127.0.0.1:8321} in its file. From another machine, ssh -L 8321:127.0.0.1:8321
-leads there.`,
+The bridge needs an address for that: admin: {listen: 127.0.0.1:8321} in its file. From another
+machine, ssh -L 8321:127.0.0.1:8321 leads there.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&open, "open", isTerminal(s.data), "open it, too; the default where standard output is a terminal")

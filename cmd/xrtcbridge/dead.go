@@ -20,8 +20,8 @@ func newDead(s std, folders *pluginFolders) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead",
 		Short: "Look at dead letters, deliver them again, or throw them away",
-		Long: `dead is about messages that a source, a step or a sink refused, where on_error: {then: dead_letter} holds and names no
-sink for them. It works beside a bridge that runs.`,
+		Long: `dead is about messages that a source, a step or a sink refused, where on_error: {then:
+dead_letter} holds and names no sink for them. It works beside a bridge that runs.`,
 	}
 	f.add(cmd)
 	return group(cmd, newDeadList(s, &f), newDeadShow(s, &f), newDeadReplay(s, &f, folders), newDeadPurge(s, &f))
@@ -121,8 +121,8 @@ func newDeadShow(s std, f *stateFlags) *cobra.Command {
 	cmd := s.rawFlag(f.looks(&cobra.Command{
 		Use:   "show PIPELINE [NUMBER...]",
 		Short: "Print dead letters, one line of JSON each",
-		Long: `show prints dead letters with all that they have of their message. One with "incomplete": true has a part of it only, since
-the source could not hand it on whole.`,
+		Long: `show prints dead letters with all that they have of their message. One with "incomplete": true
+has a part of it only, since the source could not hand it on whole.`,
 		Args: cobra.MinimumNArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
 		if only.Numbers, err = f.letterNumbers(args[1:]); err != nil {
@@ -175,8 +175,8 @@ func newDeadPurge(s std, f *stateFlags) *cobra.Command {
 	cmd := f.looks(&cobra.Command{
 		Use:   "purge PIPELINE [NUMBER...]",
 		Short: "Throw dead letters away",
-		Long: `purge throws the dead letters with these numbers away, those with a --reason, which is of these numbers if there are any,
-or, with --all, all of the pipeline.`,
+		Long: `purge throws the dead letters with these numbers away, those with a --reason, which is of these
+numbers if there are any, or, with --all, all of the pipeline.`,
 		Args: cobra.MinimumNArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
 		numbers, err := f.letterNumbers(args[1:])
@@ -231,12 +231,15 @@ func newDeadReplay(s std, f *stateFlags, folders *pluginFolders) *cobra.Command 
 	cmd := f.looks(&cobra.Command{
 		Use:   "replay PIPELINE [NUMBER...]",
 		Short: "Deliver dead letters again, each from the place that refused it",
-		Long: `replay takes the messages of the dead letters, as they were, from the source, step or sink that refused them through the rest of the pipeline,
-as its file says now. What is delivered is no dead letter any more; what fails again is kept as a new one, with a new number and all its attempts. Letters
-that are not whole, such as the beginning of a line above max_line, are kept, too.
+		Long: `replay takes the messages of the dead letters, as they were, from the source, step or sink that
+refused them through the rest of the pipeline, as its file says now. What is delivered is no
+dead letter any more; what fails again is kept as a new one, with a new number and all its
+attempts. Letters that are not whole, such as the beginning of a line above max_line, are kept,
+too.
 
---set changes the messages before that, as a step set does: topic, payload, time, header.NAME or json.FIELD, to a value that is JSON or else a
-text, with {{ }} as in a file. One that cannot be changed so stays as it is.`,
+--set changes the messages before that, as a step set does: topic, payload, time, header.NAME or
+json.FIELD, to a value that is JSON or else a text, with {{ }} as in a file. One that cannot be
+changed so stays as it is.`,
 		Example: `  xrtcbridge dead replay sensors --reason "no unit" --set header.unit=C --set 'json.room={{ segment(topic, 1) }}'`,
 		Args:    cobra.MinimumNArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {

@@ -33,8 +33,9 @@ func newNewPlugin(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin NAME",
 		Short: "Write a connector plugin that works, to begin with",
-		Long: `plugin makes the folder NAME with a connector of that name: a source, a step, a sink, or several of them, their
-tests, and a command that builds the program xrtcbridge-NAME. It prints what to do next.`,
+		Long: `plugin makes the folder NAME with a connector of that name: a source, a step, a sink, or several
+of them, their tests, and a command that builds the program xrtcbridge-NAME. It prints what to
+do next.`,
 		Example: `  xrtcbridge new plugin clock
   xrtcbridge new plugin clock --lang python --kind step`,
 		Args: cobra.ExactArgs(1),

@@ -120,8 +120,9 @@ func newPluginsLock(s std) *cobra.Command {
 	return takesFiles(&cobra.Command{
 		Use:   "lock [FILE]",
 		Short: "Write the checksum of each plugin into a pipeline file",
-		Long: `lock writes sha256: into the entries under plugins: of the file (default: pipelines.yaml), or brings it up to date,
-and leaves everything else of the file as it is. From then on only these very programs are started.`,
+		Long: `lock writes sha256: into the entries under plugins: of the file (default: pipelines.yaml), or
+brings it up to date, and leaves everything else of the file as it is. From then on only these
+very programs are started.`,
 	}, func(_ *cobra.Command, files []string) error {
 		switch len(files) {
 		case 0:

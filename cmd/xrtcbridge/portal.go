@@ -40,9 +40,10 @@ func newPortal(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "portal",
 		Short: "Set and get items of portals",
-		Long: `portal talks to a portal server. Account and key come from ACCOUNT_ID and API_KEY in the environment or in the
-file xrtc.env, the address from --url, or from LOGIN_URL, SET_URL and GET_URL there; the default is the public service. Addresses in
-xrtc.env are for account and key of that file only, and it must be nobody else's to write.`,
+		Long: `portal talks to a portal server. Account and key come from ACCOUNT_ID and API_KEY in the
+environment or in the file xrtc.env, the address from --url, or from LOGIN_URL, SET_URL and
+GET_URL there; the default is the public service. Addresses in xrtc.env are for account and key
+of that file only, and it must be nobody else's to write.`,
 		Example: `  echo 21.5 | xrtcbridge portal set kitchen
   xrtcbridge portal get
   xrtcbridge portal stream kitchen hall --schedule FIFO --json`,
@@ -114,8 +115,9 @@ func newPortalSet(s std, f *portalFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set PORTAL [PAYLOAD]",
 		Short: "Put an item into a portal",
-		Long: `set puts PAYLOAD into the portal, or what standard input holds, without its last line end. With --lines each line of
-standard input is an item, sent as it comes; one that can be none is refused with its number, and the others are set.`,
+		Long: `set puts PAYLOAD into the portal, or what standard input holds, without its last line end. With
+--lines each line of standard input is an item, sent as it comes; one that can be none is
+refused with its number, and the others are set.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if byLine && len(args) == 2 {
@@ -322,8 +324,8 @@ func newPortalStream(s std, common *portalFlags) *cobra.Command {
 	cmd := f.add(&cobra.Command{
 		Use:   "stream PORTAL...",
 		Short: "Print the items of portals as they come",
-		Long: `stream prints the items that the server holds in the portals, and those that come, until a signal comes. It goes on over
-restarts of the server.`,
+		Long: `stream prints the items that the server holds in the portals, and those that come, until a
+signal comes. It goes on over restarts of the server.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, portals []string) error {
 			return f.stream(cmd, s, portals, xrtc.Stream)

@@ -206,7 +206,9 @@ func (n reading) probe(ctx context.Context, d difference, before map[string]moni
 
 // exchange stops pipelines, all at a time, and then starts others, in the state that as says for
 // each name; but one that somebody has paused, perhaps just now, stays so. It goes on after an error.
-func (r *running) exchange(ctx context.Context, out, in []*planned, as func(name string) monitor.State) (warnings []string, err error) {
+func (r *running) exchange(ctx context.Context, out, in []*planned,
+	as func(name string) monitor.State,
+) (warnings []string, err error) {
 	ended, paused := make(map[string]*engine.Pipeline), make(map[string]bool)
 	look := func() {
 		for _, s := range r.bridge.Situations() {

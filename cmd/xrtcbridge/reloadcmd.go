@@ -17,18 +17,20 @@ func newReload(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [FILE...]",
 		Short: "Make a bridge that runs do what its files say now",
-		Long: `reload has a running bridge read its files anew, and prints what starts, stops, restarts and stays as it is, which parts
-have changed, and what changes of the guarantees. Pipelines that have not changed keep their connections. With --dry-run it
-only prints that.
+		Long: `reload has a running bridge read its files anew, and prints what starts, stops, restarts and
+stays as it is, which parts have changed, and what changes of the guarantees. Pipelines that
+have not changed keep their connections. With --dry-run it only prints that.
 
-A part has changed if its value has, or what ${…}, an alias or a connection stands for, a plugin, or the content of a file
-that is read at the start: a certificate, credentials, a schema. The environment is that with which the bridge was started.
+A part has changed if its value has, or what ${…}, an alias or a connection stands for, a
+plugin, or the content of a file that is read at the start: a certificate, credentials, a
+schema. The environment is that with which the bridge was started.
 
-Before anything stops, all is checked as check does, and changed pipelines that run are tried as check --connect does. Then
-those that change or go stop, up to drain_timeout; what is not delivered by then comes again, if its source can. If one of
-the new ones fails for good, or is not connected after 10s and was before, the old ones are started again. Then, and where
-the files have a mistake or what has changed needs a restart (embedded, state, and other keys at the top), the exit code is
-1, the log and status say why, and all goes on as before.`,
+Before anything stops, all is checked as check does, and changed pipelines that run are tried as
+check --connect does. Then those that change or go stop, up to drain_timeout; what is not
+delivered by then comes again, if its source can. If one of the new ones fails for good, or is
+not connected after 10s and was before, the old ones are started again. Then, and where the
+files have a mistake or what has changed needs a restart (embedded, state, and other keys at the
+top), the exit code is 1, the log and status say why, and all goes on as before.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")

@@ -47,12 +47,12 @@ func newRoot(s std) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "xrtcbridge",
 		Short: "Moves messages between systems, as a YAML file says",
-		Long: `xrtcbridge moves messages between systems: MQTT, NATS, XRTC portals, files, standard
-input and output. A YAML file names pipelines; each takes messages from sources,
-passes them through steps and delivers them to sinks.
+		Long: `xrtcbridge moves messages between systems: MQTT, NATS, XRTC portals, files, standard input and
+output. A YAML file names pipelines; each takes messages from sources, passes them through steps
+and delivers them to sinks.
 
-Exit codes of all commands: 0 done; 1 something failed; 2 wrong arguments or configuration, and names that there are not;
-3 no bridge runs that could be asked.`,
+Exit codes of all commands: 0 done; 1 something failed; 2 wrong arguments or configuration, and
+names that there are not; 3 no bridge runs that could be asked.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

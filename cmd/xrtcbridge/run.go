@@ -46,18 +46,19 @@ func newRun(s std, folders *pluginFolders) *cobra.Command {
 	cmd := takesNames(&cobra.Command{
 		Use:   "run [FILE...]",
 		Short: "Run pipelines",
-		Long: `run reads the files (default: pipelines.yaml) and runs their pipelines until all
-inputs are finished, or a signal comes. SIGINT or SIGTERM stops reading and delivers
-what has been read, as the end of its terminal does; a second one cuts that short.
+		Long: `run reads the files (default: pipelines.yaml) and runs their pipelines until all inputs are
+finished, or a signal comes. SIGINT or SIGTERM stops reading and delivers what has been read, as
+the end of its terminal does; a second one cuts that short.
 
-SIGHUP, xrtcbridge reload and, with --watch, a change of the files make it run what the
-files say now. Only pipelines that have changed are stopped and started again, and the
-others keep their connections. A mistake in the files, or a changed pipeline that cannot
-run, changes nothing: the log says why. What connections, plugins, ${…}, certificates and
-other files that are read say now counts, too. A change of embedded, state and the like
-needs a restart, and is refused.
+SIGHUP, xrtcbridge reload and, with --watch, a change of the files make it run what the files
+say now. Only pipelines that have changed are stopped and started again, and the others keep
+their connections. A mistake in the files, or a changed pipeline that cannot run, changes
+nothing: the log says why. What connections, plugins, ${…}, certificates and other files that
+are read say now counts, too. A change of embedded, state and the like needs a restart, and is
+refused.
 
-With --from and --to it runs one pipeline and reads no file. At the end a ledger says what became of every message.`,
+With --from and --to it runs one pipeline and reads no file. At the end a ledger says what
+became of every message.`,
 		Example: `  xrtcbridge run
   xrtcbridge run sensors.yaml mirror.yaml
   echo hello | xrtcbridge run --from stdio --to stdio

@@ -32,8 +32,8 @@ func newServer(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run a portal server",
-		Long: `server serves the XRTC portal API, for the SDKs, curl and xrtcbridge portal, until a
-signal comes. It prints the three URLs in the form that xrtc.env and the environment want.
+		Long: `server serves the XRTC portal API, for the SDKs, curl and xrtcbridge portal, until a signal
+comes. It prints the three URLs in the form that xrtc.env and the environment want.
 
 With --config it reads a file with the keys that embedded: xrtc: of a pipeline file has:
 
@@ -48,8 +48,8 @@ With --config it reads a file with the keys that embedded: xrtc: of a pipeline f
     smtp: {url: "smtp://mail.example.com:587", from: portals@example.com, username: portals, password: "${SMTP_PASSWORD}"}
     accounts: accounts.json          # keeps them, the keys hashed
 
-A portal keeps its last 1000 items for an hour, in memory (limits: {ring_capacity: …, item_age_max: …}).
-With curl, where a session and what it has read are in a cookie:
+A portal keeps its last 1000 items for an hour, in memory (limits: {ring_capacity: …,
+item_age_max: …}). With curl, where a session and what it has read are in a cookie:
 
   curl http://localhost:28080/v1/auth/registrationstart -d '{"email":"…"}'   # mails a code
   curl http://localhost:28080/v1/auth/registrationcode -d '{"registrationtoken":"…","emailcode":"…"}'
@@ -155,8 +155,8 @@ func newServerKeys(s std) *cobra.Command {
 		Use:   "new",
 		Short: "Print a new account id and API key, and what goes into the server's file",
 		Long: `new prints an account id and an API key in the form that xrtc.env wants, and, as a comment, what
-goes into the file of the server, which needs the hash of the key only. With --out, account and key go into a new
-file that nobody else can read, and only the comment is printed.`,
+goes into the file of the server, which needs the hash of the key only. With --out, account and
+key go into a new file that nobody else can read, and only the comment is printed.`,
 		Example: `  xrtcbridge server keys new --out xrtc.env`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -201,11 +201,12 @@ func newState(s std, folders *pluginFolders) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "state",
 		Short: "Look at what a bridge remembers, and make it forget",
-		Long: `state shows what is kept beyond the life of the process: how far sources have come, and what is in buffers and
-dead letters. list and show work beside a bridge that runs.
+		Long: `state shows what is kept beyond the life of the process: how far sources have come, and what is
+in buffers and dead letters. list and show work beside a bridge that runs.
 
-The folder must be the bridge's own. On a volume that others share, as in Kubernetes with fsGroup or on one whose file
-system has no owners (CIFS, vfat, NFS with root_squash, /mnt/c of WSL), state: {shared: true} in the file, or --shared, allows that.`,
+The folder must be the bridge's own. On a volume that others share, as in Kubernetes with
+fsGroup or on one whose file system has no owners (CIFS, vfat, NFS with root_squash, /mnt/c of
+WSL), state: {shared: true} in the file, or --shared, allows that.`,
 	}
 	f.add(cmd)
 	return group(cmd, newStateList(s, &f), newStateShow(s, &f), newStateReset(s, &f, folders), newStateRename(s, &f))
@@ -278,9 +279,10 @@ func newStateReset(s std, f *stateFlags, folders *pluginFolders) *cobra.Command 
 	cmd := f.looks(&cobra.Command{
 		Use:   "reset PIPELINE",
 		Short: "Forget how far the sources of a pipeline have come, so that they begin anew",
-		Long: `reset forgets the checkpoints of a pipeline: its sources begin anew, as their settings say. What other systems keep for
-them, like a durable consumer of JetStream or a persistent session of an MQTT broker, is ended, if the pipeline is in the files (--config);
---local leaves that. With --buffer what the buffer holds is forgotten, too, and never delivered. No bridge may be running.`,
+		Long: `reset forgets the checkpoints of a pipeline: its sources begin anew, as their settings say. What
+other systems keep for them, like a durable consumer of JetStream or a persistent session of an
+MQTT broker, is ended, if the pipeline is in the files (--config); --local leaves that. With
+--buffer what the buffer holds is forgotten, too, and never delivered. No bridge may be running.`,
 		Args: cobra.ExactArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
 		var c loaded
@@ -362,10 +364,11 @@ func newStateRename(s std, f *stateFlags) *cobra.Command {
 	return f.looks(&cobra.Command{
 		Use:   "rename OLD NEW",
 		Short: "Give what is remembered of a pipeline to one of another name",
-		Long: `rename is for a pipeline that has got another name in its file: checkpoints, buffer and dead letters follow it. No bridge
-may be running. What NEW has must go first, if it has run: state reset NEW --buffer forgets it; dead letters are added to those that it has.
-What other systems keep by name, like a durable consumer of JetStream or a persistent session of an MQTT broker, stays behind there, unless
-the source has a client_id or durable of its own.`,
+		Long: `rename is for a pipeline that has got another name in its file: checkpoints, buffer and dead
+letters follow it. No bridge may be running. What NEW has must go first, if it has run: state
+reset NEW --buffer forgets it; dead letters are added to those that it has. What other systems
+keep by name, like a durable consumer of JetStream or a persistent session of an MQTT broker,
+stays behind there, unless the source has a client_id or durable of its own.`,
 		Args: cobra.ExactArgs(2),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
 		from, to := args[0], args[1]

@@ -20,12 +20,14 @@ func newStatus(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [FILE...]",
 		Short: "Say how a bridge that runs does, and why it is not ready",
-		Long: `status asks the bridge that runs FILE (default: pipelines.yaml) for each pipeline: its state, messages in and out a second (of the
-last 10 seconds), what it owes to its sinks and since when, what it dropped and kept as dead letters, and how often it was started again; and
-behind them why it is not well, with what to do about it.
+		Long: `status asks the bridge that runs FILE (default: pipelines.yaml) for each pipeline: its state,
+messages in and out a second (of the last 10 seconds), what it owes to its sinks and since when,
+what it dropped and kept as dead letters, and how often it was started again; and behind them
+why it is not well, with what to do about it.
 
-The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at all ends that it needs. It is 1 if it is not, or
-stops, and 3 if no bridge answers. --json prints what GET /status answers.`,
+The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at
+all ends that it needs. It is 1 if it is not, or stops, and 3 if no bridge answers. --json
+prints what GET /status answers.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print all that is known, as JSON on one line")

@@ -19,14 +19,17 @@ func newTop(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [FILE...]",
 		Short: "Watch the pipelines of a bridge that runs, and steer them",
-		Long: `top shows the pipelines of a bridge that runs on the same machine, those with trouble first: state, rates, what is
-owed and since when, what was dropped, and the last error. A pipeline that is opened shows its ends and steps as a
-tree, with what has passed them, and its latest errors. When the bridge ends top says so, and waits for the next.
+		Long: `top shows the pipelines of a bridge that runs on the same machine, those with trouble first:
+state, rates, what is owed and since when, what was dropped, and the last error. A pipeline that
+is opened shows its ends and steps as a tree, with what has passed them, and its latest errors.
+When the bridge ends top says so, and waits for the next.
 
-Keys: q quit, enter and esc open and close a pipeline, arrows or j k move, / shows those whose name or state has some
-letters, s sorts by state, name, rate, what is owed or what was dropped, p pauses, r resumes or restarts.
+Keys: q quit, enter and esc open and close a pipeline, arrows or j k move, / shows those whose
+name or state has some letters, s sorts by state, name, rate, what is owed or what was dropped,
+p pauses, r resumes or restarts.
 
-Where standard output is no terminal it prints a table and ends. NO_COLOR is respected: each state has a sign, too.`,
+Where standard output is no terminal it prints a table and ends. NO_COLOR is respected: each
+state has a sign, too.`,
 	}
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
