@@ -62,7 +62,10 @@ func startNATS(t *testing.T) string {
 func forEach(t *testing.T, f func(t *testing.T, start func(t *testing.T) string, qos int)) {
 	for _, b := range brokers {
 		for qos := range 3 {
-			t.Run(fmt.Sprintf("%s/QoS%d", b.name, qos), func(t *testing.T) { f(t, b.start, qos) })
+			t.Run(fmt.Sprintf("%s/QoS%d", b.name, qos), func(t *testing.T) {
+				t.Parallel()
+				f(t, b.start, qos)
+			})
 		}
 	}
 }

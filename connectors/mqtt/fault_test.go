@@ -88,6 +88,7 @@ func flows(t *testing.T, down *bridgetest.Downstream) {
 // The session's messages are on the broker's disk when the kills begin, so what it forgets
 // in a kill is acknowledgements: it must all arrive, some of it again.
 func TestF04BrokerKilledAsSource(t *testing.T) {
+	t.Parallel()
 	kills := faulttest.Pick(3, 20)
 	n := faulttest.Pick(20_000, 50_000)
 	broker := bridgetest.StartMosquitto(t)
@@ -117,6 +118,7 @@ func TestF04BrokerKilledAsSource(t *testing.T) {
 // broker lose what it has confirmed, which no bridge can mend. That may happen once or twice, and
 // not each time.
 func TestF04BrokerKilledAsSourceAndSink(t *testing.T) {
+	t.Parallel()
 	const tries = 3
 	for try := 1; ; try++ {
 		lost := f04SourceAndSink(t)

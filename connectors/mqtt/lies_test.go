@@ -58,6 +58,7 @@ func TestP9HostilePacketsAreErrors(t *testing.T) {
 }
 
 func TestP9HostileAnswersToConnectAndSubscribe(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		serve func(p *peer)
@@ -275,6 +276,7 @@ func TestP1NoSuccessWithoutAcknowledgement(t *testing.T) {
 }
 
 func TestF08PingsButNeverAcknowledges(t *testing.T) {
+	t.Parallel()
 	address := standIn(t, func(p *peer) { acknowledge(p, 3, p.drain) })
 	set := sinkSettings(t, address, 1)
 	set.AckTimeout, set.Keepalive = 1500*time.Millisecond, time.Second
@@ -287,6 +289,7 @@ func TestF08PingsButNeverAcknowledges(t *testing.T) {
 
 // A broker that stands still takes what is sent, and answers nothing.
 func TestF08SilentPeerIsNoticedByALargePacket(t *testing.T) {
+	t.Parallel()
 	address := standIn(t, func(p *peer) { p.welcome(); _, _ = io.Copy(io.Discard, p.r) })
 	for qos := range 3 {
 		set := sinkSettings(t, address, qos)
@@ -322,6 +325,7 @@ func TestLargePacketIsNotTakenByAPingFromBefore(t *testing.T) {
 }
 
 func TestF08PeerThatStopsReading(t *testing.T) {
+	t.Parallel()
 	stop := make(chan struct{})
 	address := standIn(t, func(p *peer) { p.welcome(); <-stop })
 	t.Cleanup(func() { close(stop) })
@@ -344,6 +348,7 @@ func TestF08PeerThatStopsReading(t *testing.T) {
 }
 
 func TestF08SilentPeerIsNoticedBySource(t *testing.T) {
+	t.Parallel()
 	stop := make(chan struct{})
 	address := standIn(t, func(p *peer) { p.welcome(); p.grant(1); <-stop })
 	t.Cleanup(func() { close(stop) })

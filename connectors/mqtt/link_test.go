@@ -81,6 +81,7 @@ func TestTwoWayBridgeHasNoEcho(t *testing.T) {
 
 // Each end of a shared connection goes on when the other one, or the connection, is lost.
 func TestTwoWayBridgeSurvivesTheBroker(t *testing.T) {
+	t.Parallel()
 	a, b := bridgetest.StartMosquitto(t), bridgetest.StartMosquitto(t)
 	bridged(t, a.URL, b.URL, 1)
 	for round := range 3 {

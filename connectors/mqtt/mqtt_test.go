@@ -19,6 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	plugintest.Main(mqtt.Connector())
+	bridgetest.Parallel(2)
 	goleak.VerifyTestMain(m)
 }
 

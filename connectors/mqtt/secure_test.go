@@ -34,6 +34,7 @@ func roundTrip(t *testing.T, in *mqtt.SourceSettings, out *mqtt.SinkSettings) {
 }
 
 func TestWebsocket(t *testing.T) {
+	t.Parallel()
 	address := bridgetest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(address)
 	bridgetest.StartMosquitto(t, "listener "+port+" 127.0.0.1", "protocol websockets")

@@ -76,6 +76,7 @@ func TestChangedTopicsEndTheOldSubscription(t *testing.T) {
 // What the broker has kept comes though topics has become narrower or wider, and what is given up
 // is named before. In the end each message comes once.
 func TestChangedTopicsLoseNothingThatIsStillNamed(t *testing.T) {
+	t.Parallel()
 	for _, b := range brokers {
 		for _, c := range []struct{ old, now []string }{
 			{[]string{"x/#", "old"}, []string{"x/a"}},

@@ -178,7 +178,6 @@ func TestCloseDeliversAcknowledgements(t *testing.T) {
 // A buffer of 64 KiB holds up 1 MB of QoS 1: nothing may be lost, and the
 // connection must not be taken for dead though nobody reads the answers to pings.
 func TestP5SlowPipelineHoldsUpTheBroker(t *testing.T) {
-	t.Parallel()
 	broker := bridgetest.StartMosquitto(t)
 	set := sourceSettings(t, broker.URL, 1, "t")
 	set.Buffer, set.Keepalive, set.WriteTimeout = 64<<10, time.Second, time.Second
@@ -330,7 +329,6 @@ func TestSeveralFilters(t *testing.T) {
 }
 
 func TestIdleConnectionsStayUp(t *testing.T) {
-	t.Parallel()
 	broker := bridgetest.StartMosquitto(t)
 	in, out := sourceSettings(t, broker.URL, 1, bridgetest.Topic), sinkSettings(t, broker.URL, 1)
 	in.Keepalive, in.WriteTimeout = time.Second, time.Second
