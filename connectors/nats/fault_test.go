@@ -186,6 +186,7 @@ func TestOpenHeedsItsContext(t *testing.T) {
 
 // TestF08HalfOpenPeer cuts the line without telling anybody.
 func TestF08HalfOpenPeer(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	empty := createStream(t, client(t, s), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"b"}})
@@ -245,6 +246,7 @@ func TestF08HalfOpenPeer(t *testing.T) {
 // A connection of which the other end says nothing any more is closed within two seconds or so, and
 // what was not acknowledged comes again.
 func TestF08ClosingWhenTheServerIsSilent(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]faulttest.Fault{"half open": {HalfOpen: true}, "black hole": {BlackHole: true}} {
 		for _, what := range []string{"jetstream source", "core source", "sink"} {
 			t.Run(name+"/"+what, func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	plugintest.Main(nats.Connector())
+	bridgetest.Parallel(4) // these wait for pings, or for a line that is slow
 	goleak.VerifyTestMain(m)
 }
 

@@ -21,6 +21,7 @@ import (
 
 // Whoever listens at the port of url, the error says what was heard there, and what to check.
 func TestPortThatIsNotNATS(t *testing.T) {
+	t.Parallel()
 	speaks := func(words string) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

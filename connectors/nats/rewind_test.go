@@ -223,6 +223,7 @@ func TestSharedDurableStaysShared(t *testing.T) {
 // Requests of a connection that has ended without the server's knowledge take no messages, not even
 // when nothing had been read by it.
 func TestDeadRequestsTakeNothing(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})

@@ -299,6 +299,7 @@ func TestSinksOfOneStreamDoNotTakeEachOthersMessagesForDuplicates(t *testing.T) 
 
 // A late confirmation must not count for a message of a later batch.
 func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})

@@ -19,6 +19,7 @@ import (
 // A message that takes longer than pings and time limits have is delivered once: bytes that move
 // are life, in both directions.
 func TestSlowLine(t *testing.T) {
+	t.Parallel()
 	payload := bytes.Repeat([]byte("x"), 2<<20) // 35 s
 	for name, run := range map[string]func(t *testing.T, s *server.Server, slow []bridge.URL){
 		"core sink": func(t *testing.T, s *server.Server, slow []bridge.URL) {

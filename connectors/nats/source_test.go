@@ -224,6 +224,7 @@ func streamSource(t testing.TB, s *server.Server, env bridge.Env) bridge.Source 
 }
 
 func TestN6SlowPipelineGetsNothingTwice(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
