@@ -22,6 +22,7 @@ import (
 // time, what is reported as lost is what is missing, nothing else is, and no payload is delivered
 // that was not written.
 func TestF15CorruptBuffer(t *testing.T) {
+	t.Parallel()
 	rng := faulttest.Rand(t)
 	rounds := faulttest.Pick(60, 300)
 	const total = 2000

@@ -46,6 +46,7 @@ func openSink(t testing.TB, e bridge.Endpoint[bridge.Sink]) bridge.Sink {
 
 // TestE5EveryLetterIsKept, in order, also those about the same message.
 func TestE5EveryLetterIsKept(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	sink := openSink(t, s.DeadLetters(pipeline))
 	batch := append(letters(t, "sensors-to", "sink", 600), letters(t, "sensors-to-2", "sink", 600)...)

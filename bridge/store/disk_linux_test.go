@@ -56,6 +56,7 @@ func fill(t *testing.T, path string) {
 // meanwhile, and say why; then they go on without anybody's help, and everything that was confirmed
 // is there.
 func TestF13DiskFull(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, "64m")
 	s := open(t, filepath.Join(disk, "state"))
 	e := openEnds(t, s, bridge.BufferSettings{MaxBytes: 16 << 20})
@@ -155,6 +156,7 @@ func leave(t *testing.T, path, disk string, free int64) {
 // A buffer that is to drop its oldest messages does so when the disk is at the reserve, too; what is
 // missing is what is counted.
 func TestF13DropOldestAtTheReserve(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, "128m")
 	s := open(t, filepath.Join(disk, "state"))
 	e := openEnds(t, s, bridge.BufferSettings{MaxBytes: 64 << 20, WhenFull: bridge.OverflowDropOldest})

@@ -15,6 +15,7 @@ var dropOldest = bridge.BufferSettings{MaxBytes: 4 << 20, WhenFull: bridge.Overf
 // other: what is dropped is counted while nobody reads, and once over all of them; what is in the
 // buffer at the end of one, the next one has carried.
 func TestDropsAreCountedAtOnce(t *testing.T) {
+	t.Parallel()
 	const lives, each, size = 3, 120, 100_000
 	dir := t.TempDir()
 	var lost, held uint64

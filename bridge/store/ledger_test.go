@@ -19,6 +19,7 @@ import (
 // buffer at its end the next one has at its beginning, and over all of them everything that came in
 // is accounted for.
 func TestLedgerOverRestarts(t *testing.T) {
+	t.Parallel()
 	rng := faulttest.Rand(t)
 	const runs, total, batch = 12, 12_000, 37
 	dir := t.TempDir()

@@ -18,7 +18,10 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	bridgetest.Parallel(2) // disks are slow
+	goleak.VerifyTestMain(m)
+}
 
 const pipeline = "sensors"
 

@@ -12,6 +12,7 @@ import (
 
 // TestBufferModel writes, reads, settles and reopens in any order, and compares the buffer with two numbers.
 func TestBufferModel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	name := 0
@@ -99,6 +100,7 @@ func TestBufferModel(t *testing.T) {
 
 // TestCheckpointModel saves, loads and reopens in any order: the newest one is what is loaded.
 func TestCheckpointModel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	name := 0
