@@ -135,6 +135,11 @@ type Config struct {
 	// drain_timeout, as far as they are given.
 	Sections Fingerprints
 
+	// Read has, for each file whose content counts, its [Content] when it was read first: the files
+	// themselves, what ${file:…} and ${cred:…} stand for, and what instances read when they are opened,
+	// be it there or not.
+	Read map[string]string
+
 	// Broken are those with a mistake, as far as they make sense, for people who ask what else
 	// there is to say of them. They are not among the others.
 	Broken []*engine.Pipeline

@@ -167,7 +167,7 @@ func (w *walker) fileContent(r reference, path string) string {
 	if w.guesses != nil {
 		return w.placeholder(r.node, "file:"+path, "file:"+path)
 	}
-	text, err := ReadRegular(w.located(r.node, path), MaxFile)
+	text, err := w.readFile(w.located(r.node, path), MaxFile)
 	if err != nil {
 		w.failAt(r, "${file:}: "+err.Error(), "")
 		return ""
@@ -203,7 +203,7 @@ func (w *walker) credential(r reference, name string) string {
 				"let "+credentials+" be a folder with the file "+name)
 		return ""
 	}
-	text, err := ReadRegular(filepath.Join(dir, name), MaxFile)
+	text, err := w.readFile(filepath.Join(dir, name), MaxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		w.failAt(r, "there is no credential "+name+": "+err.Error(), otherCredential(dir, name)+

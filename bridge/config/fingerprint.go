@@ -51,6 +51,27 @@ func write(h hash.Hash, text string) { _, _ = fmt.Fprintf(h, "%d:%s", len(text),
 // mostContent is the most that is read of a file for its fingerprint.
 const mostContent = 16 << 20
 
+// Content is the fingerprint of what is in a file, or of why that cannot be read, as in
+// [Config.Read].
+func Content(name string) string {
+	text, err := ReadRegular(name, mostContent)
+	if err != nil {
+		return Fingerprint(string(text), err.Error())
+	}
+	return Fingerprint(string(text))
+}
+
+// readFile is [ReadRegular] of a file whose content counts.
+func (r *run) readFile(name string, most int64) ([]byte, error) {
+	text, err := ReadRegular(name, most)
+	if _, known := r.config.Read[name]; !known && err == nil {
+		r.config.Read[name] = Fingerprint(string(text))
+	} else if !known {
+		r.config.Read[name] = Content(name)
+	}
+	return text, err
+}
+
 // stands notes that what a text in n means hangs on text, too.
 func (r *run) stands(n *yaml.Node, text string) {
 	if !slices.Contains(r.meant[n], text) {
@@ -60,7 +81,7 @@ func (r *run) stands(n *yaml.Node, text string) {
 
 // noteContent notes that what n means hangs on the content of a file.
 func (r *run) noteContent(n *yaml.Node, name string) {
-	text, err := ReadRegular(name, mostContent)
+	text, err := r.readFile(name, mostContent)
 	if err != nil { // who opens it will tell
 		text = []byte(err.Error())
 	}

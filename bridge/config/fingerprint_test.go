@@ -98,3 +98,45 @@ pipelines:
 		})
 	}
 }
+
+// What was read is known, with what was in it, also of a file that has a mistake or is not there.
+func TestRead(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"secret": "hunter22", "word": "x", "p.yaml": `
+connections:
+  broker: {mq: {url: mq://one, password: "${file:secret}", tls: {ca: ca.pem}}}
+pipelines:
+  p:
+    from: {mq: {connection: broker, topics: "${cred:word}"}}
+    to: {mq: {url: mq://two, topic: "${file:nowhere}"}}
+    max_bach: 7
+`} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := loader(new(opened))
+	l.Getenv = func(string) (string, bool) { return ".", true }
+	c, err := l.Load("p.yaml")
+	if err == nil {
+		t.Fatal("there is no mistake")
+	}
+	now := func() map[string]string {
+		all := make(map[string]string)
+		for _, name := range []string{"ca.pem", "nowhere", "p.yaml", "secret", "word"} {
+			all[name] = config.Content(name)
+		}
+		return all
+	}
+	if diff := cmp.Diff(now(), c.Read); diff != "" {
+		t.Errorf("(-now +read):\n%s", diff)
+	}
+	for _, name := range []string{"nowhere", "secret"} {
+		if err := os.WriteFile(name, []byte("another"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if config.Content(name) == c.Read[name] {
+			t.Errorf("%s has changed, and its content has not", name)
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (l Loader) start() *run {
 		meant:       make(map[*yaml.Node][]string),
 		config: Config{
 			Descriptions: make(map[string]string), Sections: make(Fingerprints),
-			Fingerprints: make(map[string]Fingerprints),
+			Fingerprints: make(map[string]Fingerprints), Read: make(map[string]string),
 		},
 	}
 }
@@ -80,7 +80,7 @@ func (l Loader) start() *run {
 // read adds files.
 func (r *run) read(files []string) error {
 	for _, name := range files {
-		read := func() ([]byte, error) { return ReadRegular(name, MaxFile) }
+		read := func() ([]byte, error) { return r.readFile(name, MaxFile) }
 		if name == stdin {
 			if read = r.Stdin; read == nil {
 				return errors.New("read configuration: there is no standard input")

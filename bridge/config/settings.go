@@ -52,7 +52,9 @@ func (c *connection) check() {
 		w.onlyCommon(c.value, s, common)
 		w.object(c.value, v, s, make(map[string]bool), common)
 	}
-	c.broken = w.failed > 0 || !alone
+	if c.broken = w.failed > 0 || !alone; c.broken {
+		d.noteContents(c.value, v) // which nobody uses now
+	}
 }
 
 // onlyCommon reports the keys that only a source or only a sink has.
@@ -132,9 +134,9 @@ func (d *document) settings(typ, n *yaml.Node, target any, shared bool, check fu
 		return b, false
 	}
 	w.finish(places, b.value, s, set, w.foreign)
+	d.noteContents(typ, b.value) // a file that is not there is a mistake, until it is
 	if w.failed == 0 {
 		w.report(places, check(target))
-		d.noteContents(typ, b.value)
 	}
 	return b, w.failed == 0
 }
