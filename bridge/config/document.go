@@ -96,8 +96,8 @@ func (d *document) parse(text []byte) {
 
 // readable checks what must hold before the parser sees the text.
 func (d *document) readable(text []byte) bool {
-	if len(text) > MaxFile {
-		d.failLine(0, 0, fmt.Sprintf("the file is larger than %d bytes", MaxFile), "split it: run takes several files")
+	if len(text) > maxFile {
+		d.failLine(0, 0, fmt.Sprintf("the file is larger than %d bytes", maxFile), "split it: run takes several files")
 		return false
 	}
 	i := bytes.IndexByte(text, 0)

@@ -167,7 +167,7 @@ func (w *walker) fileContent(r reference, path string) string {
 	if w.guesses != nil {
 		return w.placeholder(r.node, "file:"+path, "file:"+path)
 	}
-	text, err := w.readFile(w.located(r.node, path), MaxFile)
+	text, err := w.readFile(w.located(r.node, path), maxFile)
 	if err != nil {
 		w.failAt(r, "${file:}: "+err.Error(), "")
 		return ""
@@ -203,7 +203,7 @@ func (w *walker) credential(r reference, name string) string {
 				"let "+credentials+" be a folder with the file "+name)
 		return ""
 	}
-	text, err := w.readFile(filepath.Join(dir, name), MaxFile)
+	text, err := w.readFile(filepath.Join(dir, name), maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		w.failAt(r, "there is no credential "+name+": "+err.Error(), otherCredential(dir, name)+
@@ -250,8 +250,8 @@ func (w *walker) located(n *yaml.Node, path string) string {
 	return path
 }
 
-// MaxFile is how many bytes a file of a configuration has at most.
-const MaxFile = 1 << 20
+// maxFile is how many bytes a file of a configuration has at most.
+const maxFile = 1 << 20
 
 // ReadRegular reads a file of at most that many bytes. Another one than a regular file is an error:
 // it might never end.

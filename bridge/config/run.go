@@ -80,7 +80,7 @@ func (l Loader) start() *run {
 // read adds files.
 func (r *run) read(files []string) error {
 	for _, name := range files {
-		read := func() ([]byte, error) { return r.readFile(name, MaxFile) }
+		read := func() ([]byte, error) { return r.readFile(name, maxFile) }
 		if name == stdin {
 			if read = r.Stdin; read == nil {
 				return errors.New("read configuration: there is no standard input")

@@ -42,7 +42,7 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	if !dry {
 		r.manager.reloading()
 	}
-	next, err := r.read()
+	next, err := r.readFiles(dry)
 	if err == nil {
 		d = compare(r.plan, next.plan)
 		d.Warnings = next.warnings()
@@ -100,16 +100,23 @@ func (n reading) warnings() (all []string) {
 	return all
 }
 
-// read reads the files as check does. The plugins that it starts are its own.
-func (r *running) read() (n reading, err error) {
+// readFiles reads the files as check does. The plugins that it starts are its own.
+func (r *running) readFiles(dry bool) (n reading, err error) {
 	if r.flags.from != "" {
 		return n, errors.New("this bridge runs no file that could be read again")
 	}
-	if n.files, err = config.Files(r.names...); err != nil {
-		return n, err
+	files, err := config.Files(r.names...)
+	if n.files = files; len(files)+len(r.names) == 0 {
+		n.files = []string{defaultFile}
 	}
-	n.catalog = r.folders.catalog(r.log)
-	if n.loaded, err = n.load(n.files); err != nil {
+	if err == nil {
+		n.catalog = r.folders.catalog(r.log)
+		n.loaded, err = n.load(files)
+	}
+	if !dry {
+		r.noteRead(n.files, n.loaded)
+	}
+	if err != nil {
 		return n, err
 	}
 	if e := n.servers; len(n.Pipelines) == 0 && e.MQTT == nil && e.NATS == nil && e.XRTC == nil {

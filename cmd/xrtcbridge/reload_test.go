@@ -255,6 +255,25 @@ func TestReloadOfASourceThatFails(t *testing.T) {
 	}
 }
 
+// A bridge that names no file runs the same one after a reload, and still knows which.
+func TestReloadOfTheDefaultFile(t *testing.T) {
+	dir := t.TempDir()
+	r := &reloading{dir: dir, file: write(t, dir, defaultFile, reloadTop+ticks("b", "b.txt"))}
+	r.process = start(t, dir, io.Discard, "run", "--log-format", "json")
+	r.flows("b.txt")
+	write(t, dir, defaultFile, reloadTop+ticks("b", "c.txt"))
+	if said, code := r.ask("reload"); code != exitDone {
+		t.Fatal(said)
+	}
+	r.flows("c.txt")
+	if files := r.status().Config.Files; len(files) != 1 || filepath.Base(files[0]) != defaultFile {
+		t.Errorf("it runs %q", files)
+	}
+	other := start(t, dir, io.Discard, "run", "--log-format", "json")
+	bridgetest.Eventually(t, "another one hears that this one runs",
+		func() bool { return other.log.count("another xrtcbridge runs this file") == 1 })
+}
+
 // A pipeline that is paused stays so, as it is now, and is resumed as that.
 func TestReloadOfAPausedPipeline(t *testing.T) {
 	t.Parallel()
@@ -315,7 +334,7 @@ func TestPauseDuringAReload(t *testing.T) {
 	}
 }
 
-// A file that is written anew, or exchanged as editors and Kubernetes do, is reloaded by itself.
+// A file that is written anew, or exchanged as editors do, is reloaded by itself.
 func TestReloadByWatching(t *testing.T) {
 	t.Parallel()
 	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"), "--watch")
@@ -327,7 +346,105 @@ func TestReloadByWatching(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.flows("d.txt")
+	r.reload(reloadTop+ticks("kept", "kept.txt")+ticks("b", "e.txt"), exitDone, "--dry-run")
+	r.flows("e.txt") // a dry run has read the file, and has not done what it says
 	if n := r.opens("kept"); n != 2 {
 		t.Errorf("the ends of a pipeline that was never touched were opened %d times", n)
+	}
+}
+
+// What was read for a file counts as the file does: secrets, credentials, certificates and schemas,
+// also where another one comes in as Kubernetes exchanges them, and those that the file names since a
+// moment ago, or that are missing.
+func TestReloadByWatchingOthers(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	volume := func(version, text string) { // as a kubelet does
+		t.Helper()
+		in := filepath.Join(outside, ".."+version)
+		if err := os.MkdirAll(filepath.Join(in, "deep"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(in, "deep"), "word", text)
+		next, at := filepath.Join(outside, "..data_tmp"), filepath.Join(outside, "..data")
+		was, _ := os.Readlink(at)
+		if err := os.Symlink(filepath.Base(in), next); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, at); err != nil {
+			t.Fatal(err)
+		}
+		if was != "" {
+			if err := os.RemoveAll(filepath.Join(outside, was)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	volume("1", "v1")
+	if err := os.Symlink(filepath.Join("..data", "deep"), filepath.Join(outside, "deep")); err != nil {
+		t.Fatal(err)
+	}
+	credentials := filepath.Join(outside, "credentials")
+	for _, name := range []string{credentials, filepath.Join(dir, "secrets"), filepath.Join(dir, "schemas")} {
+		if err := os.Mkdir(name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	write(t, credentials, "word", "c1")
+	write(t, dir, "secrets/word", "s1")
+	write(t, dir, "schemas/any.json", `{"title": "1"}`)
+	pipeline := func(more string) string {
+		return reloadTop + ticks("kept", "kept.txt") +
+			`  b: {from: {generate: {interval: 1ms, payload: '"` + more + `"'}}, steps: [{schema: schemas/any.json}], ` +
+			"to: {file: {path: b.txt}}}\n"
+	}
+	const words = `${file:secrets/word} ${cred:word}`
+	link := " ${file:" + filepath.Join(outside, "deep", "word") + "}"
+	r := &reloading{dir: dir, file: write(t, dir, "p.yaml", pipeline(words))}
+	r.process = start(t, dir, io.Discard, "run", "--watch", "--log-format", "json", r.file)
+	says := func(want string) {
+		t.Helper()
+		bridgetest.Eventually(t, "it says "+want, func() bool {
+			all := readLines(t, filepath.Join(dir, "b.txt"))
+			return len(all) > 0 && all[len(all)-1] == `"`+want+`"`
+		})
+	}
+	reloads := func(n int) {
+		t.Helper()
+		bridgetest.Eventually(t, fmt.Sprintf("there were %d reloads", n),
+			func() bool { return r.log.count(`"msg":"reloaded"`) >= n })
+	}
+	says("s1 c1")
+	write(t, dir, "secrets/word", "s2")
+	says("s2 c1")
+	write(t, credentials, "word", "c2")
+	says("s2 c2")
+	reloads(2)
+	write(t, dir, "schemas/any.json", `{"title": "2"}`)
+	reloads(3)
+	write(t, dir, "p.yaml", pipeline(words+link))
+	says("s2 c2 v1")
+	volume("2", "v2")
+	says("s2 c2 v2")
+	volume("3", "v3")
+	says("s2 c2 v3")
+	reloads(6)
+	write(t, dir, "p.yaml", pipeline(words+link+" ${file:more/word}"))
+	bridgetest.Eventually(t, "a file is missing", func() bool { return r.log.count("reload failed") == 1 })
+	if err := os.Mkdir(filepath.Join(dir, "more"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "more/word", "m1")
+	says("s2 c2 v3 m1")
+	reloads(7)
+	if n, wrong := r.log.count(`"msg":"reloaded"`), r.log.count("reload failed"); n != 7 || wrong != 1 {
+		t.Errorf("there were %d reloads, and %d that failed, want 7 and 1", n, wrong)
+	}
+	if n := r.opens("kept"); n != 2 {
+		t.Errorf("the ends of a pipeline that was never touched were opened %d times", n)
+	}
+	r.signal(syscall.SIGTERM)
+	if code := r.exit(); code != exitDone {
+		t.Errorf("exit code %d", code)
 	}
 }

@@ -50,12 +50,13 @@ func newRun(s std, folders *pluginFolders) *cobra.Command {
 finished, or a signal comes. SIGINT or SIGTERM stops reading and delivers what has been read, as
 the end of its terminal does; a second one cuts that short.
 
-SIGHUP, xrtcbridge reload and, with --watch, a change of the files make it run what the files
-say now. Only pipelines that have changed are stopped and started again, and the others keep
-their connections. A mistake in the files, or a changed pipeline that cannot run, changes
-nothing: the log says why. What connections, plugins, ${…}, certificates and other files that
-are read say now counts, too. A change of embedded, state and the like needs a restart, and is
-refused.
+SIGHUP, xrtcbridge reload and, with --watch, a change of the files, or of secrets, certificates
+and the like that they name, make it run what the files say now. Only pipelines that have
+changed are stopped and started again, and the others keep their connections. A mistake in the
+files, or a changed pipeline that cannot run, changes nothing: the log says why. What
+connections, plugins, ${…}, certificates and other files that are read say now counts, too. A
+change of embedded, state and the like needs a restart, and is refused. --watch does not look at
+the programs of plugins.
 
 With --from and --to it runs one pipeline and reads no file. At the end a ledger says what
 became of every message.`,
@@ -88,7 +89,7 @@ became of every message.`,
 	cmd.Flags().StringVar(&f.to, "to", "", "sink of a pipeline without a file: TYPE[,key=value...]")
 	durationFlag(cmd.Flags(), &f.limit, "for",
 		"stop this `duration` after the start of the embedded servers, as a signal would")
-	cmd.Flags().BoolVar(&f.watch, "watch", false, "reload when a file has changed, and go on when all inputs are finished")
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "reload when a file has changed, or one that it reads, and go on when all inputs are finished")
 	s.rawFlag(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("from", completeEnd(folders, s,
 		func(c bridge.Connector) any { return openerSettings(c.Source) }))
@@ -113,7 +114,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	}
 	r := &running{
 		flags: f, folders: folders, names: names, log: log, seen: seen, turn: make(chan struct{}, 1),
-		catalogs: []*catalog{k},
+		catalogs: []*catalog{k}, reads: make(chan struct{}, 1),
 	}
 	defer r.end()
 	for _, e := range c.Warnings {

@@ -46,7 +46,11 @@ type running struct {
 	locks    []*os.File
 	release  func() // of the hold on a bridge without pipelines; nil: there is none
 
-	mu                sync.Mutex // guards what follows
+	reads chan struct{} // has one when files were read
+
+	mu                sync.Mutex        // guards what follows
+	stood             []string          // the files when they were read last
+	read              map[string]string // what was read, see config.Config.Read
 	config            monitor.Config
 	applied, rejected uint64 // reloads
 }
@@ -98,6 +102,7 @@ func (r *running) begin(k *catalog, c loaded, files []string) error {
 		return err
 	}
 	r.now, r.files, r.plan, r.catalogs = c, files, plan, []*catalog{k}
+	r.noteRead(files, c)
 	for _, p := range c.Pipelines {
 		r.bridge.Pipelines = append(r.bridge.Pipelines, r.launch(plan[p.Name]))
 	}

@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -12,29 +17,33 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 )
 
-// watchQuiet is how long the files must have been the same before they are read: an editor writes in
-// several steps.
-const watchQuiet = 300 * time.Millisecond
+const (
+	// watchQuiet is how long the files must have been the same before they are read: an editor writes
+	// in several steps.
+	watchQuiet = 300 * time.Millisecond
 
-// watch asks for a reload when what the files say has changed, until ctx is done. It looks at their
-// folders, since editors and Kubernetes put new files in place of old ones.
+	// mostLinks is how many symbolic links are followed on the way to a file, as systems do.
+	mostLinks = 40
+)
+
+// watch asks for a reload when what the files say has changed, or what is in others that were read
+// for them, until ctx is done. It looks at folders, since editors and Kubernetes put new files in
+// place of old ones.
 func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the files: %w", err)
 	}
-	for _, folder := range r.watchedFolders() {
-		if err := w.Add(folder); err != nil {
-			_ = w.Close()
-			return fmt.Errorf("watch %s: %w", folder, err)
-		}
+	if err := r.follow(w); err != nil {
+		_ = w.Close()
+		return err
 	}
-	last := r.content()
-	looked := last
 	go func() {
 		defer func() { _ = w.Close() }()
 		quiet := time.NewTimer(watchQuiet) // what changed since the start
 		defer quiet.Stop()
+		var looked, last string // what there was at the last look, and when a reload was asked for
+		var wrong error
 		waiting := true
 		look := func() { // others may write to the folder all the time, so an event puts nothing off
 			if !waiting {
@@ -46,16 +55,23 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 			select {
 			case <-w.Events:
 				look()
+			case <-r.reads: // there may be others to watch
+				look()
 			case err := <-w.Errors:
 				r.log.Warn("watch the files", "err", err)
 				look()
 			case <-quiet.C:
 				waiting = false
-				now := r.content()
+				err := r.follow(w)
+				if err != nil && fmt.Sprint(err) != fmt.Sprint(wrong) {
+					r.log.Warn("changes of some files are not noticed", "err", err)
+				}
+				wrong = err
+				now, read := r.contents()
 				if now != looked { // somebody may still be writing
 					looked = now
 					look()
-				} else if now != last {
+				} else if now != read && now != last {
 					last = now
 					select {
 					case asked <- struct{}{}:
@@ -70,33 +86,101 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 	return nil
 }
 
-// watchedFolders returns those in which files are that the command line names, or may be.
-func (r *running) watchedFolders() (all []string) {
+// follow has the folders watched in which a change may be one of the files. One that is not there is
+// so in the nearest that is.
+func (r *running) follow(w *fsnotify.Watcher) error {
+	var errs []error
+	seen := make(map[string]bool)
 	for _, name := range r.watched() {
-		if info, err := os.Stat(name); err != nil || !info.IsDir() {
-			name = filepath.Dir(name)
+		for _, folder := range foldersOf(name, mostLinks) {
+			for up := ""; !seen[folder] && folder != up; folder, up = filepath.Dir(folder), folder {
+				seen[folder] = true
+				err := w.Add(folder)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
+					errs = append(errs, fmt.Errorf("watch %s: %w", folder, err))
+				}
+				if !errors.Is(err, fs.ErrNotExist) {
+					break
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// foldersOf returns those that hold a file and the symbolic links on the way to it.
+func foldersOf(name string, links int) []string {
+	if at, err := filepath.Abs(name); err == nil {
+		name = at
+	}
+	for at := 0; at < len(name); {
+		step := strings.IndexRune(name[at+1:], filepath.Separator)
+		if at += 1 + step; step < 0 {
+			at = len(name)
+		}
+		to, err := os.Readlink(name[:at])
+		if err != nil || links == 0 {
+			continue
+		}
+		in := filepath.Dir(name[:at])
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(in, to)
+		}
+		return append(foldersOf(filepath.Join(to, name[at:]), links-1), in)
+	}
+	return []string{filepath.Dir(name)}
+}
+
+// watched returns the files to watch: those that the command line names, or may name, and what was
+// read for them.
+func (r *running) watched() (all []string) {
+	for _, name := range r.named() {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			name = filepath.Join(name, "*")
 		}
 		all = append(all, name)
 	}
-	return all
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.AppendSeq(all, maps.Keys(r.read))
 }
 
-func (r *running) watched() []string {
+// named returns the names of files on the command line.
+func (r *running) named() []string {
 	if len(r.names) == 0 {
 		return []string{defaultFile}
 	}
-	return r.names
+	return watchable(r.names)
 }
 
-// content is a hash of what the files say.
-func (r *running) content() string {
-	files, err := config.Files(r.watched()...)
-	texts := []string{fmt.Sprint(err)}
-	for _, name := range files {
-		if name != "-" {
-			text, err := config.ReadRegular(name, config.MaxFile) // as it is read then
-			texts = append(texts, name, string(text), fmt.Sprint(err))
-		}
+// watchable leaves out standard input.
+func watchable(files []string) []string {
+	return slices.DeleteFunc(slices.Clone(files), func(name string) bool { return name == "-" })
+}
+
+// noteRead notes what was read, for who watches. Without a configuration it is what was read before.
+func (r *running) noteRead(files []string, c loaded) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stood = watchable(files)
+	if c.Config != nil {
+		r.read = c.Read
 	}
-	return config.Fingerprint(texts...)
+	select {
+	case r.reads <- struct{}{}:
+	default:
+	}
+}
+
+// contents returns what the files are now and what they were when they were read, as hashes.
+func (r *running) contents() (now, read string) {
+	names, _ := config.Files(r.named()...) // with an error there are none
+	r.mu.Lock()
+	known, stood := r.read, r.stood
+	r.mu.Unlock()
+	is, was := []string{fmt.Sprint(names)}, []string{fmt.Sprint(stood)}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		is, was = append(is, name, config.Content(name)), append(was, name, known[name])
+	}
+	return config.Fingerprint(is...), config.Fingerprint(was...)
 }
