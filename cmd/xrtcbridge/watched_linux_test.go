@@ -2,20 +2,17 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -84,13 +81,6 @@ type watched struct {
 	looks  []looker
 }
 
-// looker is one who looks. Seen is how much it has seen; stop ends it.
-type looker struct {
-	name string
-	seen func() int64
-	stop func()
-}
-
 const watchedToken = "a-token-for-the-benchmark-0123456789"
 
 func newWatched(b *testing.B) *watched {
@@ -143,13 +133,18 @@ func (w *watched) run(n, rate int) (messages, cpu float64) {
 	w.load.send(prefix, n, rate, &got)
 	bridgetest.Reach(w.b, "messages", n, func() int { return int(got.Load()) })
 	<-done
+	// What is on its way to the stream was seen before it is there.
+	stored := func() int {
+		info, err := w.stream.Info(w.b.Context())
+		w.check(err)
+		return int(info.State.Msgs)
+	}
+	bridgetest.Reach(w.b, "messages are stored", n, stored)
 	took := time.Since(began)
 	used = w.bridge.cpu() - used
 	w.check(sub.Unsubscribe())
-	info, err := w.stream.Info(w.b.Context())
-	w.check(err)
-	if s := strange.Load(); s > 0 || info.State.Msgs != uint64(n) {
-		w.b.Errorf("run %d: %d messages came twice, and the stream has %d of %d", w.number, s, info.State.Msgs, n)
+	if s, has := strange.Load(), stored(); s > 0 || has != n {
+		w.b.Errorf("run %d: %d messages came twice, and the stream has %d of %d", w.number, s, has, n)
 	}
 	w.check(w.stream.Purge(w.b.Context()))
 	return float64(n) / took.Seconds(), used.Seconds() / float64(n) * 1e6
@@ -169,7 +164,7 @@ func (w *watched) look() {
 	for _, args := range [][]string{
 		{"watched"}, {"watched/from", "--json"}, {"watched/sinks", "--when", `payload contains "7 "`},
 	} {
-		w.looks = append(w.looks, w.command(nil, append([]string{"tap"}, args...)...))
+		w.looks = append(w.looks, startLooker(w.b, w.dir, nil, append([]string{"tap"}, args...)...))
 	}
 	for _, l := range w.looks[:3] { // taps are silent until a message comes
 		bridgetest.Eventually(w.b, l.name+" looks", func() bool { return l.seen() > 0 })
@@ -191,11 +186,7 @@ func (w *watched) lookAway() {
 // page opens the page, of which is counted what it says was delivered.
 func (w *watched) page() looker {
 	w.b.Helper()
-	cmd := exec.CommandContext(w.b.Context(), "xrtcbridge", "dashboard", "p.yaml")
-	cmd.Dir = w.dir
-	link, err := cmd.Output()
-	w.check(err)
-	w.tab.Go(strings.TrimSpace(string(link)))
+	w.tab.Go(dashboardLink(w.b, w.dir))
 	w.tab.Until(browsertest.Has("#name", "watched"))
 	return looker{"the page",
 		func() int64 {
@@ -226,37 +217,9 @@ func (w *watched) top() looker {
 			}
 		}
 	}()
-	l := w.command(its, "top", "p.yaml")
+	l := startLooker(w.b, w.dir, its, "top", "p.yaml")
 	l.seen = seen.Load
 	return l
-}
-
-// command runs one of the command's looks, on a terminal or into a pipe.
-func (w *watched) command(terminal *os.File, args ...string) looker {
-	w.b.Helper()
-	cmd := exec.CommandContext(w.b.Context(), "xrtcbridge", args...)
-	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), "TERM=xterm-256color")
-	var seen counter
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &seen, &said
-	if terminal != nil {
-		cmd.Stdin, cmd.Stdout = terminal, terminal
-	}
-	w.check(cmd.Start())
-	return looker{strings.Join(args, " "), seen.n.Load, func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			w.b.Errorf("%s ends with %v: %s", args, err, said.String())
-		}
-	}}
-}
-
-// counter counts bytes that are written to it.
-type counter struct{ n atomic.Int64 }
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.n.Add(int64(len(p)))
-	return len(p), nil
 }
 
 // scraper asks for /metrics once a second, in the format that Prometheus asks for.
