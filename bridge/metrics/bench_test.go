@@ -1,19 +1,20 @@
-package monitor_test
+package metrics_test
 
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/metrics"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
-// BenchmarkWatched is the engine alone, with batches of 256 from memory to nowhere, and the same
-// with a monitor around its ends: the difference is what looking costs. An operation is one message.
-func BenchmarkWatched(b *testing.B) {
+// BenchmarkEngineWatched is the engine alone, with batches of 256 from memory to nowhere, and the
+// same with a monitor around its ends and metrics of both: the difference is what counting costs. An
+// operation is one message.
+func BenchmarkEngineWatched(b *testing.B) {
 	for _, watched := range []bool{false, true} {
 		name := map[bool]string{false: "Alone", true: "Watched"}[watched]
 		b.Run(name, func(b *testing.B) {
@@ -27,7 +28,7 @@ func BenchmarkWatched(b *testing.B) {
 			}
 			if watched {
 				m := monitor.New()
-				m.Settled = func(string, time.Duration) {}
+				m.Settled = metrics.New(metrics.Options{}).Settled
 				m.Watch(p)
 			}
 			b.ReportAllocs()
