@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -27,9 +28,10 @@ import (
 
 // BenchmarkWatched is a bridge from mosquitto to JetStream that is looked at by all that can look:
 // the page in chromium, top on a terminal, three taps and a scraper of /metrics. In each round it is
-// not looked at first and looked at then. It reports the medians of both and their ratio, and what
-// processor time the bridge takes for a million messages. Whoever looks, the brokers and the load
-// share the machine with it, so that only ratios mean something. No message may be lost or doubled.
+// not looked at first and looked at then. It reports the medians of both and their ratio, what
+// processor time the bridge takes for a million messages, and how many processors those who look
+// take. They, the brokers and the load share the machine with it, so that only ratios mean something.
+// No message may be lost or doubled.
 func BenchmarkWatched(b *testing.B) {
 	b.Run("Full", func(b *testing.B) { benchmarkWatched(b, faulttest.Pick(100_000, 400_000), 0) })
 	b.Run("At20k", func(b *testing.B) { benchmarkWatched(b, faulttest.Pick(100_000, 400_000), 20_000) })
@@ -53,6 +55,7 @@ func benchmarkWatched(b *testing.B, n, rate int) {
 	b.ReportMetric(median(watched.rates)/median(alone.rates), "ratio")
 	b.ReportMetric(median(alone.cpu), "alone-cpu-s/Mmsg")
 	b.ReportMetric(median(watched.cpu), "watched-cpu-s/Mmsg")
+	b.ReportMetric(median(watched.lookers), "lookers-cpus")
 	b.Logf("messages/s alone %.0f, watched %.0f", alone.rates, watched.rates)
 }
 
@@ -61,10 +64,13 @@ func median(x []float64) float64 {
 	return x[len(x)/2]
 }
 
-// runs is what was measured: messages a second, and processor seconds of the bridge for a million.
-type runs struct{ rates, cpu []float64 }
+// runs is what was measured: messages a second, processor seconds of the bridge for a million, and
+// processors that those who look have taken.
+type runs struct{ rates, cpu, lookers []float64 }
 
-func (r *runs) add(rate, cpu float64) { r.rates, r.cpu = append(r.rates, rate), append(r.cpu, cpu) }
+func (r *runs) add(rate, cpu, lookers float64) {
+	r.rates, r.cpu, r.lookers = append(r.rates, rate), append(r.cpu, cpu), append(r.lookers, lookers)
+}
 
 // watched is a bridge, its two ends, and who looks at it.
 type watched struct {
@@ -107,7 +113,7 @@ pipelines:
 
 // run sends n messages, so many a second, or as fast as they arrive, and returns when the stream has
 // each of them once.
-func (w *watched) run(n, rate int) (messages, cpu float64) {
+func (w *watched) run(n, rate int) (messages, cpu, lookers float64) {
 	w.b.Helper()
 	w.number++
 	w.all += n
@@ -129,7 +135,7 @@ func (w *watched) run(n, rate int) (messages, cpu float64) {
 	w.check(err)
 	w.check(sub.SetPendingLimits(-1, -1))
 	w.check(w.nc.Flush())
-	began, used := time.Now(), w.bridge.cpu()
+	began, used, looked := time.Now(), cpuOf(w.b, w.bridge.cmd.Process.Pid), w.lookersCPU()
 	w.load.send(prefix, n, rate, &got)
 	bridgetest.Reach(w.b, "messages", n, func() int { return int(got.Load()) })
 	<-done
@@ -141,13 +147,14 @@ func (w *watched) run(n, rate int) (messages, cpu float64) {
 	}
 	bridgetest.Reach(w.b, "messages are stored", n, stored)
 	took := time.Since(began)
-	used = w.bridge.cpu() - used
+	used = cpuOf(w.b, w.bridge.cmd.Process.Pid) - used
+	looked = w.lookersCPU() - looked
 	w.check(sub.Unsubscribe())
 	if s, has := strange.Load(), stored(); s > 0 || has != n {
 		w.b.Errorf("run %d: %d messages came twice, and the stream has %d of %d", w.number, s, has, n)
 	}
 	w.check(w.stream.Purge(w.b.Context()))
-	return float64(n) / took.Seconds(), used.Seconds() / float64(n) * 1e6
+	return float64(n) / took.Seconds(), used.Seconds() / float64(n) * 1e6, looked.Seconds() / took.Seconds()
 }
 
 func (w *watched) check(err error) {
@@ -259,22 +266,50 @@ func (w *watched) scraper() looker {
 	return looker{"the scraper", seen.Load, func() { close(over); asking.Wait() }}
 }
 
-// cpu returns the processor time that the process has taken.
-func (p *process) cpu() time.Duration {
-	p.t.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "stat"))
-	if err != nil {
-		p.t.Fatal(err)
+// lookersCPU returns the processor time of all processes below this one but the bridge and the broker.
+func (w *watched) lookersCPU() (sum time.Duration) {
+	w.b.Helper()
+	pids, err := filepath.Glob("/proc/[0-9]*")
+	w.check(err)
+	below := map[int]bool{os.Getpid(): true}
+	slices.SortFunc(pids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for _, path := range pids { // parents are older, and their numbers smaller
+		pid, _ := strconv.Atoi(filepath.Base(path))
+		name, fields := procStat(pid)
+		if len(fields) == 0 {
+			continue // it has ended
+		}
+		if parent, _ := strconv.Atoi(fields[1]); below[parent] && pid != w.bridge.cmd.Process.Pid && name != "mosquitto" {
+			below[pid] = true
+			sum += cpuOf(w.b, pid)
+		}
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // behind the name, which may have spaces
-	fields := strings.Fields(rest)
+	return sum
+}
+
+// procStat returns the name of a process and what the system says of it behind that; nothing of one
+// that has ended.
+func procStat(pid int) (name string, fields []string) {
+	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	_, rest, _ := strings.Cut(string(text), " (")
+	end := max(0, strings.LastIndex(rest, ")")) // the name may have anything in it
+	return rest[:end], strings.Fields(strings.TrimPrefix(rest[end:], ")"))
+}
+
+// cpuOf returns the processor time that a process has taken; 0 if it has ended.
+func cpuOf(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	_, fields := procStat(pid)
+	if len(fields) == 0 {
+		return 0
+	}
 	user, err := strconv.Atoi(fields[11])
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	system, err := strconv.Atoi(fields[12])
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return time.Duration(user+system) * time.Second / 100 // USER_HZ
 }
