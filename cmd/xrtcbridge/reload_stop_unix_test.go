@@ -27,7 +27,7 @@ type heard struct {
 func TestStopDuringAReload(t *testing.T) {
 	for _, way := range []string{"command", "hangup"} {
 		t.Run(way, func(t *testing.T) {
-			silent, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lasts as long as the test
+			silent, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
