@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ type Telemetry struct {
 
 // OTLP is a receiver of metrics.
 type OTLP struct {
-	Endpoint string                   `yaml:"endpoint,required" doc:"http(s) URL; without a path, /v1/metrics"`
+	Endpoint bridge.URL               `yaml:"endpoint,required" doc:"http(s) URL; without a path, /v1/metrics"`
 	Headers  map[string]bridge.Secret `yaml:"headers" doc:"of each request, such as Authorization"`
 	Interval time.Duration            `yaml:"interval" doc:"how often; 0: 1m"`
 	TLS      bridge.TLS               `yaml:"tls" doc:"for https"`
@@ -41,13 +40,14 @@ const (
 	lastPush        = 3 * time.Second // bounds the one at the end
 )
 
-// Validate checks what belongs together.
+// Validate checks what belongs together. A query or user would not be sent.
 func (o OTLP) Validate() error {
-	u, err := url.Parse(o.Endpoint)
+	u := o.Endpoint
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
+	case u.IsZero() || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "":
 		return bridge.KeyErrorf("endpoint",
-			"write a URL without user, as http://localhost:4318; headers take an Authorization")
+			"write a URL without user and query, as http://localhost:4318; headers take an Authorization")
 	case o.Interval != 0 && o.Interval < time.Second:
 		return bridge.KeyErrorf("interval", "it is 1s or more")
 	}
@@ -64,34 +64,35 @@ func (m *Metrics) Push(ctx context.Context, o OTLP, log *slog.Logger) {
 }
 
 func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
-	to, err := url.Parse(o.Endpoint)
-	if err != nil {
-		return fmt.Errorf("push metrics: %w", err)
-	}
+	to := *o.Endpoint.URL
 	if to.Path == "" || to.Path == "/" {
 		to.Path = "/v1/metrics"
 	}
 	headers := make(map[string]string, len(o.Headers))
+	var secrets []string
 	for name, value := range o.Headers {
 		headers[name] = value.Reveal()
+		secrets = append(secrets, value.Reveal())
+		if _, credentials, two := strings.Cut(value.Reveal(), " "); two { // behind Bearer
+			secrets = append(secrets, credentials)
+		}
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
 	defer transport.CloseIdleConnections()
 	if to.Scheme == "https" {
+		var err error
 		if transport.TLSClientConfig, err = o.TLS.Config(); err != nil {
 			return fmt.Errorf("push metrics: %w", err)
 		}
 	}
-	client := &http.Client{Transport: transport, Timeout: pushTimeout,
-		// Headers are for this receiver, and not for whom it names.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	options := []otlpmetrichttp.Option{
+	exporter, err := otlpmetrichttp.New(ctx,
 		otlpmetrichttp.WithEndpointURL(to.String()), otlpmetrichttp.WithHeaders(headers),
-		otlpmetrichttp.WithTimeout(pushTimeout),
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{}), // the next push has it all
-		otlpmetrichttp.WithHTTPClient(client),
-	}
-	exporter, err := otlpmetrichttp.New(ctx, options...)
+		otlpmetrichttp.WithHTTPClient(&http.Client{
+			Transport: transport, Timeout: pushTimeout,
+			// The headers are for this receiver, and for nobody that it names.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}))
 	if err != nil {
 		return fmt.Errorf("push metrics: %w", err)
 	}
@@ -102,7 +103,7 @@ func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
 	provider := sdk.NewMeterProvider(
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "xrtcbridge"), attribute.String("service.version", m.version))),
-		sdk.WithReader(sdk.NewPeriodicReader(&told{Exporter: exporter, log: log.With("endpoint", to.Redacted())},
+		sdk.WithReader(sdk.NewPeriodicReader(&told{Exporter: exporter, log: log.With("endpoint", o.Endpoint), secrets: secrets},
 			sdk.WithInterval(interval), sdk.WithTimeout(pushTimeout),
 			sdk.WithProducer(bridgeprometheus.NewMetricProducer(bridgeprometheus.WithGatherer(m.registry))))))
 	<-ctx.Done()
@@ -115,15 +116,16 @@ func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
 // told logs how an exporter does. It is called from one goroutine at a time.
 type told struct {
 	sdk.Exporter
-	log  *slog.Logger
-	lost bool
+	log     *slog.Logger
+	secrets []string // which a receiver may say back
+	lost    bool
 }
 
 func (t *told) Export(ctx context.Context, all *metricdata.ResourceMetrics) error {
 	err := t.Exporter.Export(ctx, all)
 	switch {
 	case err != nil && !t.lost:
-		t.log.WarnContext(ctx, "cannot push metrics, trying again at each interval", "err", clip(err), "hint", mend(err))
+		t.log.WarnContext(ctx, "cannot push metrics, trying again at each interval", "err", t.clip(err), "hint", mend(err))
 	case err == nil && t.lost:
 		t.log.InfoContext(ctx, "metrics are pushed again")
 	}
@@ -131,13 +133,19 @@ func (t *told) Export(ctx context.Context, all *metricdata.ResourceMetrics) erro
 	return nil // it is told
 }
 
-// clip shortens an error, which may have all that a receiver answers.
-func clip(err error) string {
+// clip shortens an error, which may have all that a receiver answers, and hides secrets in it.
+func (t *told) clip(err error) string {
 	const most = 500
-	if text := err.Error(); len(text) > most {
+	text := err.Error()
+	for _, secret := range t.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	if len(text) > most {
 		return strings.ToValidUTF8(text[:most], "") + "…"
 	}
-	return err.Error()
+	return text
 }
 
 // mend says what to do about an error of a push, of which the exporter tells the status as text.
@@ -149,10 +157,10 @@ func mend(err error) string {
 	switch {
 	case has(": 401", ": 403"):
 		return "telemetry.otlp.headers says who the bridge is, as {Authorization: ${OTLP_TOKEN}}"
-	case has(": 301", ": 302", ": 303", ": 307", ": 308"):
-		return "redirects are not followed: telemetry.otlp.endpoint names the place where the receiver is"
 	case has(": 404", ": 405"):
 		return "give telemetry.otlp.endpoint the path that its documentation says; without one it is /v1/metrics"
+	case has(": 301", ": 302", ": 303", ": 307", ": 308"):
+		return "the receiver leads elsewhere, where no metrics go: telemetry.otlp.endpoint names the place itself"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return "telemetry.otlp.tls.ca names the certificate of who signed the receiver's"
 	case has("server gave HTTP response to HTTPS client"):

@@ -51,7 +51,7 @@ func TestPush(t *testing.T) {
 	}))
 	defer server.Close()
 	o := metrics.OTLP{
-		Endpoint: server.URL, Interval: time.Second,
+		Endpoint: address(t, server.URL), Interval: time.Second,
 		Headers: map[string]bridge.Secret{"Authorization": bridge.NewSecret("Bearer x")},
 	}
 	if err := o.Validate(); err != nil {
@@ -97,10 +97,10 @@ func TestS12PushFollowsNoRedirect(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // it is pushed once more then
 		metrics.New(everything()).Push(ctx, metrics.OTLP{
-			Endpoint: server.URL, Headers: map[string]bridge.Secret{"X-Api-Key": bridge.NewSecret("x")},
+			Endpoint: address(t, server.URL), Headers: map[string]bridge.Secret{"X-Api-Key": bridge.NewSecret("x")},
 		}, slog.New(slog.NewTextHandler(&log, nil)))
 		server.Close()
-		if !strings.Contains(log.String(), "redirects are not followed") {
+		if !strings.Contains(log.String(), "the receiver leads elsewhere, where no metrics go") {
 			t.Errorf("%d: the log says %s", code, &log)
 		}
 	}
@@ -113,13 +113,81 @@ func TestS12PushFollowsNoRedirect(t *testing.T) {
 func TestOTLPSettings(t *testing.T) {
 	for _, o := range []metrics.OTLP{
 		{},
-		{Endpoint: "localhost:4318"},
-		{Endpoint: "http://u:p@localhost"},
-		{Endpoint: "http://localhost", Interval: time.Millisecond},
-		{Endpoint: "http://localhost", Interval: -time.Second},
+		{Endpoint: address(t, "http://secret:p@localhost")},
+		{Endpoint: address(t, "http://localhost?key=secret")},
+		{Endpoint: address(t, "http://localhost#secret")},
+		{Endpoint: address(t, "http://localhost"), Interval: time.Millisecond},
+		{Endpoint: address(t, "http://localhost"), Interval: -time.Second},
 	} {
-		if o.Validate() == nil {
-			t.Errorf("%+v is accepted", o)
+		if err := o.Validate(); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: %v", o, err)
 		}
 	}
+}
+
+func address(t *testing.T, text string) bridge.URL {
+	t.Helper()
+	u, err := bridge.ParseURL(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// What goes wrong with a receiver is logged without secrets, be it that it says back what it got;
+// and headers go to nobody that it names.
+func TestPushTellsNoSecrets(t *testing.T) {
+	elsewhere := make(chan struct{}, 100)
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere <- struct{}{} }))
+	defer other.Close()
+	for name, answer := range map[string]http.HandlerFunc{
+		"says it back": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_ = r.Header.Write(w)
+		},
+		"leads elsewhere": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", other.URL+"/?key=secret")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(answer)
+			defer server.Close()
+			var log bytes.Buffer // once Push has returned
+			logged := make(chan struct{}, 100)
+			h := slog.NewTextHandler(io.MultiWriter(&log, writes(logged)), nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				metrics.New(everything()).Push(ctx, metrics.OTLP{
+					Endpoint: address(t, server.URL), Interval: time.Second,
+					Headers: map[string]bridge.Secret{
+						"Authorization": bridge.NewSecret("Bearer secret"), "X-Key": bridge.NewSecret("secret"),
+					},
+				}, slog.New(h))
+			}()
+			select {
+			case <-logged:
+			case <-time.After(bridgetest.Timeout):
+				t.Error("nothing is logged")
+			}
+			cancel()
+			<-done
+			if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, "cannot push metrics") ||
+				len(elsewhere) > 0 {
+				t.Errorf("%d requests went elsewhere; %s", len(elsewhere), text)
+			}
+		})
+	}
+}
+
+// writes tells of each write.
+type writes chan<- struct{}
+
+func (w writes) Write(p []byte) (int, error) {
+	w <- struct{}{}
+	return len(p), nil
 }

@@ -125,9 +125,14 @@ func TestTelemetryStopsNothing(t *testing.T) {
 	if code != exitDone || out != "x\nx\nx\n" || !strings.Contains(errs, "takes OTLP over HTTP") {
 		t.Errorf("%d, %q, %s", code, out, errs)
 	}
-	write(t, dir, "bad.yaml", fmt.Sprintf(text, "localhost:4317"))
-	if code, _, errs := command(t, dir, "check", "bad.yaml"); code != exitUsage ||
-		!strings.Contains(errs, "bad.yaml:1:20: endpoint: ") || !strings.Contains(errs, "http://localhost:4318") {
-		t.Errorf("%d, %s", code, errs)
+	for endpoint, want := range map[string]string{
+		"localhost:4317": "looks like scheme://host:port", "tcp://localhost:4317": "http://localhost:4318",
+		"http://localhost?key=secret": "headers take an Authorization", "http://secret@x/%zz": "scheme://host:port",
+	} {
+		write(t, dir, "bad.yaml", fmt.Sprintf(text, endpoint))
+		if code, _, errs := command(t, dir, "check", "bad.yaml"); code != exitUsage || strings.Contains(errs, "secret") ||
+			!strings.Contains(errs, "endpoint: ") || !strings.Contains(errs, want) {
+			t.Errorf("%d, %s, want %s", code, errs, want)
+		}
 	}
 }
