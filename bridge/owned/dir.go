@@ -128,19 +128,24 @@ func (d *Dir) checkMine(path string, info fs.FileInfo, modes bool) error {
 // mend says what to do about something of another user. Where root comes to a folder, or somebody
 // only asks, that is for the service of that user, which a chown would break.
 func (d *Dir) mend(path string, owner uint32) string {
-	as, me := strconv.FormatUint(uint64(owner), 10), os.Geteuid()
-	name := "'#" + as + "'"
-	if u, err := user.LookupId(as); err == nil {
-		name = u.Username
-	}
-	switch sudo := "sudo -u " + name + " xrtcbridge …"; {
+	switch me := os.Geteuid(); {
 	case d.asks:
-		return sudo + " asks as that user"
+		return runAs(owner)
 	case me == 0 && path == d.place.Path:
-		return sudo + " runs as that user; or choose another place"
+		return runAs(owner) + ", or choose another place"
 	default:
 		return fmt.Sprintf("chown -R %d %s, run as user %d, or choose another place", me, quote(d.place.Path), owner)
 	}
+}
+
+// runAs says how to be another user.
+func runAs(id uint32) string {
+	number := strconv.FormatUint(uint64(id), 10)
+	name := "'#" + number + "'"
+	if u, err := user.LookupId(number); err == nil {
+		name = u.Username
+	}
+	return "run it as that user: sudo -u " + name + " xrtcbridge …"
 }
 
 // named adds to an error of what others own or can write to the setting that allows it.

@@ -147,13 +147,13 @@ func checkOwner(path string, info fs.FileInfo) error {
 	if !other || user == 0 {
 		return nil
 	}
-	command := "chown"
-	if info.Mode()&fs.ModeSymlink != 0 {
-		command = "chown -h"
+	mend := fmt.Sprintf("chown -h %d %s", os.Geteuid(), quote(path)) // of a link, or what is none
+	if os.Geteuid() == 0 {
+		mend = runAs(user) // whose service may need it as it is
 	}
 	return &OthersError{
 		path, fmt.Sprintf("belongs to user %d, who could change or exchange what is there", user),
-		fmt.Sprintf("choose another place, or %s %d %s", command, os.Geteuid(), quote(path)), true,
+		"choose another place, or " + mend, true,
 	}
 }
 
