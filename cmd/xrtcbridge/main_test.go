@@ -23,7 +23,7 @@ import (
 // The test binary is the command, too: scripts and tests find it in PATH as
 // xrtcbridge, and can kill it for real.
 func TestMain(m *testing.M) {
-	bridgetest.Parallel(3)
+	bridgetest.Parallel(2)
 	testscript.Main(m, map[string]func(){
 		"xrtcbridge":       main,
 		"xrtcbridge-count": func() { plugin.Serve(counting()) },

@@ -127,7 +127,6 @@ func ticks(name, to string) string {
 const reloadTop = "pipelines:\n"
 
 func TestReload(t *testing.T) {
-	t.Parallel()
 	base := reloadTop + ticks("kept", "kept.txt") + ticks("b", "b.txt")
 	r := startReloading(t, base)
 	r.flows("kept.txt")

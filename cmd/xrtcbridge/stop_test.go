@@ -64,6 +64,7 @@ pipelines:
   read: {from: {generate: {interval: 1ms}}, to: {file: {path: read.txt}}}
   held: {from: {file: {path: read.txt, follow: true}}, max_batch: 1, steps: [{`+step+`}], to: {file: {path: out.txt}}}
 `))
+		p.opened(5) // a stop before everything is connected is exit code 1
 		bridgetest.Eventually(t, "messages flow", func() bool {
 			return len(readLines(t, filepath.Join(dir, "read.txt"))) > 500
 		})
