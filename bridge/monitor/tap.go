@@ -87,6 +87,7 @@ type Tap struct {
 
 	mu     sync.Mutex // guards what follows
 	queue  []queued
+	head   int // what is before it in the queue was taken out, and its room is used again
 	size   int // bytes of the queue
 	shown  map[string]*shown
 	lost   Lost
@@ -187,7 +188,7 @@ func (t *Tap) end(why error) bool {
 	if t.closed != nil {
 		return false
 	}
-	t.closed, t.queue = why, nil
+	t.closed, t.queue, t.head = why, nil, 0
 	t.monitor.tapped--
 	t.wake()
 	return true
@@ -235,7 +236,7 @@ func (e *end) wanted() (most int) {
 	for _, t := range *taps {
 		if t.at(e) {
 			t.mu.Lock()
-			most = max(most, 1, min(t.left(e, now), mostQueued-len(t.queue))) // one, to be counted
+			most = max(most, 1, min(t.left(e, now), mostQueued-t.waiting())) // one, to be counted
 			t.mu.Unlock()
 		}
 	}
@@ -292,7 +293,7 @@ func (t *Tap) take(e *end, now time.Time, n int, first iter.Seq[passed]) {
 		if samples && t.left(e, now) <= 0 {
 			break
 		}
-		if len(t.queue) == mostQueued || t.size >= mostQueuedSize {
+		if t.waiting() == mostQueued || t.size >= mostQueuedSize {
 			rest = &t.lost.Missed
 			break
 		}
@@ -306,8 +307,7 @@ func (t *Tap) take(e *end, now time.Time, n int, first iter.Seq[passed]) {
 		if p.reason != nil {
 			one.Reason = p.reason.Error()
 		}
-		t.queue = append(t.queue, one)
-		t.size += one.size
+		t.put(one)
 		if samples {
 			t.window(e.place, now).n++
 		}
@@ -341,15 +341,32 @@ func (t *Tap) Next(ctx context.Context) (*Tapped, error) {
 func (t *Tap) next() (*Tapped, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed != nil || len(t.queue) == 0 {
+	if t.closed != nil || t.waiting() == 0 {
 		return nil, t.closed
 	}
-	one := t.queue[0]
-	t.queue[0] = queued{}
-	t.queue = t.queue[1:]
+	one := t.queue[t.head]
+	t.queue[t.head] = queued{}
 	t.size -= one.size
+	if t.head++; t.head == len(t.queue) {
+		t.queue, t.head = t.queue[:0], 0
+	}
 	return &one.Tapped, nil
 }
+
+// put adds to the queue. The lock must be held. As the pipeline waits for it, there is no new queue
+// where the room of what was taken out will do.
+func (t *Tap) put(one queued) {
+	if len(t.queue) == cap(t.queue) && t.head > len(t.queue)/2 {
+		left := copy(t.queue, t.queue[t.head:])
+		clear(t.queue[left:])
+		t.queue, t.head = t.queue[:left], 0
+	}
+	t.queue = append(t.queue, one)
+	t.size += one.size
+}
+
+// waiting returns how many are in the queue. The lock must be held.
+func (t *Tap) waiting() int { return len(t.queue) - t.head }
 
 // matches reports whether one is to be shown, by the condition. The conditions of all taps
 // together may take a fifth of a processor, which pipelines need.
@@ -414,5 +431,5 @@ func (t *Tap) holds(one *Tapped) (_ bool, failed error) {
 func (t *Tap) Waiting() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.queue) > 0
+	return t.waiting() > 0
 }
