@@ -95,10 +95,11 @@ func TestF26RestartsWithOtherConfig(t *testing.T) {
 	t.Logf("%d restarts, %d of them kills, %d tries with invalid configuration", restarts, kills, invalid)
 }
 
-// F26: reloads under load, a fifth of them of broken files, and kill -9 in the middle. Nothing is
-// lost, and a pipeline that is not touched keeps its connections.
+// F26: reloads under load, by command and by SIGHUP, a fifth of them of broken files, and kill -9 in
+// the middle of one. Nothing is lost, and a pipeline that is not touched keeps its connections.
 func TestF26ReloadsUnderLoad(t *testing.T) {
 	t.Parallel()
+	notIgnored(t, syscall.SIGHUP)
 	reloads := faulttest.Pick(40, 200)
 	n := reloads * faulttest.Pick(300, 1500) // of each pipeline; the long form takes five minutes
 	rng := faulttest.Rand(t)
@@ -131,7 +132,7 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 		from := newProducer(t, broker.URL, prefix, 256, ledger)
 		publishing.Go(func() { from.publish(n, 1000, t.Context().Done()) })
 	}
-	good, broken := "max_batch: 1000", 0
+	good, broken, hangups := "max_batch: 1000", 0, 0
 	for k := range reloads {
 		at := n / (reloads + 1) * k
 		bridgetest.Eventually(t, fmt.Sprintf("%d messages are through", at), func() bool { return out.delivered() >= at })
@@ -142,8 +143,9 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 		}
 		config(setting)
 		if k == reloads/2 {
-			asked := make(chan struct{})
+			asked, closed := make(chan struct{}), r.log.count(`"msg":"closed"`)
 			go func() { defer close(asked); r.ask("reload", r.file) }()
+			bridgetest.Eventually(t, "a pipeline stops", func() bool { return r.log.count(`"msg":"closed"`) > closed })
 			r.kill()
 			<-asked
 			untouched()
@@ -151,7 +153,14 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 			run()
 			continue
 		}
-		if said, code := r.ask("reload", r.file); code != want {
+		if rng.IntN(2) == 0 {
+			hangups++
+			outcome := map[int]string{exitDone: `"msg":"reloaded"`, exitFailed: `"msg":"reload failed`}[want]
+			before := r.log.count(outcome)
+			r.signal(syscall.SIGHUP)
+			bridgetest.Eventually(t, fmt.Sprintf("reload %d of %q ends as it should", k, setting),
+				func() bool { return r.log.count(outcome) > before })
+		} else if said, code := r.ask("reload", r.file); code != want {
 			t.Errorf("reload %d of %q ends with %d, want %d:\n%s", k, setting, code, want, said)
 		}
 		if want == exitDone {
@@ -170,5 +179,5 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 	other.delivered()
 	changed.Check(t, n)
 	kept.Check(t, n)
-	t.Logf("%d reloads, %d of them of broken files", reloads, broken)
+	t.Logf("%d reloads, %d of them by SIGHUP, %d of broken files", reloads, hangups, broken)
 }

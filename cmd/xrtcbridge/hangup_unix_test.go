@@ -4,9 +4,7 @@ package main
 
 import (
 	"io"
-	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,15 +12,6 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
-
-// notIgnored has children not ignore a signal that whoever started the tests may ignore, as nohup
-// does: what is caught here is not ignored by them.
-func notIgnored(t *testing.T, s os.Signal) {
-	t.Helper()
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, s)
-	t.Cleanup(func() { signal.Stop(caught) })
-}
 
 // SIGHUP reloads, and does nothing where it is ignored. That of a terminal that ends is a stop, see
 // TestHangupOfATerminal.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -68,6 +69,15 @@ func (p *process) signal(s os.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatalf("signal %v: %v", s, err)
 	}
+}
+
+// notIgnored has children not ignore a signal that whoever started the tests may ignore, as nohup
+// does: what is caught here is not ignored by them.
+func notIgnored(t *testing.T, s os.Signal) {
+	t.Helper()
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, s)
+	t.Cleanup(func() { signal.Stop(caught) })
 }
 
 // kill kills the process as an operating system short of memory would.
