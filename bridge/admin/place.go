@@ -120,8 +120,11 @@ func (p Place) dial(ctx context.Context) (net.Conn, error) {
 			return c, nil
 		}
 	}
-	if gone(err) {
+	switch {
+	case gone(err):
 		err = ErrNobody
+	case errors.Is(err, syscall.EAGAIN):
+		err = fmt.Errorf("%w: the bridge there is stopped, or has too much to do", err)
 	}
 	return nil, err
 }

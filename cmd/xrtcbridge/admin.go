@@ -50,6 +50,9 @@ func (f *runningFlags) asks(cmd *cobra.Command, s std, takesFiles bool,
 			return err
 		}
 		defer c.Close()
+		if err := alive(ctx, c); err != nil {
+			return err
+		}
 		return f.refused(do(ctx, c, args))
 	}
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -66,14 +67,30 @@ prints what GET /status answers.`,
 // mostWait is how long a bridge may take to say what it knows.
 const mostWait = 10 * time.Second
 
-func askStatus(ctx context.Context, c *admin.Client) (monitor.Status, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, mostWait, fmt.Errorf("no answer within %v", mostWait))
+func askStatus(ctx context.Context, c *admin.Client) (st monitor.Status, err error) {
+	err = soon(ctx, func(ctx context.Context) (err error) {
+		st, err = c.Status(ctx)
+		return err
+	})
+	return st, err
+}
+
+// alive returns an error if a bridge has a socket and does not answer, for what may take its time
+// to be done.
+func alive(ctx context.Context, c *admin.Client) error {
+	return soon(ctx, func(ctx context.Context) error { return c.Ask(ctx, http.MethodGet, "/livez", nil, nil) })
+}
+
+// soon asks what a bridge says at once.
+func soon(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, mostWait,
+		fmt.Errorf("no answer within %v: it is stopped, or has too much to do", mostWait))
 	defer cancel()
-	st, err := c.Status(ctx)
+	err := ask(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}
-	return st, err
+	return err
 }
 
 // printStatus prints a status for people.

@@ -39,16 +39,21 @@ func TestSocketOfABridgeThatHangs(t *testing.T) {
 			if !strings.Contains(second.log.String(), "another bridge answers at ") {
 				t.Error("the second says nothing of the first")
 			}
+			want := map[bool]string{true: "the bridge there is stopped, or ", false: "no answer within 10s: it is stopped, or "}
+			if code, _, errs := command(t, dir, "pipeline", "pause", "a"); code != exitFailed ||
+				!strings.Contains(errs, want[full]) {
+				t.Errorf("status: %d, %s", code, errs)
+			}
 			second.signal(syscall.SIGTERM)
 			second.exit()
 			for _, c := range waiting {
 				_ = c.Close()
 			}
 			first.signal(syscall.SIGCONT)
-			want := "in process " + strconv.Itoa(first.cmd.Process.Pid)
+			here := "in process " + strconv.Itoa(first.cmd.Process.Pid)
 			bridgetest.Eventually(t, "the first one answers", func() bool {
 				_, out, _ := command(t, dir, "status")
-				return strings.Contains(out, want)
+				return strings.Contains(out, here)
 			})
 			first.signal(syscall.SIGTERM)
 			first.exit()
