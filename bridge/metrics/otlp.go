@@ -103,7 +103,8 @@ func (m *Metrics) push(ctx context.Context, o OTLP, log *slog.Logger) error {
 	provider := sdk.NewMeterProvider(
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "xrtcbridge"), attribute.String("service.version", m.version))),
-		sdk.WithReader(sdk.NewPeriodicReader(&told{Exporter: exporter, log: log.With("endpoint", o.Endpoint), secrets: secrets},
+		sdk.WithReader(sdk.NewPeriodicReader(
+			&told{Exporter: exporter, log: log.With("endpoint", o.Endpoint), secrets: secrets},
 			sdk.WithInterval(interval), sdk.WithTimeout(pushTimeout),
 			sdk.WithProducer(bridgeprometheus.NewMetricProducer(bridgeprometheus.WithGatherer(m.registry))))))
 	<-ctx.Done()

@@ -38,7 +38,8 @@ func TestS37PreparedState(t *testing.T) {
 		prepare    func(t *testing.T, dir, victim string) error
 	}{
 		{
-			"its folder is another's, its lock is a link", "belongs to user 4711, and this is user 0: run it as that user: sudo -u '#4711' xrtcbridge …",
+			"its folder is another's, its lock is a link",
+			"belongs to user 4711, and this is user 0: run it as that user: sudo -u '#4711' xrtcbridge …",
 			func(t *testing.T, dir, victim string) error {
 				err := os.Symlink(victim, filepath.Join(dir, "xrtcbridge.lock"))
 				give(t, dir)

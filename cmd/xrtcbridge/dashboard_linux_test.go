@@ -23,7 +23,8 @@ admin: 127.0.0.1:0
 pipelines: {a: {from: {generate: {interval: 1s}}, to: discard}}
 `, state, shared))
 			bin, seen := t.TempDir(), filepath.Join(dir, "seen")
-			browser := write(t, bin, "xdg-open", fmt.Sprintf("#!/bin/sh\necho \"$1\" > %q.part && mv %q.part %q\n", seen, seen, seen))
+			browser := write(t, bin, "xdg-open",
+				fmt.Sprintf("#!/bin/sh\necho \"$1\" > %q.part && mv %q.part %q\n", seen, seen, seen))
 			if err := os.Chmod(browser, 0o700); err != nil {
 				t.Fatal(err)
 			}

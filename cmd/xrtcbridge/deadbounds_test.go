@@ -19,7 +19,8 @@ import (
 // how many bytes.
 func deadStore(t *testing.T, pipelines map[string][2]int) *store.Store {
 	t.Helper()
-	state := store.New(store.Settings{Dir: t.TempDir(), Durability: "process"}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	state := store.New(store.Settings{Dir: t.TempDir(), Durability: "process"},
+		slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(func() {
 		if err := state.Close(); err != nil {
 			t.Error(err)

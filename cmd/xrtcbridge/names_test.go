@@ -10,7 +10,8 @@ import (
 // with a file that is not there, though a bridge runs beside.
 func TestNamesThatThereAreNot(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, "pipelines.yaml", "pipelines: {numbers: {from: {generate: {interval: 1s}}, to: discard, buffer: disk}}\n")
+	write(t, dir, "pipelines.yaml",
+		"pipelines: {numbers: {from: {generate: {interval: 1s}}, to: discard, buffer: disk}}\n")
 	p := start(t, dir, nil, "run", "--log-format", "json")
 	p.opened(4)
 	const near = "did you mean numbers?"
@@ -18,7 +19,8 @@ func TestNamesThatThereAreNot(t *testing.T) {
 		{"pipeline pause number", near}, {"pipeline resume number", near}, {"pipeline restart number", near},
 		{"pipeline paus numbers", "did you mean pause?"},
 		{"tap number", near}, {"tap numbers/form", "did you mean from?"}, {"tap numbers --record x_test.yaml -n -1", "-n"},
-		{"dead list number", near}, {"dead show number 1", near}, {"dead purge number --all", near}, {"dead replay number", near},
+		{"dead list number", near}, {"dead show number 1", near}, {"dead purge number --all", near},
+		{"dead replay number", near},
 		{"dead show numbers one", "is not the number of a dead letter"},
 		{"state show number", near}, {"state reset number", near}, {"state rename number other", near},
 		{"buffer status number", near}, {"buffer peek number", near}, {"buffer export number", near},
