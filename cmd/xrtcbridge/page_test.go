@@ -22,7 +22,8 @@ const prepare = `(() => {
 	const inner = fold
 	window.events = 0
 	fold = s => { inner(s); events++ }
-	window.figure = name => [...$("figures").children].find(d => d.firstChild.textContent === name)?.children[1].textContent
+	window.figure = name =>
+		[...$("figures").children].find(d => d.firstChild.textContent === name)?.children[1].textContent
 })()`
 
 // TestPageOfARunningBridge does in chromium all that the page can, to a real bridge, and looks at
@@ -35,7 +36,10 @@ func TestPageOfARunningBridge(t *testing.T) {
 admin: %q
 pipelines:
   letters: {from: {file: {path: in, follow: true}}, to: {file: {path: %q}}, on_error: {then: dead_letter}}
-  ticks: {from: {generate: {interval: 10ms, topic: hall, payload: warm}}, steps: [{set: {header.unit: C}}, {filter: "true"}], to: {file: {path: %q}}}
+  ticks:
+    from: {generate: {interval: 10ms, topic: hall, payload: warm}}
+    steps: [{set: {header.unit: C}}, {filter: "true"}]
+    to: {file: {path: %q}}
 %s`, admin, letters, ticks, more))
 	}
 	write(t, dir, "in", "")
@@ -83,7 +87,8 @@ pipelines:
 	// Messages as they pass.
 	browsertest.Eval[string](tab, `$("tap").elements.place.value = "step"`)
 	tab.Click("#tap button")
-	tab.Until(browsertest.Has("#tap [role=status]", "20 seen") + " && " + browsertest.Has("#messages", "hall warm → hall warm"))
+	tab.Until(browsertest.Has("#tap [role=status]", "20 seen") + " && " +
+		browsertest.Has("#messages", "hall warm → hall warm"))
 
 	// Pause and resume.
 	confirm("#pause", "Pause ticks?")
@@ -101,7 +106,7 @@ pipelines:
 	tab.Click("#cancel")
 	file("out", "ticks", "  wrong: {from: {generate: {speed: 1}}, to: discard}\n")
 	tab.Click("#reload")
-	tab.Until(browsertest.Has("#notes", "p.yaml:6"))
+	tab.Until(browsertest.Has("#notes", "p.yaml:9"))
 	file("out", "ticks", "")
 	confirm("#reload", "Reload the configuration?")
 	tab.Until(browsertest.Has("#notes", "out: is a directory"))
@@ -190,8 +195,8 @@ pipelines:
 		}
 	}
 	after, elementsAfter := tab.Heap(), browsertest.Eval[int](tab, `document.querySelectorAll("*").length`)
-	t.Logf("%.2f MB at first and %.2f MB at last, %d messages tapped, counts shown after %v at most", heap/1e6, after/1e6,
-		tapped[len(others)], slowest.Round(time.Millisecond))
+	t.Logf("%.2f MB at first and %.2f MB at last, %d messages tapped, counts shown after %v at most",
+		heap/1e6, after/1e6, tapped[len(others)], slowest.Round(time.Millisecond))
 	if after > heap*1.2+1e6 {
 		t.Errorf("the heap has grown from %.0f to %.0f bytes", heap, after)
 	}

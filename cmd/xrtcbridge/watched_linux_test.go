@@ -64,7 +64,8 @@ func benchmarkWatched(b *testing.B, n, rate int, elsewhere bool) {
 	b.ReportMetric(median(alone.cpu), "alone-cpu-s/Mmsg")
 	b.ReportMetric(median(watched.cpu), "watched-cpu-s/Mmsg")
 	b.ReportMetric(median(watched.lookers), "lookers-cpus")
-	b.Logf("messages/s alone %.0f, watched %.0f; processor seconds %.1f, %.1f", alone.rates, watched.rates, alone.cpu, watched.cpu)
+	b.Logf("messages/s alone %.0f, watched %.0f; processor seconds %.1f, %.1f",
+		alone.rates, watched.rates, alone.cpu, watched.cpu)
 }
 
 func median(x []float64) float64 {
@@ -383,13 +384,11 @@ func (l *mqttLoad) send(prefix string, n, rate int, got *atomic.Int64) {
 	filling := strings.Repeat("x", 184)
 	late := time.Now().Add(bridgetest.Timeout + time.Duration(max(0, n/max(1, rate)))*time.Second)
 	for sent, began := 0, time.Now(); sent < n; {
-		due := n
+		due := sent + 256
 		if rate > 0 {
-			due = min(n, int(time.Since(began).Seconds()*float64(rate)))
-		} else {
-			due = min(n, sent+256)
+			due = int(time.Since(began).Seconds() * float64(rate))
 		}
-		due = min(due, int(got.Load())+window)
+		due = min(due, n, int(got.Load())+window)
 		for ; sent < due; sent++ {
 			l.m.MessageID = l.m.MessageID%65535 + 1
 			l.m.Payload = fmt.Appendf(l.m.Payload[:0], "%s%08d %s", prefix, sent, filling)
