@@ -891,6 +891,11 @@ func TestS20WhatAPluginGets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inherited.Close()
+	open, err := syscall.Dup(int(inherited.Fd())) // as what this process was started with, it stays open for others
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(open) }()
 	p := plugintest.Load(t, host.Settings{Env: []string{"PASSED", "SET=x", "UNSET"}, Limits: host.Limits{Files: 100}})
 	source, err := named(t, p, "probe").Source.Open(t.Context(),
 		&sourceSettings{Report: true, Secret: bridge.NewSecret("open sesame")}, bridgetest.Env(t, "test-from"))

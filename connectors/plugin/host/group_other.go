@@ -13,3 +13,5 @@ func (c *child) killGroup() {
 }
 
 func isExecFormat(error) bool { return false }
+
+func keepFiles() {}

@@ -80,6 +80,7 @@ func (c *child) Start(context.Context) error {
 	open(&files[1], &c.stdout, true)
 	open(&files[2], &c.stderr, true)
 	if err == nil {
+		keepFiles()
 		err = c.spawn(func() *exec.Cmd {
 			cmd := exec.Command(c.program, c.args...) //nolint:noctx // it lives as long as the plugin
 			cmd.Env = c.env
