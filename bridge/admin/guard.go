@@ -57,8 +57,10 @@ func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
 	s.mu.Lock()
 	s.url = u.String()
 	s.mu.Unlock()
-	g := &guard{server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), tls: secure,
-		hosts: slices.Concat(set.Hosts, []string{host, "localhost", "127.0.0.1", "::1"})}
+	g := &guard{
+		server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), tls: secure,
+		hosts: slices.Concat(set.Hosts, []string{host, "localhost", "127.0.0.1", "::1"}),
+	}
 	s.serve(l, g, secure)
 	return u.String(), nil
 }

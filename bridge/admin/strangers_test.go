@@ -37,7 +37,7 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 				set.TLS = certificate
 			}
 			s := serve(t, set)
-			get := func(path, token string) *http.Response {
+			get := func(path, token string) io.Reader {
 				t.Helper()
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 				if err != nil {
@@ -54,9 +54,9 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 				if answer.StatusCode != http.StatusOK {
 					t.Errorf("%s: %s", path, answer.Status)
 				}
-				return answer
+				return answer.Body
 			}
-			events := bufio.NewReader(get("events", token).Body)
+			events := bufio.NewReader(get("events", token))
 			event := func() {
 				t.Helper()
 				if line, err := events.ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: ") {
