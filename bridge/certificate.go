@@ -57,7 +57,7 @@ func (r *renewed) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return r.pair, nil
 	}
 	r.seen = now
-	pair, err := tls.LoadX509KeyPair(r.Cert, r.Key)
+	pair, err := r.load()
 	switch {
 	case err != nil && r.pair == nil:
 		return nil, err
@@ -69,4 +69,16 @@ func (r *renewed) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	r.pair = &pair
 	return r.pair, nil
+}
+
+func (c *Certificate) load() (pair tls.Certificate, err error) {
+	cert, err := readPEM(c.Cert)
+	if err != nil {
+		return pair, err
+	}
+	key, err := readPEM(c.Key)
+	if err != nil {
+		return pair, err
+	}
+	return tls.X509KeyPair(cert, key)
 }

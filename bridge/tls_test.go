@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,5 +48,13 @@ func TestTLSFiles(t *testing.T) {
 		if !bridge.IsPermanent(again) || !strings.Contains(again.Error(), "tls."+c.key+": ") {
 			t.Errorf("%+v: Config returns %v, want a permanent error that names tls.%s", c.tls, again, c.key)
 		}
+	}
+}
+
+// S52: what need not end is no certificate of a listener, at the start and later.
+func TestS52EndlessCertificate(t *testing.T) {
+	_, err := (&bridge.Certificate{Cert: os.DevNull, Key: os.DevNull}).Config(slog.New(slog.DiscardHandler))
+	if want := os.DevNull + " is not a regular file"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
