@@ -5,6 +5,7 @@ package natsclient
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (s *Settings) Validate() error {
 		}
 	}
 	if s.NKey != "" {
-		if _, err := nats.NkeyOptionFromSeed(s.NKey); err != nil {
+		if _, err := nkey(s.NKey); err != nil {
 			errs = append(errs, bridge.KeyErrorf("nkey", "%w", err))
 		}
 	}
@@ -121,11 +122,11 @@ func (s *Settings) auth() ([]nats.Option, error) {
 		options = append(options, nats.UserCredentials(s.Creds))
 	}
 	if s.NKey != "" {
-		nkey, err := nats.NkeyOptionFromSeed(s.NKey)
+		option, err := nkey(s.NKey)
 		if err != nil {
 			return nil, fmt.Errorf("read nkey: %w", err)
 		}
-		options = append(options, nkey)
+		options = append(options, option)
 	}
 	if s.TLS != (bridge.TLS{}) {
 		config, err := s.TLS.Config()
@@ -140,7 +141,10 @@ func (s *Settings) auth() ([]nats.Option, error) {
 // checkCreds tells whether a credentials file has what one needs to connect.
 func checkCreds(file string) error {
 	var o nats.Options
-	err := nats.UserCredentials(file)(&o)
+	err := checkRegular(file)
+	if err == nil {
+		err = nats.UserCredentials(file)(&o)
+	}
 	if err == nil {
 		_, err = o.UserJWT()
 	}
@@ -148,4 +152,25 @@ func checkCreds(file string) error {
 		_, err = o.SignatureCB([]byte("nonce"))
 	}
 	return err
+}
+
+func nkey(file string) (nats.Option, error) {
+	if err := checkRegular(file); err != nil {
+		return nil, err
+	}
+	return nats.NkeyOptionFromSeed(file)
+}
+
+// checkRegular refuses files that need not end, or nearly so, which the library reads to their end.
+func checkRegular(name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", name)
+	case info.Size() > 1<<20:
+		return fmt.Errorf("%s is larger than 1MiB, which is no file of credentials", name)
+	}
+	return nil
 }
