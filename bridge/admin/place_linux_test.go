@@ -89,8 +89,10 @@ func TestS37ElsewhereOfOthers(t *testing.T) {
 	if _, err := s.Listen(t.Context(), at); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Lchown(at.String(), stranger, stranger), os.Lchown(at.Folder.Path, stranger, stranger)); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{at.String(), at.Folder.Path} {
+		if err := os.Lchown(path, stranger, stranger); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if c, err := admin.Dial(t.Context(), at); !errors.As(err, new(*owned.OthersError)) {
 		if err == nil {

@@ -45,7 +45,8 @@ func TestTappedTextOfAnyWidth(t *testing.T) {
 	m := &bridge.Message{Topic: "t", Payload: bytes.Repeat([]byte("x"), 70)}
 	for _, kind := range []string{"source", "step"} {
 		for width := range 40 {
-			if got := tappedText(&monitor.Tapped{Kind: kind, Message: m, After: []bridge.Message{*m}}, width); strings.Count(got, "x") < 70 {
+			got := tappedText(&monitor.Tapped{Kind: kind, Message: m, After: []bridge.Message{*m}}, width)
+			if strings.Count(got, "x") < 70 {
 				t.Errorf("%s, %d columns: %s", kind, width, got)
 			}
 		}
