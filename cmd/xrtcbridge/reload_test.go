@@ -356,8 +356,8 @@ func TestReloadByWatching(t *testing.T) {
 // also where another one comes in as Kubernetes exchanges them, and those that the file names since a
 // moment ago, or that are missing.
 func TestReloadByWatchingOthers(t *testing.T) {
-	dir, outside := t.TempDir(), t.TempDir()
-	volume := func(version, text string) { // as a kubelet does
+	dir, outside, out := t.TempDir(), t.TempDir(), t.TempDir() // nothing else changes in a folder that is watched
+	volume := func(version, text string) {                     // as a kubelet does
 		t.Helper()
 		in := filepath.Join(outside, ".."+version)
 		if err := os.MkdirAll(filepath.Join(in, "deep"), 0o700); err != nil {
@@ -393,9 +393,9 @@ func TestReloadByWatchingOthers(t *testing.T) {
 	write(t, dir, "secrets/word", "s1")
 	write(t, dir, "schemas/any.json", `{"title": "1"}`)
 	pipeline := func(more string) string {
-		return reloadTop + ticks("kept", "kept.txt") +
+		return reloadTop + ticks("kept", filepath.Join(out, "kept.txt")) +
 			`  b: {from: {generate: {interval: 1ms, payload: '"` + more + `"'}}, steps: [{schema: schemas/any.json}], ` +
-			"to: {file: {path: b.txt}}}\n"
+			"to: {file: {path: " + filepath.Join(out, "b.txt") + "}}}\n"
 	}
 	const words = `${file:secrets/word} ${cred:word}`
 	link := " ${file:" + filepath.Join(outside, "deep", "word") + "}"
@@ -404,7 +404,7 @@ func TestReloadByWatchingOthers(t *testing.T) {
 	says := func(want string) {
 		t.Helper()
 		bridgetest.Eventually(t, "it says "+want, func() bool {
-			all := readLines(t, filepath.Join(dir, "b.txt"))
+			all := readLines(t, filepath.Join(out, "b.txt"))
 			return len(all) > 0 && all[len(all)-1] == `"`+want+`"`
 		})
 	}
