@@ -37,14 +37,22 @@ func BenchmarkPairs(b *testing.B) {
 		{"stdio-stdio", 1_000_000, linesToLines, `{stdio: {}}`, `{stdio: {}}`, loopLines},
 		{"file-file", 1_000_000, linesToLines, `{file: {path: "$IN"}}`, `{file: {path: "$OUT", sync: false}}`, loopLines},
 		{"file-nats", 500_000, linesToNATS, `{file: {path: "$IN"}}`, `{nats: {url: "$NATS", subject: out}}`, loopLinesToNATS},
-		{"nats-file", 500_000, natsToLines, `{nats: {url: "$NATS", subject: in}}`,
-			`{file: {path: "$OUT", sync: false}}`, loopNATSToLines},
-		{"mqtt-nats", 200_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 0}}`,
-			`{nats: {url: "$NATS", subject: out}}`, loopMQTTToNATS},
-		{"mqtt1-jetstream", 100_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 1, session: clean}}`,
-			`{nats: {url: "$NATS", subject: out, stream: OUT}}`, loopMQTTToJetStream},
-		{"nats-mqtt", 200_000, natsToMQTT, `{nats: {url: "$NATS", subject: in}}`,
-			`{mqtt: {url: "$MQTT", topic: out, qos: 0}}`, loopNATSToMQTT},
+		{
+			"nats-file", 500_000, natsToLines, `{nats: {url: "$NATS", subject: in}}`,
+			`{file: {path: "$OUT", sync: false}}`, loopNATSToLines,
+		},
+		{
+			"mqtt-nats", 200_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 0}}`,
+			`{nats: {url: "$NATS", subject: out}}`, loopMQTTToNATS,
+		},
+		{
+			"mqtt1-jetstream", 100_000, mqttToNATS, `{mqtt: {url: "$MQTT", topics: [in], qos: 1, session: clean}}`,
+			`{nats: {url: "$NATS", subject: out, stream: OUT}}`, loopMQTTToJetStream,
+		},
+		{
+			"nats-mqtt", 200_000, natsToMQTT, `{nats: {url: "$NATS", subject: in}}`,
+			`{mqtt: {url: "$MQTT", topic: out, qos: 0}}`, loopNATSToMQTT,
+		},
 	} {
 		b.Run(p.name, p.bench)
 	}

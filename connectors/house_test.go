@@ -38,14 +38,18 @@ var arrows = []struct {
 	{"bridge/pipetest", []string{"bridge", "bridge/config", "bridge/engine", "bridge/expr", "bridge/suggest"}, true},
 	{"bridge/monitor", []string{"bridge", "bridge/engine", "bridge/suggest"}, false},
 	{"bridge/metrics", []string{"bridge", "bridge/monitor"}, true},
-	{"bridge/admin", []string{"bridge", "bridge/admin/page", "bridge/engine", "bridge/expr", "bridge/monitor",
-		"bridge/owned"}, true},
+	{"bridge/admin", []string{
+		"bridge", "bridge/admin/page", "bridge/engine", "bridge/expr", "bridge/monitor",
+		"bridge/owned",
+	}, true},
 	{"bridge/admin/page", []string{"bridge", "bridge/monitor"}, false},
 	{"bridge/embedded", []string{"bridge", "bridge/natsclient", "bridge/owned", "xrtc/server"}, true},
 	{"bridge/natsclient", []string{"bridge", "bridge/socket"}, true},
 	{"bridge/socket", nil, true},
-	{"bridge/store", []string{"bridge", "bridge/crashpoint", "bridge/embedded", "bridge/natsclient",
-		"bridge/owned"}, true},
+	{"bridge/store", []string{
+		"bridge", "bridge/crashpoint", "bridge/embedded", "bridge/natsclient",
+		"bridge/owned",
+	}, true},
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"bridge/faulttest", []string{"bridge"}, true},
 	{"bridge/browsertest", []string{"bridge/bridgetest"}, true},
@@ -55,8 +59,11 @@ var arrows = []struct {
 	{"connectors/plugin", []string{"bridge", "bridge/config", "connectors/plugin/pluginpb"}, true},
 	{"connectors/plugin/host", []string{"bridge", "bridge/config", "bridge/owned", "connectors/plugin/pluginpb"}, true},
 	{"connectors/plugin/pluginpb", []string{"bridge"}, true},
-	{"connectors/plugin/plugintest",
-		[]string{"bridge", "connectors/plugin", "connectors/plugin/host", "connectors/plugin/pluginpb"}, false},
+	{
+		"connectors/plugin/plugintest",
+		[]string{"bridge", "connectors/plugin", "connectors/plugin/host", "connectors/plugin/pluginpb"},
+		false,
+	},
 	{"connectors/plugin/skeleton", nil, false},
 	{"connectors/*", []string{"bridge", "bridge/framing", "bridge/natsclient", "bridge/socket"}, true},
 	{"xrtc", []string{"bridge/owned", "xrtc/internal/wire"}, true}, // one dotenv library, see below
@@ -65,8 +72,10 @@ var arrows = []struct {
 	{"xrtc/xrtctest", []string{"xrtc", "xrtc/server"}, false},
 	{"examples/plugin-go", []string{"bridge", "connectors/plugin"}, true},
 	{"examples/xrtc-latency", []string{"xrtc", "xrtc/server", "xrtc/xrtctest"}, false},
-	{"cmd/*", []string{"bridge", "bridge/", "connectors", "connectors/plugin/host", "connectors/plugin/skeleton",
-		"xrtc", "xrtc/server"}, true},
+	{"cmd/*", []string{
+		"bridge", "bridge/", "connectors", "connectors/plugin/host", "connectors/plugin/skeleton",
+		"xrtc", "xrtc/server",
+	}, true},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

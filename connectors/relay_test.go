@@ -53,8 +53,10 @@ func newRelay(tb testing.TB, overflow string) *relay {
 			tb.Fatal(err)
 		}
 	}
-	portals, err := server.New(server.Config{Limits: server.Public(),
-		Accounts: []server.Account{{ID: relayAccount, Keys: keys}}})
+	portals, err := server.New(server.Config{
+		Limits:   server.Public(),
+		Accounts: []server.Account{{ID: relayAccount, Keys: keys}},
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -207,8 +207,10 @@ func newBare(b *testing.B, conns int) *bare {
 		}
 	})
 	w := &bare{
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns + 1,
-			DisableCompression: true}},
+		client: &http.Client{Transport: &http.Transport{
+			MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns + 1,
+			DisableCompression: true,
+		}},
 		server: httptest.NewServer(mux),
 	}
 	ctx, cancel := context.WithCancel(b.Context())

@@ -53,8 +53,10 @@ func Open(ctx context.Context, config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{to: to, limiter: config.Limiter, log: config.Logger, transport: config.Transport,
-		renewing: make(chan struct{}, 1)}
+	c := &Client{
+		to: to, limiter: config.Limiter, log: config.Logger, transport: config.Transport,
+		renewing: make(chan struct{}, 1),
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

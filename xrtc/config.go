@@ -167,8 +167,11 @@ func (c Config) resolve() (*resolved, error) {
 		given string
 		name  string
 		path  string
-	}{{&r.login, c.LoginURL, "LOGIN_URL", loginPath}, {&r.set, c.SetURL, "SET_URL", setPath},
-		{&r.get, c.GetURL, "GET_URL", getPath}} {
+	}{
+		{&r.login, c.LoginURL, "LOGIN_URL", loginPath},
+		{&r.set, c.SetURL, "SET_URL", setPath},
+		{&r.get, c.GetURL, "GET_URL", getPath},
+	} {
 		text, name := u.given, u.name
 		if text == "" && c.BaseURL != "" {
 			text, name = strings.TrimSuffix(c.BaseURL, "/")+u.path, "base URL"

@@ -70,29 +70,47 @@ func TestOpenCredentials(t *testing.T) {
 		files        map[string]string
 		account, key string
 	}{
-		{name: "arguments beat all", config: xrtc.Config{AccountID: "ACarg", APIKey: "karg"}, env: env,
-			files: map[string]string{"xrtc.env": file}, account: "ACarg", key: "karg"},
-		{name: "an account alone is ignored", config: xrtc.Config{AccountID: "ACarg"}, env: env, account: "ACenv",
-			key: "kenv"},
+		{
+			name: "arguments beat all", config: xrtc.Config{AccountID: "ACarg", APIKey: "karg"}, env: env,
+			files: map[string]string{"xrtc.env": file}, account: "ACarg", key: "karg",
+		},
+		{
+			name: "an account alone is ignored", config: xrtc.Config{AccountID: "ACarg"}, env: env, account: "ACenv",
+			key: "kenv",
+		},
 		{name: "a key alone is ignored", config: xrtc.Config{APIKey: "karg"}, env: env, account: "ACenv", key: "kenv"},
-		{name: "environment beats the file", env: env, files: map[string]string{"xrtc.env": file}, account: "ACenv",
-			key: "kenv"},
-		{name: "environment in any letter case", env: []string{"account_id=ACenv", "Api_Key=kenv"}, account: "ACenv",
-			key: "kenv"},
-		{name: "one from each", env: []string{"API_KEY=kenv"}, files: map[string]string{"xrtc.env": file},
-			account: "ACfile", key: "kenv"},
-		{name: "the file in the working directory", files: map[string]string{"xrtc.env": file}, account: "ACfile",
-			key: "kfile"},
-		{name: "the file in any letter case",
-			files: map[string]string{"xrtc.env": "account_id=ACfile\napi_key=kfile\n"}, account: "ACfile", key: "kfile"},
+		{
+			name: "environment beats the file", env: env, files: map[string]string{"xrtc.env": file}, account: "ACenv",
+			key: "kenv",
+		},
+		{
+			name: "environment in any letter case", env: []string{"account_id=ACenv", "Api_Key=kenv"}, account: "ACenv",
+			key: "kenv",
+		},
+		{
+			name: "one from each", env: []string{"API_KEY=kenv"}, files: map[string]string{"xrtc.env": file},
+			account: "ACfile", key: "kenv",
+		},
+		{
+			name: "the file in the working directory", files: map[string]string{"xrtc.env": file}, account: "ACfile",
+			key: "kfile",
+		},
+		{
+			name:  "the file in any letter case",
+			files: map[string]string{"xrtc.env": "account_id=ACfile\napi_key=kfile\n"}, account: "ACfile", key: "kfile",
+		},
 		{name: "unknown names, comments, quotes", files: map[string]string{"xrtc.env": "# of the bridge\nWHAT=ever\n" +
 			"export ACCOUNT_ID=\"ACfile\"\n\nAPI_KEY='kfile' # the first\n"}, account: "ACfile", key: "kfile"},
-		{name: "a named file replaces it", config: xrtc.Config{CredentialsFile: "other.env"},
+		{
+			name: "a named file replaces it", config: xrtc.Config{CredentialsFile: "other.env"},
 			files:   map[string]string{"xrtc.env": file, "other.env": "ACCOUNT_ID=ACother\nAPI_KEY=kother\n"},
-			account: "ACother", key: "kother"},
-		{name: "the other named file does not", config: xrtc.Config{ConnectionFile: "other.env"},
+			account: "ACother", key: "kother",
+		},
+		{
+			name: "the other named file does not", config: xrtc.Config{ConnectionFile: "other.env"},
 			files:   map[string]string{"xrtc.env": file, "other.env": "ACCOUNT_ID=ACother\nAPI_KEY=kother\n"},
-			account: "ACfile", key: "kfile"},
+			account: "ACfile", key: "kfile",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
@@ -142,18 +160,24 @@ func TestOpenURLs(t *testing.T) {
 			name: "base URL", config: xrtc.Config{BaseURL: "http://b:1"}, env: append(env, "SET_URL=http://e/x"),
 			want: at("http://b:1"),
 		},
-		{name: "base URL with a slash and a path", config: xrtc.Config{BaseURL: "http://b/p/"}, env: env,
-			want: at("http://b/p")},
-		{name: "base URL and the file", config: base, env: env, files: map[string]string{"xrtc.env": file},
-			want: at("http://b")},
+		{
+			name: "base URL with a slash and a path", config: xrtc.Config{BaseURL: "http://b/p/"}, env: env,
+			want: at("http://b/p"),
+		},
+		{
+			name: "base URL and the file", config: base, env: env, files: map[string]string{"xrtc.env": file},
+			want: at("http://b"),
+		},
 		{
 			name: "a URL beats the base", config: xrtc.Config{BaseURL: "http://b", SetURL: "http://b/set"}, env: env,
 			want: seen{"", "", "http://b" + loginPath, "http://b/set", "http://b" + getPath},
 		},
 		{name: "the file", files: map[string]string{"xrtc.env": file}, want: at("http://f")},
-		{name: "the environment beats the file", env: []string{"set_url=http://f/set"},
+		{
+			name: "the environment beats the file", env: []string{"set_url=http://f/set"},
 			files: map[string]string{"xrtc.env": file},
-			want:  seen{"", "", "http://f" + loginPath, "http://f/set", "http://f" + getPath}},
+			want:  seen{"", "", "http://f" + loginPath, "http://f/set", "http://f" + getPath},
+		},
 		{
 			name: "a named file replaces it", config: named, files: map[string]string{"xrtc.env": file, "c.env": ""},
 			want: at("https://api.xrtc.org"),
@@ -311,18 +335,30 @@ func TestOpenRefusesBeforeItSends(t *testing.T) {
 		is     error
 	}{
 		{name: "nothing", want: "xrtc.env", is: xrtc.ErrNoCredentials},
-		{name: "only an account", config: xrtc.Config{AccountID: "AC1"}, env: []string{"ACCOUNT_ID=AC2"},
-			want: "API_KEY", is: xrtc.ErrNoCredentials},
-		{name: "halves do not mix", config: xrtc.Config{AccountID: "AC1"}, env: []string{"API_KEY=k"}, want: "both",
-			is: xrtc.ErrNoCredentials},
-		{name: "named file is empty", config: xrtc.Config{CredentialsFile: "empty.env"}, want: "empty.env",
-			is: xrtc.ErrNoCredentials},
-		{name: "no credentials file", config: xrtc.Config{CredentialsFile: "no.env"}, want: "read no.env",
-			is: fs.ErrNotExist},
-		{name: "no connection file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "no.env" }),
-			want: "read no.env", is: fs.ErrNotExist},
-		{name: "not a dotenv file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "bad.env" }),
-			want: "bad.env: not a dotenv file"},
+		{
+			name: "only an account", config: xrtc.Config{AccountID: "AC1"}, env: []string{"ACCOUNT_ID=AC2"},
+			want: "API_KEY", is: xrtc.ErrNoCredentials,
+		},
+		{
+			name: "halves do not mix", config: xrtc.Config{AccountID: "AC1"}, env: []string{"API_KEY=k"}, want: "both",
+			is: xrtc.ErrNoCredentials,
+		},
+		{
+			name: "named file is empty", config: xrtc.Config{CredentialsFile: "empty.env"}, want: "empty.env",
+			is: xrtc.ErrNoCredentials,
+		},
+		{
+			name: "no credentials file", config: xrtc.Config{CredentialsFile: "no.env"}, want: "read no.env",
+			is: fs.ErrNotExist,
+		},
+		{
+			name: "no connection file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "no.env" }),
+			want: "read no.env", is: fs.ErrNotExist,
+		},
+		{
+			name: "not a dotenv file", config: with(func(c *xrtc.Config) { c.ConnectionFile = "bad.env" }),
+			want: "bad.env: not a dotenv file",
+		},
 		{name: "not a URL", config: with(func(c *xrtc.Config) { c.BaseURL = "localhost:80" }), want: "base URL: not a URL"},
 		{name: "not HTTP", config: both, env: []string{"GET_URL=ftp://h/get"}, want: "GET_URL: not a URL"},
 		{name: "no number", config: both, env: []string{"SERIALIZED_JSON_SIZE_MAX=64k"}, want: "SERIALIZED_JSON_SIZE_MAX"},
@@ -357,10 +393,14 @@ func TestRequestSizeMax(t *testing.T) {
 		want   string
 	}{
 		{name: "default", size: 65536, want: "SERIALIZED_JSON_SIZE_MAX is 65536"},
-		{name: "environment", env: []string{"serialized_json_size_max=500"}, size: 500,
-			want: "SERIALIZED_JSON_SIZE_MAX is 500"},
-		{name: "config", config: xrtc.Config{RequestSizeMax: 400}, env: []string{"SERIALIZED_JSON_SIZE_MAX=500"},
-			size: 400, want: "is 400"},
+		{
+			name: "environment", env: []string{"serialized_json_size_max=500"}, size: 500,
+			want: "SERIALIZED_JSON_SIZE_MAX is 500",
+		},
+		{
+			name: "config", config: xrtc.Config{RequestSizeMax: 400}, env: []string{"SERIALIZED_JSON_SIZE_MAX=500"},
+			size: 400, want: "is 400",
+		},
 		{
 			name: "announced", header: `{"payload-size-max":300,"portals-count-max":2}`, size: 300,
 			want: "PAYLOAD_SIZE_MAX of the server is 300",

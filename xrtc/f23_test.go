@@ -370,8 +370,10 @@ func TestF23TimestampsStepBack(t *testing.T) {
 		return fmt.Sprintf(`{"items":[{"portalid":"a","payload":%q,"servertimestamp":%d}]}`+"\n", payload, ts)
 	}
 	const now = 1795327834812
-	answers := []string{line("0", now) + line("1", now+10), line("0", now) + line("1", now+10) + line("2", now+20),
-		line("3", now-600_000), line("4", now-599_000)}
+	answers := []string{
+		line("0", now) + line("1", now+10), line("0", now) + line("1", now+10) + line("2", now+20),
+		line("3", now-600_000), line("4", now-599_000),
+	}
 	config := account("http://portal.test")
 	logins, gets := 0, 0
 	config.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {

@@ -24,8 +24,10 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{name: "seconds", status: 429, after: func() string { return "7" }, want: 7 * time.Second},
 		{name: "code 46", status: 400, body: tooMany, after: func() string { return "3" }, want: 3 * time.Second},
-		{name: "code 46 of status 200", status: 200, body: tooMany, after: func() string { return "3" },
-			want: 3 * time.Second},
+		{
+			name: "code 46 of status 200", status: 200, body: tooMany, after: func() string { return "3" },
+			want: 3 * time.Second,
+		},
 		{name: "unavailable", status: 503, after: func() string { return "4" }, want: 4 * time.Second},
 		{name: "date", status: 429, after: func() string {
 			return now().Add(9 * time.Second).UTC().Format(http.TimeFormat)
@@ -38,12 +40,16 @@ func TestRetryAfter(t *testing.T) {
 		{name: "none", status: 429, after: func() string { return "" }, want: time.Second},
 		{name: "zero", status: 429, after: func() string { return "0" }, want: time.Second},
 		{name: "negative", status: 429, after: func() string { return "-5" }, want: time.Second},
-		{name: "a date that is over", status: 429, after: func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" },
-			want: time.Second},
+		{
+			name: "a date that is over", status: 429, after: func() string { return "Mon, 02 Jan 1995 15:04:05 GMT" },
+			want: time.Second,
+		},
 		{name: "a day", status: 429, after: func() string { return "86400" }, want: 5 * time.Minute},
 		{name: "absurd", status: 429, after: func() string { return "99999999999999999999999" }, want: 5 * time.Minute},
-		{name: "absurd date", status: 429, after: func() string { return "Fri, 31 Dec 9999 23:59:59 GMT" },
-			want: 5 * time.Minute},
+		{
+			name: "absurd date", status: 429, after: func() string { return "Fri, 31 Dec 9999 23:59:59 GMT" },
+			want: 5 * time.Minute,
+		},
 		{name: "nonsense", status: 429, after: func() string { return "soon" }, want: time.Second},
 	} {
 		for _, path := range []string{setPath, loginPath} {

@@ -29,8 +29,10 @@ const (
 func checkNoSecret(t *testing.T, what, text string) {
 	t.Helper()
 	for _, secret := range []string{secretAccount, secretKey, secretUser} {
-		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)),
-			hex.EncodeToString([]byte(secret))} {
+		for _, form := range []string{
+			secret, base64.StdEncoding.EncodeToString([]byte(secret)),
+			hex.EncodeToString([]byte(secret)),
+		} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
 				t.Errorf("%s shows a secret: %s", what, text)
 			}
@@ -218,8 +220,10 @@ func TestErrorMessageIsFitToPrint(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusBadRequest)
 		_ = json.NewEncoder(w).Encode(
-			map[string]any{"error": map[string]any{"errorcode": 30,
-				"errormessage": "no\x1b[31m\r\n" + strings.Repeat("é", 1<<15)}})
+			map[string]any{"error": map[string]any{
+				"errorcode":    30,
+				"errormessage": "no\x1b[31m\r\n" + strings.Repeat("é", 1<<15),
+			}})
 		return true
 	}
 	_, err := open(t, g.listen(t)).Set(t.Context(), xrtc.Item{PortalID: "a"})

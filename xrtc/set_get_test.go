@@ -28,8 +28,10 @@ func get(t testing.TB, c *xrtc.Client, r xrtc.GetRequest) []string {
 
 func TestSetAndGet(t *testing.T) {
 	c := xrtctest.New(t)
-	texts := []string{"", "plain", "\"\\/\b\f\n\r\t\x00\x7f", "a+b%20c&d=1;<>", "héllo 😀", `{"json":[1]}`,
-		strings.Repeat("x", 60000)}
+	texts := []string{
+		"", "plain", "\"\\/\b\f\n\r\t\x00\x7f", "a+b%20c&d=1;<>", "héllo 😀", `{"json":[1]}`,
+		strings.Repeat("x", 60000),
+	}
 	began := time.Now().Truncate(time.Millisecond)
 	for i, text := range texts {
 		at, err := c.Set(t.Context(), xrtc.Item{PortalID: "Room7", Payload: text, Time: time.Unix(1, 0)})
@@ -281,8 +283,10 @@ func TestPack(t *testing.T) {
 func TestTwoKeysAndTwoClients(t *testing.T) {
 	first, firstKey := server.NewKey()
 	second, secondKey := server.NewKey()
-	s := xrtctest.Start(t, server.Config{Accounts: []server.Account{{ID: xrtctest.AccountID,
-		Keys: []server.Key{firstKey, secondKey}}}})
+	s := xrtctest.Start(t, server.Config{Accounts: []server.Account{{
+		ID:   xrtctest.AccountID,
+		Keys: []server.Key{firstKey, secondKey},
+	}}})
 	config := s.Config()
 	config.APIKey = first
 	a := open(t, config)

@@ -257,8 +257,10 @@ func TestStreamOverServerRestart(t *testing.T) {
 	}
 	address := bridgetest.FreeAddr(t)
 	start := func() (*server.Server, chan error) {
-		s, err := server.New(server.Config{Limits: quick(),
-			Accounts: []server.Account{{ID: xrtctest.AccountID, Keys: []server.Key{key}}}})
+		s, err := server.New(server.Config{
+			Limits:   quick(),
+			Accounts: []server.Account{{ID: xrtctest.AccountID, Keys: []server.Key{key}}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,8 +74,10 @@ func serve(t *testing.T, set admin.Settings) *served {
 		m.Watch(p)
 		b.Pipelines = append(b.Pipelines, p)
 	}
-	s := &served{Server: admin.New(admin.Options{Bridge: b, Monitor: m, Version: "v1", Stopping: ctx.Done()}),
-		bridge: b, stop: stop}
+	s := &served{
+		Server: admin.New(admin.Options{Bridge: b, Monitor: m, Version: "v1", Stopping: ctx.Done()}),
+		bridge: b, stop: stop,
+	}
 	var running sync.WaitGroup
 	running.Go(func() { _ = b.Run(ctx) })
 	place := admin.InState(owned.Place{Path: filepath.Join(t.TempDir(), "state")})
@@ -133,8 +135,10 @@ func (s *served) ask(t *testing.T, method, path, body string, headers ...string)
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	for name, want := range map[string]string{"Access-Control-Allow-Origin": "", "Set-Cookie": "",
-		"X-Content-Type-Options": "nosniff"} {
+	for name, want := range map[string]string{
+		"Access-Control-Allow-Origin": "", "Set-Cookie": "",
+		"X-Content-Type-Options": "nosniff",
+	} {
 		if got := answer.Header.Get(name); got != want {
 			t.Errorf("%s %s: %s is %q", method, path, name, got)
 		}
@@ -183,8 +187,10 @@ func TestS8EveryRouteWantsTheToken(t *testing.T) {
 	s.Handle("POST /added/{name}",
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { admin.Answer(w, 200, "done") }))
 	all, open := s.Patterns()
-	wantOpen := map[string]bool{"GET /livez": true, "GET /readyz": true, "GET /{$}": true, "GET /page/": true,
-		"POST /login": true}
+	wantOpen := map[string]bool{
+		"GET /livez": true, "GET /readyz": true, "GET /{$}": true, "GET /page/": true,
+		"POST /login": true,
+	}
 	for _, pattern := range all {
 		if open[pattern] != wantOpen[pattern] {
 			t.Errorf("%s: open %t", pattern, open[pattern])
@@ -424,10 +430,12 @@ func TestSteer(t *testing.T) {
 	bridgetest.Eventually(t, "it runs again", func() bool { return state() == monitor.Running })
 	burnt := &engine.Pipeline{
 		Name: "burnt", From: s.bridge.Pipelines[0].From, Restart: engine.Restart{First: time.Hour},
-		To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "hole",
+		To: engine.To(bridge.Endpoint[bridge.Sink]{
+			Type: "hole",
 			Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
 				return bridgetest.Nowhere{}, bridge.Permanent(errors.New("burnt"))
-			}}),
+			},
+		}),
 	}
 	if err := s.bridge.Start(burnt); err != nil {
 		t.Fatal(err)

@@ -12,13 +12,19 @@ import (
 // What is written with anchors, aliases and merge keys is what is written without.
 func TestAliases(t *testing.T) {
 	for _, c := range []struct{ name, text, plain string }{
-		{"alias of a mapping", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: *s}, to: stdio}}",
-			"int: 7, text: a"},
-		{"alias of a text", "pipelines: {a: {from: {every: {text: &t b, texts: [*t, c]}}, to: stdio}}",
-			"text: b, texts: [b, c]"},
+		{
+			"alias of a mapping", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: *s}, to: stdio}}",
+			"int: 7, text: a",
+		},
+		{
+			"alias of a text", "pipelines: {a: {from: {every: {text: &t b, texts: [*t, c]}}, to: stdio}}",
+			"text: b, texts: [b, c]",
+		},
 		{"unused anchors", "pipelines: {a: {from: {every: &e {text: &t b}}, to: stdio}}", "text: b"},
-		{"merge", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {<<: *s, text: b}}, to: stdio}}",
-			"int: 7, text: b"},
+		{
+			"merge", "x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {<<: *s, text: b}}, to: stdio}}",
+			"int: 7, text: b",
+		},
 		{
 			"merge behind the key",
 			"x-s: &s {int: 7, text: a}\npipelines: {a: {from: {every: {text: b, <<: *s}}, to: stdio}}", "int: 7, text: b",

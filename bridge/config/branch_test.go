@@ -189,8 +189,10 @@ func TestTreeErrors(t *testing.T) {
 			"deep", "from: stdio, to: {all: [{any: [{mqq: {}}]}]}",
 			`33: unknown connector "mqq"; did you mean mq? sinks: mq, stdio; for several: all, route, any, share`,
 		},
-		{"condition", "from: stdio, to: {stdio: {}, when: topic}",
-			"36: a condition must be true or false, and this is a text"},
+		{
+			"condition", "from: stdio, to: {stdio: {}, when: topic}",
+			"36: a condition must be true or false, and this is a text",
+		},
 		{
 			"steps in from", "from: {stdio: {}, steps: [pass]}, to: stdio",
 			"19: steps cannot stand beside the connector here; those of a pipeline stand beside its from and to",
@@ -251,8 +253,10 @@ func TestTreeErrors(t *testing.T) {
 			"row 7 max_interval", "from: stdio, to: stdio, on_error: {retry: {max_interval: 1ns}}",
 			`58: max_interval must be at least 1ms, not "1ns"`,
 		},
-		{"pause of none", "from: stdio, to: stdio, on_error: {retry: {initial: 0}}",
-			`53: initial must be at least 1ms, not "0"`},
+		{
+			"pause of none", "from: stdio, to: stdio, on_error: {retry: {initial: 0}}",
+			`53: initial must be at least 1ms, not "0"`,
+		},
 		{
 			"pauses", "from: stdio, to: stdio, on_error: {retry: {initial: 2s, max_interval: 1s}}",
 			"53: initial cannot be more than max_interval, which is 1s",
@@ -268,8 +272,10 @@ func TestTreeErrors(t *testing.T) {
 			`34: restart cannot be "never"; write off, or {initial: 1s, max_interval: 5m}`,
 		},
 		{"restart pauses", "from: stdio, to: stdio, restart: {initial: 1us}", `44: initial must be at least 1ms, not "1us"`},
-		{"restart key", "from: stdio, to: stdio, restart: {max: 3}",
-			`35: unknown key "max"; keys here: initial, max_interval`},
+		{
+			"restart key", "from: stdio, to: stdio, restart: {max: 3}",
+			`35: unknown key "max"; keys here: initial, max_interval`,
+		},
 		{"threshold", "from: {stdio: {}, on_error: {threshold: {most: 50}}}, to: stdio, " +
 			"on_error: {threshold: {most: 5, window: 50}}", "41: threshold: most must be less than window"},
 	} {

@@ -53,15 +53,21 @@ func TestOpenGetsACopy(t *testing.T) {
 func TestConnectionErrors(t *testing.T) {
 	const head = "connections:\n  b: {mq: {url: 'a://b'}}\npipelines: {a: {to: stdio, from: {"
 	for _, c := range []struct{ name, text, want string }{
-		{"unknown", head + "mq: {connection: bb, topics: t}}}}",
-			`f:3:52: there is no connection "bb"; did you mean b? connections: b`},
-		{"misspelt", head + "mq: {conection: b, topics: t}}}}",
+		{
+			"unknown", head + "mq: {connection: bb, topics: t}}}}",
+			`f:3:52: there is no connection "bb"; did you mean b? connections: b`,
+		},
+		{
+			"misspelt", head + "mq: {conection: b, topics: t}}}}",
 			`f:3:40: unknown key "conection"; did you mean connection? keys here: ` +
-				"client_id, connection, keepalive, password, qos, session, tls, topics, url"},
+				"client_id, connection, keepalive, password, qos, session, tls, topics, url",
+		},
 		{"of another type", head + "every: {connection: b}}}}", `f:3:55: connection "b" is of type mq, not every`},
 		{"no name", head + "mq: {connection: [b], topics: t}}}}", "f:3:52: connection must be a name, not a list"},
-		{"still missing", head + "mq: {connection: b}}}}",
-			"f:3:39: the key topics is missing; it must be a text or a list of texts"},
+		{
+			"still missing", head + "mq: {connection: b}}}}",
+			"f:3:39: the key topics is missing; it must be a text or a list of texts",
+		},
 		{
 			"not common", "connections:\n  b: {mq: {url: 'a://b', topics: x, topicz: y}}\n" +
 				"pipelines: {a: {from: {mq: {connection: b}}, to: stdio}}",
@@ -84,8 +90,10 @@ func TestConnectionErrors(t *testing.T) {
 				"f:5:11: mq must be a mapping, not a number; a connection has: client_id, keepalive, password, tls, url\n" +
 				"f:6:3: there is no connector here; write {CONNECTOR: {…}}",
 		},
-		{"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}",
-			"f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}"},
+		{
+			"no mapping", "connections: [b]\npipelines: {a: {from: stdio, to: stdio}}",
+			"f:1:14: connections must be a mapping, not a list; write NAME: {CONNECTOR: {…}}",
+		},
 		{
 			"key error in the connection", "connections:\n  b: {mq: {url: 'a://b', tls: {cert: x}}}\n" +
 				"pipelines: {a: {from: {mq: {connection: b, topics: t}}, to: stdio}}",

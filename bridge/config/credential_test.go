@@ -32,9 +32,11 @@ func TestCredentials(t *testing.T) {
 		{"a${cred:mqtt-password}b${cred:x}", dir, "ahushb${HOME}"},
 		{"${cred:unix.pem}", dir, "a\nb"},
 		{"$${cred:mqtt-password}", dir, "${cred:mqtt-password}"},
-		{"${cred:mqtt-pasword}", dir,
+		{
+			"${cred:mqtt-pasword}", dir,
 			"f:1:9: there is no credential mqtt-pasword: stat DIR/mqtt-pasword: no such file or directory; " +
-				"did you mean mqtt-password? or write LoadCredential=mqtt-pasword" + unit + ", and restart it"},
+				"did you mean mqtt-password? or write LoadCredential=mqtt-pasword" + unit + ", and restart it",
+		},
 		{"${cred:token}", dir, "f:1:9: there is no credential token: stat DIR/token: no such file or directory; " +
 			"write LoadCredential=token" + unit + ", and restart it"},
 		{"${cred:token}", "", "f:1:9: there is no credential token: CREDENTIALS_DIRECTORY is not set, " +

@@ -255,6 +255,8 @@ func names(list []string) string {
 
 // nothing returns a node for no value where n is.
 func nothing(n *yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column, Alias: n.Alias,
-		Anchor: n.Anchor}
+	return &yaml.Node{
+		Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column, Alias: n.Alias,
+		Anchor: n.Anchor,
+	}
 }

@@ -30,28 +30,42 @@ func TestDocumentErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"Y5 empty", "", "f:1:1: the file is empty; " + shape},
 		{"Y5 only a comment", "# x\n", "f:1:1: the file is empty; " + shape},
-		{"Y5 two documents", fine + "---\n" + fine,
-			"f:2:1: a second document begins here; write one document per file: remove the line ---"},
-		{"Y5 broken second document", fine + "---\na: [\n",
-			"f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value"},
+		{
+			"Y5 two documents", fine + "---\n" + fine,
+			"f:2:1: a second document begins here; write one document per file: remove the line ---",
+		},
+		{
+			"Y5 broken second document", fine + "---\na: [\n",
+			"f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value",
+		},
 		{"list", "- a\n", "f:1:1: a configuration must be a mapping, not a list; " + shape},
 		{"text", "hello\n", "f:1:1: a configuration must be a mapping, not a text; " + shape},
 		{"null", "~\n", "f:1:1: a configuration must be a mapping, not nothing; " + shape},
-		{"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n",
-			`f:3:1: duplicate key "fail_fast"; it is set in line 2 already`},
-		{"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n",
-			`f:2:30: duplicate key "int"; it is set in line 2 already`},
-		{"Y4 tag", fine + "drain_timeout: !!str 3s\n",
-			"f:2:16: tags (!name) are not supported; quote a text that begins with !"},
-		{"Y4 own tag", fine + "drain_timeout: !secret x\n",
-			"f:2:16: tags (!name) are not supported; quote a text that begins with !"},
+		{
+			"Y3 duplicate", fine + "fail_fast: true\nfail_fast: false\n",
+			`f:3:1: duplicate key "fail_fast"; it is set in line 2 already`,
+		},
+		{
+			"Y3 duplicate deep", "pipelines:\n  a: {from: {every: {int: 1, int: 2}}, to: stdio}\n",
+			`f:2:30: duplicate key "int"; it is set in line 2 already`,
+		},
+		{
+			"Y4 tag", fine + "drain_timeout: !!str 3s\n",
+			"f:2:16: tags (!name) are not supported; quote a text that begins with !",
+		},
+		{
+			"Y4 own tag", fine + "drain_timeout: !secret x\n",
+			"f:2:16: tags (!name) are not supported; quote a text that begins with !",
+		},
 		{"mapping as key", fine + "{a: b}: c\n", "f:2:1: a key must be a text; quote a value that begins with { or ["},
 		{"Y6 UTF-16", "\xff\xfep\x00", "f:1:1: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 Latin-1", "# ü\npipelines: \xfc\n", "f:2:12: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 NUL", "a: \x00", "f:1:4: a NUL byte is not text; save the file as UTF-8"},
 		{"Y6 tab", "pipelines:\n\ta:\n", "f:2:1: a tab indents this line; indent with spaces"},
-		{"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n",
-			"f:3:3: a tab indents this line; indent with spaces"},
+		{
+			"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n",
+			"f:3:3: a tab indents this line; indent with spaces",
+		},
 		{
 			"no-break space in the indentation", "pipelines:\n  a:\n\u00a0   from: stdio\n    to: stdio\n",
 			"f:3:1: this looks like a space and is none to YAML (U+00A0); type a plain space",
@@ -73,13 +87,19 @@ func TestDocumentErrors(t *testing.T) {
 			`f:1:53: unknown connector "no…"; sinks: mq, stdio; for several: all, route, any, share`,
 		},
 		{"size", strings.Repeat("#", 1<<20+1), "f: the file is larger than 1048576 bytes; split it: run takes several files"},
-		{"depth", "pipelines: " + strings.Repeat("[", 80) + strings.Repeat("]", 80),
+		{
+			"depth", "pipelines: " + strings.Repeat("[", 80) + strings.Repeat("]", 80),
 			"f:1:12: pipelines must be a mapping, not a list; write NAME: {from: …, to: …}\n" +
-				"f:1:75: values are nested more than 64 deep"},
-		{"syntax: colon in value", "pipelines: a: b\n",
-			`f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
-		{"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n",
-			"f:4:4: not YAML: did not find expected key; check the indentation"},
+				"f:1:75: values are nested more than 64 deep",
+		},
+		{
+			"syntax: colon in value", "pipelines: a: b\n",
+			`f:1:13: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`,
+		},
+		{
+			"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n",
+			"f:4:4: not YAML: did not find expected key; check the indentation",
+		},
 		{
 			"syntax: behind a quote",
 			"pipelines:\n  a:\n    from: stdio\n    steps:\n      - pass: \"a\" in json\n    to: stdio\n",
@@ -99,12 +119,18 @@ func TestDocumentErrors(t *testing.T) {
 			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, " +
 				"or # or ${…} needs quotes",
 		},
-		{"syntax: unclosed quote", "pipelines: 'a\nb: 2\n",
-			"f:1:12: not YAML: found unexpected end of stream; a quote is not closed"},
-		{"syntax: no value", "pipelines\na: 2\n",
-			`f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`},
-		{"syntax: escape", "a: \"\\q\"\n",
-			`f:1:5: not YAML: found unknown escape character; write \\ for a backslash, or use single quotes`},
+		{
+			"syntax: unclosed quote", "pipelines: 'a\nb: 2\n",
+			"f:1:12: not YAML: found unexpected end of stream; a quote is not closed",
+		},
+		{
+			"syntax: no value", "pipelines\na: 2\n",
+			`f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`,
+		},
+		{
+			"syntax: escape", "a: \"\\q\"\n",
+			`f:1:5: not YAML: found unknown escape character; write \\ for a backslash, or use single quotes`,
+		},
 		{"syntax: reserved", "a: @x\n", "f:1:4: not YAML: found character that cannot start any token; quote the value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -139,23 +165,35 @@ func TestErrorsAreBounded(t *testing.T) {
 func TestShapeErrors(t *testing.T) {
 	const entry = "write {CONNECTOR: {…}}"
 	for _, c := range []struct{ name, text, want string }{
-		{"no pipelines", "fail_fast: true\n",
-			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
-		{"pipelines empty", "pipelines: {}\n",
-			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}"},
-		{"pipelines null", "pipelines:\n",
-			"f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}"},
-		{"unknown top key", "pipeline: {}\n",
-			`f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`},
+		{
+			"no pipelines", "fail_fast: true\n",
+			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}",
+		},
+		{
+			"pipelines empty", "pipelines: {}\n",
+			"f:1:1: there is no pipeline; write pipelines: and under it NAME: {from: …, to: …}",
+		},
+		{
+			"pipelines null", "pipelines:\n",
+			"f:1:1: pipelines must be a mapping, not nothing; write NAME: {from: …, to: …}",
+		},
+		{
+			"unknown top key", "pipeline: {}\n",
+			`f:1:1: unknown key "pipeline"; did you mean pipelines? keys here: connections, drain_timeout, fail_fast, pipelines`,
+		},
 		{
 			"wrong types at the top", "pipelines: {a: {from: stdio, to: stdio}}\nfail_fast: yes\ndrain_timeout: 10\n",
 			"f:2:12: fail_fast must be true or false, not \"yes\"; write true\n" +
 				"f:3:16: drain_timeout must be a duration like 10s, not \"10\"; add a unit: ms, s, m, h, d or w",
 		},
-		{"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n",
-			`f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`},
-		{"pipeline null", "pipelines:\n  a:\n",
-			`f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`},
+		{
+			"name", "pipelines: {-a b: {from: stdio, to: stdio}}\n",
+			`f:1:13: a pipeline cannot be called "-a b"; a name has letters, digits, - and _, and begins with a letter or digit`,
+		},
+		{
+			"pipeline null", "pipelines:\n  a:\n",
+			`f:2:3: pipeline "a" must be a mapping, not nothing; write from: and to: under it`,
+		},
 		{"from and to missing", "pipelines:\n  a: {}\n", "f:2:6: the key from is missing; " +
 			"write from: {CONNECTOR: {…}}\nf:2:6: the key to is missing; write to: {CONNECTOR: {…}}"},
 		{
@@ -170,10 +208,14 @@ func TestShapeErrors(t *testing.T) {
 				"buffer, description, enabled, from, max_batch, max_in_flight, on_error, optional, order_by, restart, " +
 				"stale_after, steps, to",
 		},
-		{"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n",
-			`f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`},
-		{"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n",
-			`f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`},
+		{
+			"buffer of nothing", "pipelines:\n  a: {from: stdio, to: stdio, buffer: dsik}\n",
+			`f:2:39: buffer must be memory or disk, not "dsik"; did you mean disk? values: disk, memory`,
+		},
+		{
+			"buffer misspelt", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disc: {}}}\n",
+			`f:2:40: unknown key "disc"; write memory, disk, or {disk: {max_bytes: 1GiB, when_full: block}}`,
+		},
 		{"buffer settings", "pipelines:\n  a: {from: stdio, to: stdio, buffer: {disk: {max_bytes: lots, " +
 			"when_full: panic}}}\n", "f:2:58: max_bytes must be a size like 100MB, not \"lots\"; " +
 			"units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB\nf:2:75: when_full cannot be \"panic\"; " +
@@ -185,13 +227,19 @@ func TestShapeErrors(t *testing.T) {
 			"from two", "pipelines:\n  a:\n    from:\n      stdio:\n      qos: 1\n    to: stdio\n",
 			`f:5:7: an entry has one connector, and here is a second key "qos"; indent the settings under the connector, or write a list`,
 		},
-		{"from list of lists", "pipelines:\n  a: {from: [[stdio]], to: stdio}\n",
-			"f:2:14: one entry is wanted here, not a list; " + entry},
-		{"to list", "pipelines:\n  a: {from: stdio, to: [stdio]}\n",
-			"f:2:24: to must be one entry, not a list; for several sinks write to: {all: [ … ]}"},
+		{
+			"from list of lists", "pipelines:\n  a: {from: [[stdio]], to: stdio}\n",
+			"f:2:14: one entry is wanted here, not a list; " + entry,
+		},
+		{
+			"to list", "pipelines:\n  a: {from: stdio, to: [stdio]}\n",
+			"f:2:24: to must be one entry, not a list; for several sinks write to: {all: [ … ]}",
+		},
 		{"all empty", "pipelines:\n  a: {from: stdio, to: {all: []}}\n", "f:2:30: all is an empty list; " + entry},
-		{"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n",
-			"f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]"},
+		{
+			"all mapping", "pipelines:\n  a: {from: stdio, to: {all: {stdio: {}}}}\n",
+			"f:2:30: all must be a list of entries, not a mapping; write all: [{CONNECTOR: {…}}, …]",
+		},
 		{
 			"unknown connector", "pipelines:\n  a: {from: sdtio, steps: [pas], to: {some: []}}\n",
 			"f:2:13: unknown connector \"sdtio\"; did you mean stdio? sources: every, mq, stdio\n" +
@@ -229,14 +277,18 @@ func TestShapeErrors(t *testing.T) {
 			"settings are a text", "pipelines:\n  a: {from: {mq: tcp://u:p@h}, to: stdio}\n",
 			"f:2:18: mq must be a mapping, not a text; write mq: {url: …, topics: …}",
 		},
-		{"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n",
-			`f:2:22: unknown key "x"; keys here: none`},
+		{
+			"settings that are none", "pipelines:\n  a: {from: {stdio: {x: 1}}, to: stdio}\n",
+			`f:2:22: unknown key "x"; keys here: none`,
+		},
 		{
 			"settings are a list", "pipelines:\n  a: {from: {stdio: [1]}, to: stdio}\n",
 			"f:2:21: stdio must be a mapping, not a list; its keys: none",
 		},
-		{"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n",
-			"f:2:28: the key when is missing; it must be a condition"},
+		{
+			"step without condition", "pipelines:\n  a: {from: stdio, steps: [pass], to: stdio}\n",
+			"f:2:28: the key when is missing; it must be a condition",
+		},
 		{
 			"step with connection", "pipelines:\n  a: {from: stdio, steps: [pass: {connection: x, when: true}], to: stdio}\n",
 			`f:2:35: unknown key "connection"; keys here: on_error, when`,
@@ -388,9 +440,11 @@ func TestValueErrors(t *testing.T) {
 		{"condition: json.a >", "31: the expression is not complete"},
 		{"condition: [a]", "24: condition must be a condition, not a list"},
 		{"text: '${NOPE}'", "20: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},
-		{"text: 'a ${NOPE} b ${ALSO}'",
+		{
+			"text: 'a ${NOPE} b ${ALSO}'",
 			"22: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}\n" +
-				"32: the variable ALSO is not set; set it in the environment, or write ${ALSO:-default}"},
+				"32: the variable ALSO is not set; set it in the environment, or write ${ALSO:-default}",
+		},
 		{"text: '${HOST'", "20: ${ has no closing }; write $${ for the characters ${"},
 		{"text: '${a b}'", "20: ${…} does not name a variable; write ${NAME}, ${NAME:-default}, " +
 			"${file:path} or ${cred:NAME}, or $${ for the characters ${"},

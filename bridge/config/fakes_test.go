@@ -147,8 +147,10 @@ func loader(o *opened) config.Loader {
 				Source: bridge.NewOpener(struct{}{}, note[struct{}, bridge.Source](o)),
 				Sink:   bridge.NewOpener(struct{}{}, note[struct{}, bridge.Sink](o)),
 			},
-			bridge.Connector{Name: "pass",
-				Step: bridge.NewOpener(passSettings{OnError: "stop"}, note[passSettings, bridge.Step](o))},
+			bridge.Connector{
+				Name: "pass",
+				Step: bridge.NewOpener(passSettings{OnError: "stop"}, note[passSettings, bridge.Step](o)),
+			},
 		),
 		Getenv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	}

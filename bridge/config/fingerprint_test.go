@@ -66,8 +66,10 @@ pipelines:
 		{name: "nothing"},
 		{name: "comment and description", from: "description: moves", to: "description: moves more # as said"},
 		{name: "enabled", from: "max_batch: 7", to: "max_batch: 7\n    enabled: true"},
-		{name: "another pipeline", from: "pipelines:",
-			to: "pipelines:\n  q: {from: {mq: {connection: other, topics: x}}, to: {mq: {url: mq://x, topic: y}}}"},
+		{
+			name: "another pipeline", from: "pipelines:",
+			to: "pipelines:\n  q: {from: {mq: {connection: other, topics: x}}, to: {mq: {url: mq://x, topic: y}}}",
+		},
 		{name: "a connection that it does not use", from: "mq://other", to: "mq://another"},
 		{name: "a setting", from: "mq://two", to: "mq://three", want: []string{"to"}},
 		{name: "a key", from: "max_batch: 7", to: "max_batch: 8", want: []string{"max_batch"}},

@@ -60,10 +60,14 @@ func TestInlineErrors(t *testing.T) {
 		},
 		{"mq=a", "stdio", "--from: mq must be a mapping, not a text; write mq: {url: …, topics: …}"},
 		{"mq,=x", "stdio", "--from: there is a key missing; write CONNECTOR,key=value,…"},
-		{"every,int=x", "stdio",
-			`--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`},
-		{"every, int=x", "stdio",
-			`--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`},
+		{
+			"every,int=x", "stdio",
+			`--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
+		},
+		{
+			"every, int=x", "stdio",
+			`--from: int must be a whole number, not "x"; write it in plain digits, without unit, separators and leading zeros`,
+		},
 		{
 			"every,streams.s.storage=file", "stdio",
 			"--from: the key streams.s.subjects is missing; it must be a text or a list of texts",
@@ -80,8 +84,10 @@ func TestInlineErrors(t *testing.T) {
 			"--from: unknown name topik; did you mean topic? variables: header, id, json, now, payload, " +
 				"rand, seq, time, topic; xrtcbridge help expressions lists the functions",
 		},
-		{"every,text=${NOPE}", "stdio",
-			"--from: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}"},
+		{
+			"every,text=${NOPE}", "stdio",
+			"--from: the variable NOPE is not set; set it in the environment, or write ${NOPE:-default}",
+		},
 		{"mq,connection=b,topics=a", "stdio", `--from: there is no connection "b"; connections: none`},
 		{"mq,url=a://b,client_id=x,topics=a", "mq,url=a://b,topic={{", "--to: {{ has no closing }}"},
 	} {

@@ -15,8 +15,10 @@ import (
 // leastPause keeps what is tried again from being tried all the time.
 const leastPause = time.Millisecond
 
-var fates = map[string]bridge.Fate{"stop": bridge.FateStop, "drop": bridge.FateDrop,
-	"dead_letter": bridge.FateDeadLetter}
+var fates = map[string]bridge.Fate{
+	"stop": bridge.FateStop, "drop": bridge.FateDrop,
+	"dead_letter": bridge.FateDeadLetter,
+}
 
 // policy is what becomes of messages that are refused in a place.
 type policy struct {

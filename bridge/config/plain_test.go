@@ -274,8 +274,10 @@ func TestPathFromKeys(t *testing.T) {
 
 // A lone value, and one that is required.
 func TestRequiredKey(t *testing.T) {
-	make, err := config.FromKeys([]config.Key{{Path: "names[]", Required: true, Enum: []string{"a", "b"}},
-		{Path: "rate", Kind: "number", Min: new(float64)}})
+	make, err := config.FromKeys([]config.Key{
+		{Path: "names[]", Required: true, Enum: []string{"a", "b"}},
+		{Path: "rate", Kind: "number", Min: new(float64)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,8 +192,10 @@ func scalarSchema(kind string) object {
 	case "url":
 		return object{"type": "string", "pattern": urlForm}
 	case "duration": // 0 needs no unit
-		return object{"type": []string{"string", "integer"}, "pattern": durationForm, "minLength": 1, "minimum": 0,
-			"maximum": 0}
+		return object{
+			"type": []string{"string", "integer"}, "pattern": durationForm, "minLength": 1, "minimum": 0,
+			"maximum": 0,
+		}
 	case "size":
 		return object{"type": []string{"string", "number"}, "pattern": sizeForm, "minimum": 0}
 	case "bool":

@@ -9,10 +9,14 @@ import (
 
 func TestSetKey(t *testing.T) {
 	for _, c := range []struct{ name, before, after string }{
-		{"block", "plugins:\n  a:   # one\n    path: ./a   # here\n    env: [X]\n  b: {}\n",
-			"plugins:\n  a:   # one\n    path: ./a   # here\n    sha256: \"S\"\n    env: [X]\n  b: {}\n"},
-		{"block with the old value", "plugins:\n  a:\n    sha256: old # keep\n    path: ./a\n",
-			"plugins:\n  a:\n    sha256: \"S\" # keep\n    path: ./a\n"},
+		{
+			"block", "plugins:\n  a:   # one\n    path: ./a   # here\n    env: [X]\n  b: {}\n",
+			"plugins:\n  a:   # one\n    path: ./a   # here\n    sha256: \"S\"\n    env: [X]\n  b: {}\n",
+		},
+		{
+			"block with the old value", "plugins:\n  a:\n    sha256: old # keep\n    path: ./a\n",
+			"plugins:\n  a:\n    sha256: \"S\" # keep\n    path: ./a\n",
+		},
 		{
 			"old value in double quotes", "plugins: {a: {path: ./a, sha256: \"old\", x: 1}}\n",
 			"plugins: {a: {path: ./a, sha256: \"S\", x: 1}}\n",
@@ -28,8 +32,10 @@ func TestSetKey(t *testing.T) {
 		{"flow in quotes", "plugins: {a: {path: \"./ä 😀\"}}\n", "plugins: {a: {sha256: \"S\", path: \"./ä 😀\"}}\n"},
 		{"lone value", "plugins:\n  a: ./bin/a  # short\n", "plugins:\n  a: {path: ./bin/a, sha256: \"S\"}  # short\n"},
 		{"no end of line", "plugins:\n  a:\n    path: ./a", "plugins:\n  a:\n    path: ./a\n    sha256: \"S\""},
-		{"CRLF", "plugins:\r\n  a:\r\n    path: ./a\r\npipelines: {}\r\n",
-			"plugins:\r\n  a:\r\n    path: ./a\r\n    sha256: \"S\"\r\npipelines: {}\r\n"},
+		{
+			"CRLF", "plugins:\r\n  a:\r\n    path: ./a\r\npipelines: {}\r\n",
+			"plugins:\r\n  a:\r\n    path: ./a\r\n    sha256: \"S\"\r\npipelines: {}\r\n",
+		},
 	} {
 		got, err := config.SetKey("f.yaml", []byte(c.before), []string{"plugins", "a", "sha256"}, "path", "S")
 		if err != nil || string(got) != c.after {

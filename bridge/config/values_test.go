@@ -66,8 +66,10 @@ func TestValues(t *testing.T) {
 		{"rotate: 1kB", func(e *every) any { return *e.Rotate }, rotation{Size: 1000, Keep: 1}},
 		{"rotate: {age: 1h}", func(e *every) any { return *e.Rotate }, rotation{Size: 5, Keep: 1, Age: time.Hour}},
 		{"limit: 9", func(e *every) any { return *e.Limit }, 9},
-		{"list: [{subjects: a}, b]", func(e *every) any { return e.List },
-			[]stream{{[]string{"a"}, ""}, {[]string{"b"}, ""}}},
+		{
+			"list: [{subjects: a}, b]", func(e *every) any { return e.List },
+			[]stream{{[]string{"a"}, ""}, {[]string{"b"}, ""}},
+		},
 		{"list: {subjects: a}", func(e *every) any { return e.List }, []stream{{[]string{"a"}, ""}}},
 		{"lists: {a: b, c: [d, e]}", func(e *every) any { return e.Lists }, map[string][]string{"a": {"b"}, "c": {"d", "e"}}},
 	} {
@@ -199,8 +201,11 @@ pipelines:
 	}
 	want := []counts{
 		{"b1", 1, 0, 0, 0, 0, 3 * time.Second, engine.Restart{Off: true}, 0, false},
-		{"A-2", 2, 2, 2, 4, 10, 3 * time.Second, engine.Restart{First: 10 * time.Millisecond, Most: time.Minute},
-			5 * time.Minute, true},
+		{
+			"A-2", 2, 2, 2, 4, 10, 3 * time.Second,
+			engine.Restart{First: 10 * time.Millisecond, Most: time.Minute},
+			5 * time.Minute, true,
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || !c.FailFast {
 		t.Errorf("fail_fast %v (-want +got):\n%s", c.FailFast, diff)

@@ -389,15 +389,20 @@ func TestValidate(t *testing.T) {
 		key  string // of the only error; empty: valid
 	}{
 		{"nothing", embedded.Settings{}, ""},
-		{"loopback", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:21883"},
-			NATS: &embedded.NATS{Listen: "[::1]:24222"}}, ""},
+		{"loopback", embedded.Settings{
+			MQTT: &embedded.MQTT{Listen: "127.0.0.1:21883"},
+			NATS: &embedded.NATS{Listen: "[::1]:24222"},
+		}, ""},
 		{"localhost", embedded.Settings{MQTT: &embedded.MQTT{Listen: "localhost:1883"}}, ""},
 		{"E10 MQTT everywhere", embedded.Settings{MQTT: &embedded.MQTT{Listen: "0.0.0.0:1883"}}, "mqtt.listen"},
 		{"E10 no host is everywhere", embedded.Settings{NATS: &embedded.NATS{Listen: ":4222"}}, "nats.listen"},
 		{"E10 other address", embedded.Settings{NATS: &embedded.NATS{Listen: "192.0.2.1:4222"}}, "nats.listen"},
 		{"E10 host name", embedded.Settings{NATS: &embedded.NATS{Listen: "bridge.example.com:4222"}}, "nats.listen"},
-		{"everywhere with password",
-			embedded.Settings{NATS: &embedded.NATS{Listen: ":4222", Username: "u", Password: secret}}, ""},
+		{
+			"everywhere with password",
+			embedded.Settings{NATS: &embedded.NATS{Listen: ":4222", Username: "u", Password: secret}},
+			"",
+		},
 		{"MQTT by the password of NATS", embedded.Settings{
 			MQTT: &embedded.MQTT{Listen: ":1883"},
 			NATS: &embedded.NATS{Username: "u", Password: secret},
@@ -423,8 +428,11 @@ func TestValidate(t *testing.T) {
 			Listen: anyPort, Username: "u",
 			Password: secret, Open: true,
 		}}, "mqtt.open"},
-		{"password without user", embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Password: secret}},
-			"nats.username"},
+		{
+			"password without user",
+			embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Password: secret}},
+			"nats.username",
+		},
 		{"no port", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1"}}, "mqtt.listen"},
 		{"no number", embedded.Settings{MQTT: &embedded.MQTT{Listen: "127.0.0.1:mqtt"}}, "mqtt.listen"},
 		{"payload too large", embedded.Settings{NATS: &embedded.NATS{MaxPayload: 1 << 30}}, "nats.max_payload"},

@@ -195,8 +195,10 @@ func TestPortalsValidate(t *testing.T) {
 		{"NoAccount", func(x *embedded.XRTC) { x.Accounts = nil }, "accounts"},
 		{"AccountID", func(x *embedded.XRTC) { x.Accounts["me"] = x.Accounts[account] }, "accounts.me"},
 		{"NoKey", func(x *embedded.XRTC) { x.Accounts[account] = nil }, "accounts." + account},
-		{"Key", func(x *embedded.XRTC) { x.Accounts[account] = []bridge.Secret{bridge.NewSecret("secret")} },
-			"accounts." + account},
+		{
+			"Key", func(x *embedded.XRTC) { x.Accounts[account] = []bridge.Secret{bridge.NewSecret("secret")} },
+			"accounts." + account,
+		},
 		{"BadHash", func(x *embedded.XRTC) {
 			x.Accounts[account] = []bridge.Secret{bridge.NewSecret("sha256:secret")}
 		}, "accounts." + account},

@@ -124,8 +124,10 @@ func TestS31MQTTAdministersNothing(t *testing.T) {
 			before := names(t, js)
 			orders := [][2]string{
 				{"$JS/API/STREAM/UPDATE/X", `{"name":"X","subjects":["x.>"],"max_msgs":1}`},
-				{"$JS/API/STREAM/CREATE/COPY",
-					`{"name":"COPY","sources":[{"name":"X"}],"republish":{"src":">","dest":"stolen.>"}}`},
+				{
+					"$JS/API/STREAM/CREATE/COPY",
+					`{"name":"COPY","sources":[{"name":"X"}],"republish":{"src":">","dest":"stolen.>"}}`,
+				},
 				{"$JS/API/STREAM/PURGE/X", ""},
 				{"$JS/API/CONSUMER/CREATE/X", `{"stream_name":"X","config":{"deliver_subject":"stolen"}}`},
 				{"$JS/API/STREAM/DELETE/X", ""},
@@ -238,8 +240,10 @@ func names(t *testing.T, js jetstream.JetStream) (all []string) {
 
 // S31: where nobody gets in by NATS, its user has no name that MQTT could want.
 func TestS31MQTTUserNamedNATS(t *testing.T) {
-	e := start(t, embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort, Username: "nats",
-		Password: bridge.NewSecret("p")}})
+	e := start(t, embedded.Settings{MQTT: &embedded.MQTT{
+		Listen: anyPort, Username: "nats",
+		Password: bridge.NewSecret("p"),
+	}})
 	c := enter(t, e, as("nats", "p"))
 	if got := make(chan string, 1); granted(t, c, "$JS/#", 0, got) || !granted(t, c, "x", 1, got) {
 		t.Error("it may do something else than a user of MQTT")

@@ -120,8 +120,10 @@ func TestCheckpointSurvivesTheInstance(t *testing.T) {
 	}
 	down := new(bridgetest.Downstream)
 	source := bridge.Endpoint[bridge.Source]{Type: "counter", Open: open}
-	p := &engine.Pipeline{Name: "p", From: []bridge.Endpoint[bridge.Source]{source, source},
-		To: engine.To(down.Endpoint())}
+	p := &engine.Pipeline{
+		Name: "p", From: []bridge.Endpoint[bridge.Source]{source, source},
+		To: engine.To(down.Endpoint()),
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, bridge.Env{}, nil) }()

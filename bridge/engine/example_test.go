@@ -44,10 +44,12 @@ func ExamplePipeline() {
 	var out strings.Builder
 	p := &engine.Pipeline{
 		Name: "example",
-		From: []bridge.Endpoint[bridge.Source]{{Type: "words",
+		From: []bridge.Endpoint[bridge.Source]{{
+			Type: "words",
 			Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 				return &words{strings.Fields("at least once")}, nil
-			}}},
+			},
+		}},
 		To: engine.To(bridge.Endpoint[bridge.Sink]{
 			Type: "shout",
 			Open: func(_ context.Context, env bridge.Env) (bridge.Sink, error) {

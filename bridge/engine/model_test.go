@@ -41,8 +41,10 @@ func TestF22ThresholdModel(t *testing.T) {
 				letters++
 			}
 		}
-		sink := &picky{tries: make(map[string]int),
-			never: func(text string) bool { i, _ := strconv.Atoi(text); return bad[i] }}
+		sink := &picky{
+			tries: make(map[string]int),
+			never: func(text string) bool { i, _ := strconv.Atoi(text); return bad[i] },
+		}
 		dead := &picky{tries: make(map[string]int)}
 		p := pipeline(&numbers{n: n}, &engine.Pipeline{To: engine.To(to(sink)), OnError: bridge.OnError{
 			Then: bridge.FateDeadLetter, DeadLetter: to(dead), Most: most, Window: window,
@@ -115,12 +117,16 @@ func TestAcksModel(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed"), 0)) //nolint:gosec // no secret
 		s := &batches{n: n, mu: new(sync.Mutex), written: make(map[string]bool)}
 		poison := rapid.IntRange(0, 2*n).Draw(r, "poison") // or none
-		sink := lateSink{s, func() time.Duration { return time.Duration(rng.IntN(1000)) * time.Millisecond },
-			strconv.Itoa(poison)}
+		sink := lateSink{
+			s, func() time.Duration { return time.Duration(rng.IntN(1000)) * time.Millisecond },
+			strconv.Itoa(poison),
+		}
 		p := &engine.Pipeline{
 			Name: "acks", MaxInFlight: inFlight, To: engine.To(to(sink)),
-			From: []bridge.Endpoint[bridge.Source]{{Type: "batches",
-				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return s, nil }}},
+			From: []bridge.Endpoint[bridge.Source]{{
+				Type: "batches",
+				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return s, nil },
+			}},
 		}
 		var err error
 		synctest.Test(t, func(t *testing.T) { err = p.Run(t.Context(), bridge.Env{}, nil) })

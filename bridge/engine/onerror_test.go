@@ -56,8 +56,10 @@ func (p *picky) Write(_ context.Context, b bridge.Batch) (r bridge.Result, err e
 func (*picky) Close() error { return nil }
 
 func to(s bridge.Sink) bridge.Endpoint[bridge.Sink] {
-	return bridge.Endpoint[bridge.Sink]{Type: "picky",
-		Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return s, nil }}
+	return bridge.Endpoint[bridge.Sink]{
+		Type: "picky",
+		Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return s, nil },
+	}
 }
 
 // numbers is a source of so many messages; settled is how many were acknowledged.
@@ -72,8 +74,10 @@ func (s *numbers) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
 	}
 	var b bridge.Batch
 	for len(b) < 100 && s.next < s.n {
-		b = append(b, bridge.Message{ID: "id" + strconv.Itoa(s.next), Topic: "t",
-			Payload: []byte(strconv.Itoa(s.next)), Header: map[string]string{"k": "v"}})
+		b = append(b, bridge.Message{
+			ID: "id" + strconv.Itoa(s.next), Topic: "t",
+			Payload: []byte(strconv.Itoa(s.next)), Header: map[string]string{"k": "v"},
+		})
 		s.next++
 	}
 	return b, func(_ context.Context, err error) error {
@@ -89,8 +93,10 @@ func (*numbers) Close() error { return nil }
 
 func pipeline(s *numbers, p *engine.Pipeline) *engine.Pipeline {
 	p.Name = "test"
-	p.From = []bridge.Endpoint[bridge.Source]{{Type: "numbers",
-		Open: func(context.Context, bridge.Env) (bridge.Source, error) { return s, nil }}}
+	p.From = []bridge.Endpoint[bridge.Source]{{
+		Type: "numbers",
+		Open: func(context.Context, bridge.Env) (bridge.Source, error) { return s, nil },
+	}}
 	if p.OnError.FirstWait == 0 {
 		p.OnError.FirstWait, p.OnError.LongestWait = time.Microsecond, time.Millisecond
 	}
@@ -174,8 +180,10 @@ func TestF22StopsWithTheReason(t *testing.T) {
 			bridge.OnError{},
 			`picky sink: message with topic "t", 3 bytes: poison; on_error: dead_letter would put it aside`,
 		},
-		"dead letters are refused": {bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(refuses)},
-			"dead letter: picky sink"},
+		"dead letters are refused": {
+			bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(refuses)},
+			"dead letter: picky sink",
+		},
 		"stop after so many attempts": {bridge.OnError{Tries: 3}, `message with topic "t", 1 bytes: not now`},
 	} {
 		sink := &picky{tries: make(map[string]int), never: poison}

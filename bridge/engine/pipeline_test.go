@@ -434,8 +434,10 @@ func TestFilteredIsCountedAndAcked(t *testing.T) {
 	}
 	up.Finish()
 	p := between(up, down)
-	p.Steps = []bridge.Endpoint[bridge.Step]{{Type: "odd",
-		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return odd{}, nil }}}
+	p.Steps = []bridge.Endpoint[bridge.Step]{{
+		Type: "odd",
+		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return odd{}, nil },
+	}}
 	if err := run(t, p); err != nil {
 		t.Fatal(err)
 	}

@@ -30,13 +30,15 @@ type hangingUp struct {
 }
 
 func hangUp(down *bridgetest.Downstream) bridge.Endpoint[bridge.Sink] {
-	return bridge.Endpoint[bridge.Sink]{Type: "broker",
+	return bridge.Endpoint[bridge.Sink]{
+		Type: "broker",
 		Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
 			to, err := down.Open(ctx, env)
 			h := &hangingUp{to: to, gone: make(chan struct{})}
 			h.close = sync.OnceFunc(func() { close(h.gone) })
 			return h, err
-		}}
+		},
+	}
 }
 
 func (h *hangingUp) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error) {

@@ -17,11 +17,13 @@ import (
 
 // source returns an endpoint that opens what wrap makes of the upstream's sources.
 func source(up *bridgetest.Upstream, wrap func(bridge.Source) bridge.Source) bridge.Endpoint[bridge.Source] {
-	return bridge.Endpoint[bridge.Source]{Type: "memory",
+	return bridge.Endpoint[bridge.Source]{
+		Type: "memory",
 		Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 			s, err := up.Open(ctx, env)
 			return wrap(s), err
-		}}
+		},
+	}
 }
 
 // down is a sink that is never there.
@@ -186,8 +188,10 @@ func TestOtherEOFIsNoSuccess(t *testing.T) {
 }
 
 func steps(f func(bridge.Batch) (bridge.Batch, error)) []bridge.Endpoint[bridge.Step] {
-	return []bridge.Endpoint[bridge.Step]{{Type: "test",
-		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return stepFunc(f), nil }}}
+	return []bridge.Endpoint[bridge.Step]{{
+		Type: "test",
+		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return stepFunc(f), nil },
+	}}
 }
 
 // stepFunc is a step that lets pass what it returns, which must be all or nothing.

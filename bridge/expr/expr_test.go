@@ -148,8 +148,10 @@ func TestRenderErrorsShowNoPayload(t *testing.T) {
 		{"{{ map(1..1000000, #) }}", "evaluate map(1..1000000, #): " + tooMuch},
 		{"{{ repeat(topic, 1000000) }}", "evaluate repeat(topic, 1000000): " + tooMuch},
 		{"{{ json.secret ? 1 : 2 }}", "evaluate json.secret ? 1 : 2: a text stands where true or false is wanted"},
-		{"{{ string(json.nope) }}",
-			`evaluate string(json.nope): the value is nil; write (… ?? "text") if it may be missing`},
+		{
+			"{{ string(json.nope) }}",
+			`evaluate string(json.nope): the value is nil; write (… ?? "text") if it may be missing`,
+		},
 		{"{{ fromPairs([[json.secret]]) }}", "evaluate fromPairs([[json.secret]]): it has no value for this message"},
 	} {
 		got, err := render(t, c.text, message())

@@ -35,8 +35,10 @@ func additions(w *World) []addition {
 	all := []addition{
 		{"round", round, once, false, []any{new(func(any) any), new(func(any, int) any)}},
 		{"default", orDefault, once, false, []any{new(func(any, any) any)}},
-		{"bytes", ofBytes("bytes", slices.Clip[[]byte]), texts, false,
-			[]any{new(func([]byte) []byte), new(func(string) []byte)}},
+		{
+			"bytes", ofBytes("bytes", slices.Clip[[]byte]), texts, false,
+			[]any{new(func([]byte) []byte), new(func(string) []byte)},
+		},
 		{"base64", ofBytes("base64", base64.StdEncoding.EncodeToString), times(4, texts), true, bytesToText},
 		{"unbase64", unbase64, times(4, texts), false, textToText},
 		{"hex", ofBytes("hex", hex.EncodeToString), times(4, texts), true, bytesToText},

@@ -190,10 +190,14 @@ func TestFunctionMistakesAreFoundBeforeTheStart(t *testing.T) {
 		{"capture(topic, 'a')", 15, "the pattern of capture has no group; write what to take in ( )"},
 		{"capture(topic, json.p)", 20, "the pattern of capture" + constant + hostile},
 		{"parseTime(json.t, json.p)", 23, "the layout of parseTime" + constant},
-		{"format(time, 'YYYY-MM-DD')", 13,
-			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
-		{"format(time, '%Y-%m-%d')", 13,
-			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look"},
+		{
+			"format(time, 'YYYY-MM-DD')", 13,
+			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look",
+		},
+		{
+			"format(time, '%Y-%m-%d')", 13,
+			"the layout has nothing of a time in it; write it as 2006-01-02 15:04:05 would look",
+		},
 		{"format(time, '15:04', 'Europe/Brelin')", 22, "" +
 			"there is no such time zone, or this machine does not know it; write one like \"Europe/Berlin\""},
 		{"format(time, '15:04', topic)", 22, "the time zone of format" + constant},

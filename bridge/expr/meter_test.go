@@ -133,8 +133,10 @@ func TestS46WhatIsInProportionIsDone(t *testing.T) {
 			"len(toJSON(payload))", "repeat(payload, 10)", "let p = payload; p + p",
 		},
 		alike: {"json.a == json.b", "json.a < json.b", "uniq([json.a, json.b])", "json.a matches '^x*a$'"},
-		texts: {"sort(json)", "len(join(json, ', '))", "count(json, # startsWith 'a' && # != 'b')",
-			"len(uniq(json[:1000]))"},
+		texts: {
+			"sort(json)", "len(join(json, ', '))", "count(json, # startsWith 'a' && # != 'b')",
+			"len(uniq(json[:1000]))",
+		},
 		escapes: {"json", "toJSON(json)", "len(toJSON(toJSON(json)))"},
 		empties: {"json", "map(json, len(#))"},
 		nested:  {"json", "toJSON(json)", "json == json", "flatten(json)"},

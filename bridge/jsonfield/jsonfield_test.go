@@ -185,8 +185,10 @@ func FuzzSet(f *testing.F) {
 
 // FuzzFind finds any field of any document, against a walk through all entries.
 func FuzzFind(f *testing.F) {
-	for _, path := range []string{".a", ".a.b", ".a[1]", "[0].a", `["a\\"]`, `["\"a"]`, `["ü"]`, "[1][0]", ".b",
-		`["a:"]`} {
+	for _, path := range []string{
+		".a", ".a.b", ".a[1]", "[0].a", `["a\\"]`, `["\"a"]`, `["ü"]`, "[1][0]", ".b",
+		`["a:"]`,
+	} {
 		for _, document := range []string{
 			`{"a":1}`, `{"x":"a","a":{"b":[1,{}]}}`, ` { "x" : [ "a" , 1 ] , "a" : [ 1 , "]" ] } `,
 			`[[],[{"a":"}"}]]`, `[{"a":-1.5e3},[null]]`,

@@ -49,8 +49,10 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (*collector) Describe(to chan<- *prometheus.Desc) {
-	for _, m := range []metric{messages, inFlight, buffered, bytes, oldest, up, state, restarts, reloads, cpu,
-		memory, buildInfo} {
+	for _, m := range []metric{
+		messages, inFlight, buffered, bytes, oldest, up, state, restarts, reloads, cpu,
+		memory, buildInfo,
+	} {
 		to <- m.Desc
 	}
 }

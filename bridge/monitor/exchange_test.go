@@ -116,10 +116,14 @@ func TestExchange(t *testing.T) {
 			undecided bool
 		}{{fail, false}, {bridge.Permanent(fail), true}} {
 			last, shut := next.Again(), make(chan struct{})
-			last.From = append(last.From, bridge.Endpoint[bridge.Source]{Type: "other",
-				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return slow{shut}, nil }})
-			last.From[0] = bridge.Endpoint[bridge.Source]{Type: "lines",
-				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return nil, c.err }}
+			last.From = append(last.From, bridge.Endpoint[bridge.Source]{
+				Type: "other",
+				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return slow{shut}, nil },
+			})
+			last.From[0] = bridge.Endpoint[bridge.Source]{
+				Type: "lines",
+				Open: func(context.Context, bridge.Env) (bridge.Source, error) { return nil, c.err },
+			}
 			exchange(last)
 			if got := look(); got.Ends[0].Permanent != c.undecided || got.Undecided() != c.undecided ||
 				got.State != monitor.Starting || got.Connected() {

@@ -52,17 +52,21 @@ func TestStatusWhileItRuns(t *testing.T) {
 		d := door{make(chan struct{})}
 		p := &engine.Pipeline{
 			Name: "sensors",
-			From: []bridge.Endpoint[bridge.Source]{{Type: "lines",
+			From: []bridge.Endpoint[bridge.Source]{{
+				Type: "lines",
 				Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 					return &lines{[]bridge.Batch{{{Payload: []byte("one")}}}}, nil
-				}}},
-			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "door",
+				},
+			}},
+			To: engine.To(bridge.Endpoint[bridge.Sink]{
+				Type: "door",
 				Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
 					if !opens.Load() {
 						return nil, down
 					}
 					return d, nil
-				}}),
+				},
+			}),
 			StaleAfter: time.Minute,
 		}
 		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}

@@ -34,8 +34,10 @@ func (w writer) Write(ctx context.Context, b bridge.Batch) (bridge.Result, error
 func (writer) Close() error { return nil }
 
 func sinkOf(typ string, w writer) bridge.Endpoint[bridge.Sink] {
-	return bridge.Endpoint[bridge.Sink]{Type: typ,
-		Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return w, nil }}
+	return bridge.Endpoint[bridge.Sink]{
+		Type: typ,
+		Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return w, nil },
+	}
 }
 
 func takes(_ context.Context, b bridge.Batch) (bridge.Result, error) {
@@ -57,8 +59,10 @@ func (p processor) Process(_ context.Context, b bridge.Batch, out *bridge.Output
 func (processor) Close() error { return nil }
 
 func stepOf(typ string, p processor) bridge.Endpoint[bridge.Step] {
-	return bridge.Endpoint[bridge.Step]{Type: typ,
-		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return p, nil }}
+	return bridge.Endpoint[bridge.Step]{
+		Type: typ,
+		Open: func(context.Context, bridge.Env) (bridge.Step, error) { return p, nil },
+	}
 }
 
 // never is a condition that holds for no message.
@@ -80,10 +84,12 @@ func TestStatusNamesCauses(t *testing.T) {
 		{
 			"a sink is down", &engine.Pipeline{
 				From: []bridge.Endpoint[bridge.Source]{source("x")},
-				To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out",
+				To: engine.To(bridge.Endpoint[bridge.Sink]{
+					Type: "out",
 					Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
 						return nil, down
-					}}),
+					},
+				}),
 			}, time.Minute, monitor.Starting, "out p-to is down: connection refused",
 		},
 		{
@@ -129,11 +135,13 @@ func TestStatusNamesCauses(t *testing.T) {
 		},
 		{
 			"it waits for something, which is logged", &engine.Pipeline{
-				From: []bridge.Endpoint[bridge.Source]{{Type: "file",
+				From: []bridge.Endpoint[bridge.Source]{{
+					Type: "file",
 					Open: func(_ context.Context, env bridge.Env) (bridge.Source, error) {
 						env.Logger.Warn("no file to follow yet, waiting for one", "path", "logs/a.log")
 						return &lines{}, nil
-					}}},
+					},
+				}},
 				To: engine.To(sinkOf("out", takes)),
 			}, 0, monitor.Running, "file p-from is open, and nothing has come since 2000-01-01 00:00:00: " +
 				"no file to follow yet, waiting for one path=logs/a.log",
@@ -179,10 +187,12 @@ func TestStatusNamesCauses(t *testing.T) {
 				To: engine.To(sinkOf("out", func(_ context.Context, b bridge.Batch) (bridge.Result, error) {
 					return bridge.Result{Settled: 1, Refused: bridge.Refusals{{Index: 0, Err: errors.New("too large")}}}, nil
 				})),
-				OnError: bridge.OnError{Then: bridge.FateDeadLetter,
+				OnError: bridge.OnError{
+					Then: bridge.FateDeadLetter,
 					DeadLetter: sinkOf("file", func(context.Context, bridge.Batch) (bridge.Result, error) {
 						return bridge.Result{}, errors.New("no space left on device")
-					})},
+					}),
+				},
 			}, time.Minute, monitor.Running,
 			"dead letters cannot be written, and what was refused waits for that: file p-dead: no space left on device",
 		},
@@ -229,7 +239,8 @@ func TestOldInstancesSayNothing(t *testing.T) {
 		release := make(chan struct{})
 		p := &engine.Pipeline{
 			Name: "p", MaxInFlight: 2, MaxBatch: 1, From: []bridge.Endpoint[bridge.Source]{source("a", "b", "c", "x", "y", "z")},
-			To: engine.To(bridge.Endpoint[bridge.Sink]{Type: "out",
+			To: engine.To(bridge.Endpoint[bridge.Sink]{
+				Type: "out",
 				Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
 					opened++
 					if opened > 1 {
@@ -244,7 +255,8 @@ func TestOldInstancesSayNothing(t *testing.T) {
 						}
 						return bridge.Result{}, fmt.Errorf("lost with %s", b[0].Payload)
 					}), nil
-				}}),
+				},
+			}),
 		}
 		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
 		m.Watch(p)

@@ -277,8 +277,10 @@ func TestS37Tree(t *testing.T) {
 	}{
 		{"good", "", func(p *place, path string) { p.must(os.WriteFile(path, []byte("1234"), 0o600)) }},
 		{"link", "a/b/c is a symbolic link", func(p *place, path string) { p.must(os.Symlink(p.fileLink, path)) }},
-		{"of another", "a/b/c belongs to user 4711",
-			func(p *place, path string) { p.must(os.Mkdir(path, 0o700)); p.give(path) }},
+		{
+			"of another", "a/b/c belongs to user 4711",
+			func(p *place, path string) { p.must(os.Mkdir(path, 0o700)); p.give(path) },
+		},
 		{"writable by all", "a/b/c is writable by everybody", func(p *place, path string) {
 			p.must(os.Mkdir(path, 0o700))
 			p.mode(path, 0o777)

@@ -164,8 +164,10 @@ func TestS37Commands(t *testing.T) {
 			p.must(os.Chown(p.folder, os.Geteuid(), stranger))
 			p.mode(p.folder, 0o777)
 		}},
-		{"folder of another, to root", "choose another place, or run it as that user: sudo -u '#4711' xrtcbridge …",
-			func(p *place) { p.give(p.folder) }},
+		{
+			"folder of another, to root", "choose another place, or run it as that user: sudo -u '#4711' xrtcbridge …",
+			func(p *place) { p.give(p.folder) },
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPlace(t)

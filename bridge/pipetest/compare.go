@@ -29,8 +29,10 @@ type outcome struct {
 func (w *world) outcome(p *engine.Pipeline) *outcome {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := &outcome{sinks: sinksOf(p).all, written: maps.Clone(w.written), letters: slices.Clip(w.letters),
-		ledger: p.Ledger()}
+	at := &outcome{
+		sinks: sinksOf(p).all, written: maps.Clone(w.written), letters: slices.Clip(w.letters),
+		ledger: p.Ledger(),
+	}
 	for _, f := range w.feeds {
 		f.mu.Lock()
 		at.waiting += len(f.waiting)

@@ -261,8 +261,10 @@ func (state) Checkpoint(string, string) bridge.Checkpoint { return new(bridge.Me
 func (state) Buffer(string, bridge.BufferSettings) bridge.Buffer { return nil }
 
 func (s state) DeadLetters(string) bridge.Endpoint[bridge.Sink] {
-	return bridge.Endpoint[bridge.Sink]{Type: "state",
+	return bridge.Endpoint[bridge.Sink]{
+		Type: "state",
 		Open: func(ctx context.Context, env bridge.Env) (bridge.Sink, error) {
 			return s.openSink(ctx, &struct{}{}, env)
-		}}
+		},
+	}
 }

@@ -290,14 +290,18 @@ func TestMistakes(t *testing.T) {
 		{"{topic: a/1}", "{lines: none.txt}", "p_test.yaml:4:17: lines: "},
 		{"{topic: a/1}", "{lines: " + os.DevNull + "}", "p_test.yaml:4:17: lines: " + os.DevNull + " is not a regular file"},
 		{"{topic: a/1}", "{file: " + os.DevNull + "}", "p_test.yaml:4:17: file: " + os.DevNull + " is not a regular file"},
-		{"{topic: a/1}", "{from: nats, topic: a}",
-			`p_test.yaml:4:17: the pipeline has no source "nats"; sources: from, mqtt`},
+		{
+			"{topic: a/1}", "{from: nats, topic: a}",
+			`p_test.yaml:4:17: the pipeline has no source "nats"; sources: from, mqtt`,
+		},
 		{
 			"pipeline: one", "pipeline: two",
 			"p_test.yaml:4:16: the key from is missing, since there are several sources; sources: from, from-2, from-3",
 		},
-		{"    messages", "    sinks: {nats: {fail: {}}}\n    messages",
-			"p_test.yaml:4:26: times: how often, or for how long"},
+		{
+			"    messages", "    sinks: {nats: {fail: {}}}\n    messages",
+			"p_test.yaml:4:26: times: how often, or for how long",
+		},
 		{"    messages", "    sinks: {nats: {refuse: json.}}\n    messages", "p_test.yaml:4:"},
 		{
 			"    messages", "    sinks: {stdio: {refuse: json.x}}\n    messages",

@@ -182,8 +182,10 @@ func TestCheckJSONNamesThePlace(t *testing.T) {
 // BenchmarkRow is a row of ten columns.
 func BenchmarkRow(b *testing.B) {
 	row := []byte("2026-11-28T08:00:00Z,kitchen,21.5,48,1013.25,true,17,ok,7f3a9c,12345678")
-	c := record.CSV{Columns: strings.Split("time,room,celsius,humidity,pressure,on,seq,state,device,uptime", ","),
-		Quotes: true}
+	c := record.CSV{
+		Columns: strings.Split("time,room,celsius,humidity,pressure,on,seq,state,device,uptime", ","),
+		Quotes:  true,
+	}
 	for _, types := range []string{"text", "auto"} {
 		b.Run(types, func(b *testing.B) {
 			table, err := c.Table(record.Types{Default: types}, nil)

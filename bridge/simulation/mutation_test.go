@@ -20,8 +20,10 @@ var mutations = []struct{ name, file, text, instead string }{
 		"a mark one too high", "stage.go", "return min(t, s.marks[0].free)",
 		"return min(t, max(s.marks[0].free, s.marks[0].free+1))",
 	},
-	{"a step forgets that another one behind it holds", "node.go", "free = s.freeUpTo(free)",
-		"free = min(s.freeUpTo(t), free)"},
+	{
+		"a step forgets that another one behind it holds", "node.go", "free = s.freeUpTo(free)",
+		"free = min(s.freeUpTo(t), free)",
+	},
 	{"acknowledges before it is delivered", "settle.go", "verdict := err\n", "verdict := error(nil)\n"},
 	{
 		"acknowledges what is behind something refused", "settle.go",

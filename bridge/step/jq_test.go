@@ -21,8 +21,10 @@ func TestJQ(t *testing.T) {
 	for _, c := range []struct{ program, want string }{
 		{".", `{"a":"<&>","big":12345678901234567890123,"e":1e3,"list":[1,2,3],"n":1.10,"s":"` + canary + `","z":null}`},
 		{".n", "1.10"},
-		{".n + 1, .big + 1, .big * .big, .e",
-			"2.1|12345678901234567890124|152415787532388367504942236884722755800955129|1e3"},
+		{
+			".n + 1, .big + 1, .big * .big, .e",
+			"2.1|12345678901234567890124|152415787532388367504942236884722755800955129|1e3",
+		},
 		{"9007199254740993 + 0, 6 / 3, 7 / 2", "9007199254740993|2|3.5"},
 		{".list[]", "1|2|3"},
 		{".list[] | select(. > 5)", ""},
@@ -55,10 +57,14 @@ func TestJQ(t *testing.T) {
 		{"try last(repeat(1)) catch 1", "!the program takes more than max_steps for this message"},
 		{"range(20000)", "!the program makes more than max_messages of this message"},
 		{`"x" * 17000000`, "!the program makes more than max_output of this message, or nests it too deep"},
-		{"reduce range(60) as $i ([]; [., .])",
-			"!the program makes more than max_output of this message, or nests it too deep"},
-		{"reduce range(20000) as $i (0; [.])",
-			"!the program makes more than max_output of this message, or nests it too deep"},
+		{
+			"reduce range(60) as $i ([]; [., .])",
+			"!the program makes more than max_output of this message, or nests it too deep",
+		},
+		{
+			"reduce range(20000) as $i (0; [.])",
+			"!the program makes more than max_output of this message, or nests it too deep",
+		},
 		{"reduce range(10) as $i (9; . * . * .) | tostring | length | . > 50000", "true"},
 	} {
 		m := bridge.Message{

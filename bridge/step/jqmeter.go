@@ -243,8 +243,10 @@ func (m *jqMeter) meter(program *gojq.Query) {
 			times := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(len(n.Queries))}}
 			for i, part := range n.Queries {
 				if part.Term == nil || part.Term.Str == nil {
-					n.Queries[i] = &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeQuery,
-						Query: &gojq.Query{Left: part, Op: gojq.OpPipe, Right: call("_part", times)}}}
+					n.Queries[i] = &gojq.Query{Term: &gojq.Term{
+						Type:  gojq.TermTypeQuery,
+						Query: &gojq.Query{Left: part, Op: gojq.OpPipe, Right: call("_part", times)},
+					}}
 				}
 			}
 		case *gojq.Index:

@@ -86,8 +86,10 @@ func TestText(t *testing.T) {
 		{"parse: lines", "", []string{`[]`}},
 		{"parse: lines", "\xff", []string{`!parse lines: line 1: is not UTF-8, which JSON must be`}},
 
-		{"parse: csv", "b,a\n1,007\n\"x \"\"y\"\"\nz\",é\r\n",
-			[]string{`[{"b":"1","a":"007"},{"b":"x \"y\"\nz","a":"é"}]`}},
+		{
+			"parse: csv", "b,a\n1,007\n\"x \"\"y\"\"\nz\",é\r\n",
+			[]string{`[{"b":"1","a":"007"},{"b":"x \"y\"\nz","a":"é"}]`},
+		},
 		{"parse: csv", "\xef\xbb\xbfa\n", []string{`[]`}},
 		{"parse: csv", "", []string{`[]`}},
 		{"parse: csv", "a,b\n1,2\n\n3", []string{`!parse csv: line 4, column 2: there are 1 values, and 2 columns`}},
@@ -166,10 +168,14 @@ func TestText(t *testing.T) {
 			"parse: syslog", "Feb 29 22:14:15 h cron: x",
 			[]string{`{"timestamp":"2024-02-29T22:14:15Z","hostname":"h","appname":"cron","message":"x"}`},
 		},
-		{"parse: syslog", "Jan  4 04:05:06 h x",
-			[]string{`{"timestamp":"2026-01-04T04:05:06Z","hostname":"h","message":"x"}`}},
-		{"parse: syslog", "Jan  4 04:05:07 h x",
-			[]string{`{"timestamp":"2025-01-04T04:05:07Z","hostname":"h","message":"x"}`}},
+		{
+			"parse: syslog", "Jan  4 04:05:06 h x",
+			[]string{`{"timestamp":"2026-01-04T04:05:06Z","hostname":"h","message":"x"}`},
+		},
+		{
+			"parse: syslog", "Jan  4 04:05:07 h x",
+			[]string{`{"timestamp":"2025-01-04T04:05:07Z","hostname":"h","message":"x"}`},
+		},
 		{"parse: syslog", "2025-10-11T22:14:15+02:00 h last message", []string{
 			`{"timestamp":"2025-10-11T22:14:15+02:00","hostname":"h","message":"last message"}`,
 		}},
@@ -201,10 +207,14 @@ func TestText(t *testing.T) {
 		},
 		{"format: csv", `[]`, nil},
 		{"format: csv", `7`, []string{`!format csv: row 1: it is a number, and must be an object`}},
-		{"format: logfmt", `{"a":"x y","b":1.0,"c":"","d":true,"e":"q\"\n"}`,
-			[]string{`a="x y" b=1.0 c="" d=true e="q\"\n"`}},
-		{"format: logfmt", `{"a b":1}`,
-			[]string{`!format logfmt: key 1 is empty, or has a character that a key cannot have`}},
+		{
+			"format: logfmt", `{"a":"x y","b":1.0,"c":"","d":true,"e":"q\"\n"}`,
+			[]string{`a="x y" b=1.0 c="" d=true e="q\"\n"`},
+		},
+		{
+			"format: logfmt", `{"a b":1}`,
+			[]string{`!format logfmt: key 1 is empty, or has a character that a key cannot have`},
+		},
 		{`format: {format: key_value, delimiter: ",", assign: ":"}`, `{"a":"x,y","b":2}`, []string{`a:"x,y",b:2`}},
 		{
 			"format: syslog",
@@ -244,8 +254,10 @@ func TestText(t *testing.T) {
 		},
 		{"decode: zstd", "", []string{"!decode: zstd: unexpected EOF"}},
 		{"decode: zstd", "nozstd", []string{"!decode: zstd: invalid input: magic number mismatch"}},
-		{"decode: {as: hex, max_size: 2}", "616161",
-			[]string{"!decode: hex: it would become larger than max_size, which is 2B"}},
+		{
+			"decode: {as: hex, max_size: 2}", "616161",
+			[]string{"!decode: hex: it would become larger than max_size, which is 2B"},
+		},
 
 		{"split: array", `[1.0, {"b":2,"a": [1]},"x"]`, []string{`1.0`, `{"b":2,"a": [1]}`, `"x"`}},
 		{"split: array", ` [] `, nil},
@@ -258,8 +270,10 @@ func TestText(t *testing.T) {
 			[]string{"!split: it would become more messages than max_messages, which is 2"},
 		},
 		{"split: {max_messages: 2}", "[1,2]", []string{"1", "2"}},
-		{"split: {max_messages: 2}", "[1,2,3]",
-			[]string{"!split: it would become more messages than max_messages, which is 2"}},
+		{
+			"split: {max_messages: 2}", "[1,2,3]",
+			[]string{"!split: it would become more messages than max_messages, which is 2"},
+		},
 	} {
 		header := map[string]string{"k": "v"}
 		in := bridge.Message{ID: "id", Topic: "t", Header: header, Time: at, Payload: []byte(c.in)}

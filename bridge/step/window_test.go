@@ -287,8 +287,11 @@ func TestF25WindowWhoseClockIsSet(t *testing.T) {
 			[]int64{35, 41, 22, 51},
 			[]string{"", `40 [35]`, "", `50 [35,41,22]`},
 		},
-		"back in a session": {"session: 10s", []int64{5001, 5002, 1, 12},
-			[]string{"", "", `5002 [5001,5002] partial`, `1 [1]`}},
+		"back in a session": {
+			"session: 10s",
+			[]int64{5001, 5002, 1, 12},
+			[]string{"", "", `5002 [5001,5002] partial`, `1 [1]`},
+		},
 	} {
 		source := &clock{}
 		env := bridgetest.Env(t, "p-step")

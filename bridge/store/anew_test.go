@@ -178,10 +178,12 @@ func TestLargeDeadLetters(t *testing.T) {
 			t.Cleanup(func() { shut(t, state) })
 			p := &engine.Pipeline{
 				Name: "p", State: state, OnError: bridge.OnError{Then: bridge.FateDeadLetter}, DrainTimeout: time.Second,
-				From: []bridge.Endpoint[bridge.Source]{{Type: "one",
+				From: []bridge.Endpoint[bridge.Source]{{
+					Type: "one",
 					Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 						return &one{make([]byte, c.size)}, nil
-					}}},
+					},
+				}},
 				To: engine.To(bridge.Endpoint[bridge.Sink]{
 					Type: "no",
 					Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return refusing{}, nil },

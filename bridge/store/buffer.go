@@ -101,8 +101,10 @@ const (
 
 // Buffer returns the buffer of a pipeline.
 func (s *Store) Buffer(pipeline string, set bridge.BufferSettings) bridge.Buffer {
-	b := &buffer{store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline),
-		changed: make(chan struct{})}
+	b := &buffer{
+		store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline),
+		changed: make(chan struct{}),
+	}
 	b.keeper = newKeeper(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()

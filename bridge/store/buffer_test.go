@@ -270,8 +270,11 @@ func TestF25TimesOfMessagesJump(t *testing.T) {
 	now := time.Now()
 	year := 365 * 24 * time.Hour
 	var want []bridge.Message
-	for i, at := range []time.Time{now, now.Add(time.Hour), now.Add(-time.Hour), now.Add(10 * year),
-		now.Add(-10 * year), now.Add(-60 * year), {}} {
+	for i, at := range []time.Time{
+		now, now.Add(time.Hour), now.Add(-time.Hour), now.Add(10 * year),
+		now.Add(-10 * year), now.Add(-60 * year),
+		{},
+	} {
 		for back := range 50 {
 			m := bridge.Message{Topic: "t", Payload: fmt.Appendf(nil, "%d %d", i, back)}
 			if !at.IsZero() {

@@ -92,8 +92,10 @@ func TestLetterTooLarge(t *testing.T) {
 
 // TestReplay of letters of every place, one of which fails again and has another id then.
 func TestReplay(t *testing.T) {
-	for place, instance := range map[string]string{"source": "sensors-from", "step": "sensors-step-2",
-		"sink": "sensors-to-1_2"} {
+	for place, instance := range map[string]string{
+		"source": "sensors-from", "step": "sensors-step-2",
+		"sink": "sensors-to-1_2",
+	} {
 		s := open(t, t.TempDir())
 		for _, i := range []string{instance, "sensors-other"} {
 			if _, err := openSink(t, s.DeadLetters(pipeline)).Write(t.Context(), letters(t, i, place, 3)); err != nil {

@@ -47,8 +47,10 @@ func TestLedgerOverRestarts(t *testing.T) {
 		p := &engine.Pipeline{
 			Name: pipeline, State: state, Buffer: &bridge.BufferSettings{MaxBytes: 64 << 20}, MaxBatch: batch,
 			From: []bridge.Endpoint[bridge.Source]{up.Endpoint()}, To: engine.To(down.Endpoint()),
-			OnError: bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint(),
-				FirstWait: time.Millisecond, LongestWait: 5 * time.Millisecond},
+			OnError: bridge.OnError{
+				Then: bridge.FateDeadLetter, DeadLetter: letters.Endpoint(),
+				FirstWait: time.Millisecond, LongestWait: 5 * time.Millisecond,
+			},
 			DrainTimeout: 20 * time.Millisecond,
 		}
 		up.Send(numbered(run*total/runs+1, (run+1)*total/runs, 30)...)

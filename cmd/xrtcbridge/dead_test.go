@@ -69,8 +69,10 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		Name: "p", State: state, OnError: bridge.OnError{Then: bridge.FateDeadLetter},
 		Buffer: &bridge.BufferSettings{MaxBytes: 4 << 20},
 		From:   []bridge.Endpoint[bridge.Source]{up.Endpoint()},
-		Steps: []bridge.Endpoint[bridge.Step]{{Type: "short",
-			Open: func(context.Context, bridge.Env) (bridge.Step, error) { return shortStep{}, nil }}},
+		Steps: []bridge.Endpoint[bridge.Step]{{
+			Type: "short",
+			Open: func(context.Context, bridge.Env) (bridge.Step, error) { return shortStep{}, nil },
+		}},
 		To: engine.Branch{Branches: []engine.Branch{engine.To(first.Endpoint()), engine.To(second.Endpoint())}},
 	}
 	if err := p.Run(t.Context(), bridgetest.Env(t, ""), nil); err != nil {

@@ -58,8 +58,10 @@ func newCrashes(t *testing.T, program, buffer string) *crashes {
 	t.Helper()
 	rng := faulttest.Rand(t)
 	dir, h, ledger := t.TempDir(), startHub(t), new(faulttest.Ledger)
-	c := &crashes{t: t, program: program, in: filepath.Join(dir, "in.txt"), state: filepath.Join(dir, "state"),
-		ledger: ledger, rng: rng}
+	c := &crashes{
+		t: t, program: program, in: filepath.Join(dir, "in.txt"), state: filepath.Join(dir, "state"),
+		ledger: ledger, rng: rng,
+	}
 	proxy := faulttest.NewProxy(t, h.addr)
 	proxy.Set(faulttest.Fault{Latency: time.Millisecond}) // so that something is on its way
 	c.out = h.outlet("OUT", ledger, func(s *jetstream.StreamConfig) { s.MaxMsgSize = poisonSize / 2 })
@@ -211,8 +213,10 @@ var seldom = map[crashpoint.Point]int{
 // pointsWithout returns the points of a pipeline without a buffer.
 func pointsWithout() []crashpoint.Point {
 	return slices.DeleteFunc(crashpoint.Points(), func(p crashpoint.Point) bool {
-		return slices.Contains([]crashpoint.Point{crashpoint.BufferStoring, crashpoint.BufferStored,
-			crashpoint.Purging, crashpoint.Purged}, p)
+		return slices.Contains([]crashpoint.Point{
+			crashpoint.BufferStoring, crashpoint.BufferStored,
+			crashpoint.Purging, crashpoint.Purged,
+		}, p)
 	})
 }
 

@@ -49,8 +49,14 @@ func TestS37StateOfAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks := [][]string{
-		{"state", "list"}, {"state", "show", "a"}, {"buffer", "status"}, {"buffer", "peek", "a"}, {"buffer", "export", "a"},
-		{"buffer", "verify", "a"}, {"dead", "list"}, {"dead", "show", "a", "1"},
+		{"state", "list"},
+		{"state", "show", "a"},
+		{"buffer", "status"},
+		{"buffer", "peek", "a"},
+		{"buffer", "export", "a"},
+		{"buffer", "verify", "a"},
+		{"dead", "list"},
+		{"dead", "show", "a", "1"},
 	}
 	changes := [][]string{
 		{"dead", "replay", "a"}, {"dead", "purge", "a", "--all"}, {"state", "reset", "a"}, {"state", "rename", "a", "b"},

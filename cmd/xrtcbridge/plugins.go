@@ -144,8 +144,10 @@ func lockPlugins(s std, file string) error {
 		return failure{code: exitUsage, err: err}
 	}
 	if len(plugins) == 0 {
-		return failure{code: exitUsage, err: fmt.Errorf("%s lists no plugins", file),
-			hint: "write plugins: {NAME: {path: PROGRAM}}"}
+		return failure{
+			code: exitUsage, err: fmt.Errorf("%s lists no plugins", file),
+			hint: "write plugins: {NAME: {path: PROGRAM}}",
+		}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {

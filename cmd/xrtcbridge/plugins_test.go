@@ -182,8 +182,10 @@ pipelines:
 // The files beside the examples' plugins load, with these.
 func TestExamplesOfPlugins(t *testing.T) {
 	t.Parallel()
-	for example, program := range map[string]string{"plugin-go": "xrtcbridge-sqlite",
-		"plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web"} {
+	for example, program := range map[string]string{
+		"plugin-go":     "xrtcbridge-sqlite",
+		"plugin-python": "xrtcbridge-sensor", "plugin-node": "xrtcbridge-web",
+	} {
 		t.Run(example, func(t *testing.T) {
 			dir := filepath.Dir(built(t, example, program))
 			files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))

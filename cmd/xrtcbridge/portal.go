@@ -92,8 +92,10 @@ func (f *portalFlags) with(cmd *cobra.Command, s std, limit time.Duration, do fu
 	c, err := xrtc.Open(ctx,
 		xrtc.Config{BaseURL: f.url, CredentialsFile: f.envFile, ConnectionFile: f.envFile, Logger: log})
 	if errors.Is(err, xrtc.ErrNoCredentials) {
-		return failure{code: exitUsage, err: err,
-			hint: "xrtcbridge server keys new --out xrtc.env makes them for a server of your own, which --url names"}
+		return failure{
+			code: exitUsage, err: err,
+			hint: "xrtcbridge server keys new --out xrtc.env makes them for a server of your own, which --url names",
+		}
 	}
 	if err == nil {
 		defer func() { _ = c.Close() }()

@@ -24,14 +24,20 @@ const (
 func (f *tapFlags) recordTest(ctx context.Context, c *admin.Client, s std, folders *pluginFolders, pipeline string) error {
 	switch {
 	case strings.Contains(pipeline, "/"):
-		return failure{code: exitUsage,
-			err: errors.New("--record goes without a place: a test begins at the sources, and ends at the sinks")}
+		return failure{
+			code: exitUsage,
+			err:  errors.New("--record goes without a place: a test begins at the sources, and ends at the sinks"),
+		}
 	case f.when != "":
-		return failure{code: exitUsage,
-			err: errors.New("--record goes without --when: what a pipeline leaves out is part of its test")}
+		return failure{
+			code: exitUsage,
+			err:  errors.New("--record goes without --when: what a pipeline leaves out is part of its test"),
+		}
 	case len(f.named()) == 0:
-		return failure{code: exitUsage,
-			err: errors.New("--record needs the file with the pipeline: name it behind the pipeline")}
+		return failure{
+			code: exitUsage,
+			err:  errors.New("--record needs the file with the pipeline: name it behind the pipeline"),
+		}
 	case f.n > mostRecorded:
 		return failure{code: exitUsage, err: fmt.Errorf("-n: a test has %d messages at most", mostRecorded)}
 	case f.n == 0:

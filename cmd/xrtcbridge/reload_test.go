@@ -42,8 +42,10 @@ func TestDifference(t *testing.T) {
 		Starts: []change{{Pipeline: "new", Promises: []string{"at least once, in order"}}},
 		Stops:  []change{{Pipeline: "gone"}},
 		Restarts: []change{
-			{Pipeline: "moved", Because: []string{"buffer", "to"},
-				Promises: []string{"at least once, in order -> at most once, in order"}},
+			{
+				Pipeline: "moved", Because: []string{"buffer", "to"},
+				Promises: []string{"at least once, in order -> at most once, in order"},
+			},
 			{Pipeline: "used", Because: []string{"plugins.x"}},
 		},
 		Untouched: []string{"same"},

@@ -189,8 +189,10 @@ key go into a new file that nobody else can read, and only the comment is printe
 func writePrivate(name, text string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return failure{code: exitUsage, err: err,
-			hint: "what is there stays, since it may be a key in use: name another file, or remove it"}
+		return failure{
+			code: exitUsage, err: err,
+			hint: "what is there stays, since it may be a key in use: name another file, or remove it",
+		}
 	}
 	if err != nil {
 		return err

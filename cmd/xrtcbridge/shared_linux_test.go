@@ -74,8 +74,10 @@ func (p *pod) command(ctx context.Context, user uint32, args ...string) *exec.Cm
 	cmd.Args[0] = "xrtcbridge" // as the test binary wants it
 	cmd.Dir = p.dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + filepath.Join(p.dir, "tmp")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user,
-		Groups: []uint32{podGroup}}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
+		Uid: user, Gid: user,
+		Groups: []uint32{podGroup},
+	}}
 	return cmd
 }
 

@@ -376,8 +376,10 @@ stays behind there, unless the source has a client_id or durable of its own.`,
 		case from == to:
 			return failure{code: exitUsage, err: errors.New("OLD and NEW are the same name")}
 		case !config.ValidName(to):
-			return failure{code: exitUsage, err: fmt.Errorf("%q is no name of a pipeline", to),
-				hint: "it has letters, digits, - and _"}
+			return failure{
+				code: exitUsage, err: fmt.Errorf("%q is no name of a pipeline", to),
+				hint: "it has letters, digits, - and _",
+			}
 		case len(f.pipelines) > 0 && !slices.Contains(f.pipelines, to):
 			return unknown("pipeline", to, f.pipelines, "give it its new name in the file first")
 		}

@@ -135,8 +135,10 @@ func TestServiceManagerShortRuns(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"pipelines: {a: {from: {generate: {count: 1}}, to: discard}}", exitDone,
-			[]string{"STATUS=starting", "READY=1", "STOPPING=1"}},
+		{
+			"pipelines: {a: {from: {generate: {count: 1}}, to: discard}}", exitDone,
+			[]string{"STATUS=starting", "READY=1", "STOPPING=1"},
+		},
 		{"pipelines: {a: {from: nothing, to: discard}}", exitUsage, []string{}},
 		{"embedded: {nats: '" + taken.Addr().String() + "'}", exitFailed, []string{"STATUS=starting", "STOPPING=1"}},
 	} {

@@ -283,8 +283,10 @@ func TestTopSelection(t *testing.T) {
 		"moves":             {[][]tea.Msg{{answer(without)}, {answer(busy())}}, "waits", false},
 		"all gone":          {[][]tea.Msg{{answer(busy())}, {answer(many(0))}}, "", false},
 		"comes":             {[][]tea.Msg{{answer(many(0))}, {answer(busy())}}, "halls", false},
-		"bridge gone": {[][]tea.Msg{{answer(busy())}, press("down enter"), {polled{err: errors.New("x")}}},
-			"waits", true},
+		"bridge gone": {
+			[][]tea.Msg{{answer(busy())}, press("down enter"), {polled{err: errors.New("x")}}},
+			"waits", true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := folded(80, 24, c.happened...)
@@ -397,8 +399,10 @@ func TestTopTree(t *testing.T) {
 			},
 			"a|↓ b|├ c|├ d|│ ↓ e|└ f|  ├ g|  └ h",
 		},
-		"sinks join": {[]monitor.End{end("a"), end("b", "a"), end("c", "a"), end("dead", "b", "c")},
-			"a|├ b|└ c|  ↓ dead"},
+		"sinks join": {
+			[]monitor.End{end("a"), end("b", "a"), end("c", "a"), end("dead", "b", "c")},
+			"a|├ b|└ c|  ↓ dead",
+		},
 		"circle":       {[]monitor.End{end("a", "b"), end("b", "a")}, "a|↓ b"},
 		"after nobody": {[]monitor.End{end("a", "x")}, "a"},
 		"after itself": {[]monitor.End{end("a", "a")}, "a"},

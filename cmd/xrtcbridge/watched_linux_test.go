@@ -225,7 +225,8 @@ func (w *watched) page() looker {
 	w.b.Helper()
 	w.tab.Go(dashboardLink(w.b, w.dir))
 	w.tab.Until(browsertest.Has("#name", "watched"))
-	return looker{"the page",
+	return looker{
+		"the page",
 		func() int64 {
 			return browsertest.Eval[int64](w.tab, `view.status.pipelines[0].ledger.delivered`)
 		},
@@ -238,7 +239,8 @@ func (w *watched) page() looker {
 				w.b.Errorf("the page shows what was delivered %v too late", time.Since(late))
 			}
 			w.tab.Go("about:blank")
-		}}
+		},
+	}
 }
 
 // top runs on a terminal.

@@ -16,8 +16,10 @@ const system = "files"
 // Describe says what a restart does, and which files are read.
 func (s SourceSettings) Describe() bridge.Description {
 	d := bridge.Description{
-		Guarantee: bridge.Guarantee{Level: bridge.LevelAtLeastOnce,
-			Why: "a restart reads the files from their beginning again"},
+		Guarantee: bridge.Guarantee{
+			Level: bridge.LevelAtLeastOnce,
+			Why:   "a restart reads the files from their beginning again",
+		},
 		Traffic: s.traffic(),
 		Ends:    !s.Follow,
 	}

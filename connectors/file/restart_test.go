@@ -68,10 +68,14 @@ func TestF17RestartGoesOn(t *testing.T) {
 		want          []string
 	}{
 		{name: "nothing", before: "1\n2\n"},
-		{name: "grown", before: "1\n2\n", change: func(t *testing.T, path string) { appendTo(t, path, "3\n") },
-			want: []string{"3"}},
-		{name: "half a line finished", before: "1\n2",
-			change: func(t *testing.T, path string) { appendTo(t, path, "2\n3\n") }, want: []string{"22", "3"}},
+		{
+			name: "grown", before: "1\n2\n", change: func(t *testing.T, path string) { appendTo(t, path, "3\n") },
+			want: []string{"3"},
+		},
+		{
+			name: "half a line finished", before: "1\n2",
+			change: func(t *testing.T, path string) { appendTo(t, path, "2\n3\n") }, want: []string{"22", "3"},
+		},
 		{name: "unacknowledged", before: "1\n2\n", unread: true, want: []string{"2"}},
 		{name: "renamed", before: "1\n2\n", unread: true, change: func(t *testing.T, path string) {
 			appendTo(t, path, "3\n")

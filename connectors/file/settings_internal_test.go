@@ -53,8 +53,10 @@ func TestRotationKeepsLocalTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want := []string{"a.20261025T023000.000", "a.20261025T023000.001",
-		"a.20261026T000000.000"}; !slices.Equal(old, want) {
+	if want := []string{
+		"a.20261025T023000.000", "a.20261025T023000.001",
+		"a.20261026T000000.000",
+	}; !slices.Equal(old, want) {
 		t.Errorf("set aside are %q, want %q", old, want)
 	}
 }

@@ -211,8 +211,10 @@ func TestValidate(t *testing.T) {
 		{generate.Settings{Interval: 1}, ""},
 		{generate.Settings{Rate: 1, Interval: 1}, "rate: set either rate or interval"},
 		{generate.Settings{Rate: -1}, "rate: must be from 0 to 1000000000 messages a second"},
-		{generate.Settings{Count: -1, Interval: -1},
-			"count: must not be negative; 0 is without end\ninterval: must not be negative"},
+		{
+			generate.Settings{Count: -1, Interval: -1},
+			"count: must not be negative; 0 is without end\ninterval: must not be negative",
+		},
 	} {
 		got := ""
 		if err := c.settings.Validate(); err != nil {

@@ -23,10 +23,12 @@ func fromMQTT(set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
 }
 
 func from(c bridge.Connector, set *mqtt.SourceSettings) []bridge.Endpoint[bridge.Source] {
-	return []bridge.Endpoint[bridge.Source]{{Type: "mqtt",
+	return []bridge.Endpoint[bridge.Source]{{
+		Type: "mqtt",
 		Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 			return c.Source.Open(ctx, set, env)
-		}}}
+		},
+	}}
 }
 
 func toMQTT(set *mqtt.SinkSettings) engine.Branch { return to(mqtt.Connector(), set) }

@@ -56,22 +56,30 @@ func (s *SinkSettings) Describe() bridge.Description {
 func (s *SourceSettings) guarantee() bridge.Guarantee {
 	switch {
 	case s.QoS == 0:
-		return bridge.Guarantee{Level: bridge.LevelAtMostOnce,
-			Why: "qos 0: the broker sends each message once; qos: 1 lets it send again what was not acknowledged"}
+		return bridge.Guarantee{
+			Level: bridge.LevelAtMostOnce,
+			Why:   "qos 0: the broker sends each message once; qos: 1 lets it send again what was not acknowledged",
+		}
 	case s.clean():
-		return bridge.Guarantee{Level: bridge.LevelAtMostOnce,
-			Why: "session: clean: what comes while the bridge is away is not kept; session: persistent keeps it"}
+		return bridge.Guarantee{
+			Level: bridge.LevelAtMostOnce,
+			Why:   "session: clean: what comes while the bridge is away is not kept; session: persistent keeps it",
+		}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce,
-		Why: fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session", s.QoS)}
+	return bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce,
+		Why:   fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session", s.QoS),
+	}
 }
 
 func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if s.QoS == 0 {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "qos 0: the broker confirms nothing; with qos: 1 it does"}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce,
-		Why: fmt.Sprintf("qos %d: the broker confirms each message", s.QoS)}
+	return bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce,
+		Why:   fmt.Sprintf("qos %d: the broker confirms each message", s.QoS),
+	}
 }
 
 func (s *ClientSettings) system() string {

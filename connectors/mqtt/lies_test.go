@@ -392,8 +392,10 @@ func TestSinkRefusesWhatCannotBePublished(t *testing.T) {
 
 // What the text of the template says is not the message's choice.
 func TestDollarTopicOfTheTemplate(t *testing.T) {
-	for prefix, allowed := range map[string]bool{"$things/": true, "$things/x": true, "$": false, "$thing": false,
-		"": false} {
+	for prefix, allowed := range map[string]bool{
+		"$things/": true, "$things/x": true, "$": false, "$thing": false,
+		"": false,
+	} {
 		address := standIn(t, func(p *peer) { acknowledge(p, 1<<20, func() {}) })
 		set := sinkSettings(t, address, 1)
 		set.Topic = begins(prefix)

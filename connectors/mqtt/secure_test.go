@@ -109,8 +109,10 @@ func TestF05UserAndPassword(t *testing.T) {
 	if err := open(withUser, "", ""); err != nil {
 		t.Errorf("URL: %v", err)
 	}
-	for _, err := range []error{open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"),
-		open(withUser, "", "wrong-one")} {
+	for _, err := range []error{
+		open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"),
+		open(withUser, "", "wrong-one"),
+	} {
 		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") ||
 			strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("got %v, want a permanent refusal that keeps the secret", err)

@@ -134,8 +134,10 @@ func TestBigPayloads(t *testing.T) {
 	out := openSink(t, sinkSettings(t, broker.URL, 1))
 	var want bridge.Batch
 	for _, size := range []int{1, 64<<10 - 1, 1 << 20, 3, 15 << 20, 0, 100_000} {
-		want = append(want, bridge.Message{Topic: "t",
-			Payload: bytes.Repeat([]byte{byte(size), byte(size >> 8)}, size)[:size]})
+		want = append(want, bridge.Message{
+			Topic:   "t",
+			Payload: bytes.Repeat([]byte{byte(size), byte(size >> 8)}, size)[:size],
+		})
 	}
 	if r, err := out.Write(t.Context(), want); r.Settled != len(want) || err != nil {
 		t.Fatalf("wrote %d: %v", r.Settled, err)

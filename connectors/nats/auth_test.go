@@ -229,8 +229,10 @@ func TestS11TLS(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(mustParse(t, pair))
 	s := serve(t, func(o *server.Options) {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
-			ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+		o.TLSConfig = &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
+			ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		}
 		o.TLS, o.TLSVerify, o.TLSTimeout = true, true, 5
 	})
 	own := bridge.TLS{CA: certFile, Cert: certFile, Key: keyFile}

@@ -409,8 +409,10 @@ func TestMessageLargerThanAConsumerLetsAskFor(t *testing.T) {
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	if _, err := stream.CreateConsumer(t.Context(),
-		jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy,
-			MaxRequestMaxBytes: 1000}); err != nil {
+		jetstream.ConsumerConfig{
+			Durable: "D", AckPolicy: jetstream.AckExplicitPolicy,
+			MaxRequestMaxBytes: 1000,
+		}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.Publish(t.Context(), "a", make([]byte, 2000)); err != nil {

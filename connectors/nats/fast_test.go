@@ -79,8 +79,10 @@ func TestFastIngest(t *testing.T) {
 			b[10].ID, b[11].ID, b[2999].ID = b[9].ID, b[9].ID,
 				b[9].ID
 		})},
-		"not allowed": {stream: map[string]any{"allow_batched": false}, batch: all(func(bridge.Batch) {}),
-			plain: true},
+		"not allowed": {
+			stream: map[string]any{"allow_batched": false}, batch: all(func(bridge.Batch) {}),
+			plain: true,
+		},
 		"limit of the messages": {stream: map[string]any{"max_msgs": 5}, batch: all(func(bridge.Batch) {})},
 	} {
 		t.Run(name, func(t *testing.T) {

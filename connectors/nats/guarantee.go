@@ -41,17 +41,23 @@ func (s *SourceSettings) guarantee() bridge.Guarantee {
 	if s.Stream == "" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS keeps nothing; a stream does"}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true,
-		Why: "JetStream delivers again what was not acknowledged, with the same id"}
+	return bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce, StableIDs: true,
+		Why: "JetStream delivers again what was not acknowledged, with the same id",
+	}
 }
 
 func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if !s.JetStream && s.Stream == "" {
-		return bridge.Guarantee{Level: bridge.LevelAtMostOnce,
-			Why: "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does"}
+		return bridge.Guarantee{
+			Level: bridge.LevelAtMostOnce,
+			Why:   "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does",
+		}
 	}
-	return bridge.Guarantee{Level: bridge.LevelOnce,
-		Why: "JetStream confirms each message, and knows what comes again by its id, within the stream's duplicate window"}
+	return bridge.Guarantee{
+		Level: bridge.LevelOnce,
+		Why:   "JetStream confirms each message, and knows what comes again by its id, within the stream's duplicate window",
+	}
 }
 
 func (s *Client) system() string {

@@ -75,8 +75,10 @@ func TestProbeLooksAndChangesNothing(t *testing.T) {
 		fails string // of the error
 	}{
 		{"core", source(func(s *nats.SourceSettings) { s.Subjects = []string{"a.*", "b"} }), `subscribed to ["a.*" "b"]`, ""},
-		{"queue", source(func(s *nats.SourceSettings) { s.Subject, s.Queue = "q", "g" }),
-			`not: join the queue group "g"`, ""},
+		{
+			"queue", source(func(s *nats.SourceSettings) { s.Subject, s.Queue = "q", "g" }),
+			`not: join the queue group "g"`, "",
+		},
 		{
 			"consumer", source(func(s *nats.SourceSettings) { s.Stream, s.Durable = "S", "mine" }),
 			`consumer "mine" of stream "S" is there`, "",
@@ -109,8 +111,10 @@ func TestProbeLooksAndChangesNothing(t *testing.T) {
 		{"run would change", sink(func(s *nats.SinkSettings) {
 			s.Streams = map[string]nats.Stream{"T": {Subjects: []string{"t"}, MaxAge: time.Hour}}
 		}), `not: stream "T": run changes max_age from 0s to 1h0m0s`, ""},
-		{"sink", sink(func(s *nats.SinkSettings) { s.Stream, s.Subject = "S", bridge.Text("a.b") }),
-			`stream "S" is there`, ""},
+		{
+			"sink", sink(func(s *nats.SinkSettings) { s.Stream, s.Subject = "S", bridge.Text("a.b") }),
+			`stream "S" is there`, "",
+		},
 		{
 			"sink elsewhere", sink(func(s *nats.SinkSettings) { s.Stream, s.Subject = "S", bridge.Text("t") }), "",
 			`stream "S" takes a.>, and not t`,
@@ -219,8 +223,10 @@ func TestProbeOfPermissionsThatRunNeedsNot(t *testing.T) {
 		fails bool
 		not   string // tried
 	}{
-		"any stream": {sink(func(s *nats.SinkSettings) { s.JetStream = true }), false,
-			"look for the stream: run does without"},
+		"any stream": {
+			sink(func(s *nats.SinkSettings) { s.JetStream = true }), false,
+			"look for the stream: run does without",
+		},
 		"a stream": {sink(func(s *nats.SinkSettings) { s.Stream = "S" }), false, "look for the stream: run does without"},
 		"one that is declared": {sink(func(s *nats.SinkSettings) {
 			s.Stream, s.Streams = "S", map[string]nats.Stream{"S": {Subjects: []string{"a"}}}

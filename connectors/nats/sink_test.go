@@ -229,8 +229,10 @@ func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
 	set := func(stream nats.Stream) *nats.SinkSettings {
 		return sinkSettings(t, s, func(s *nats.SinkSettings) { s.Streams = map[string]nats.Stream{"S": stream} })
 	}
-	openSink(t, set(nats.Stream{Subjects: []string{"a.*", "b.>"}, Storage: "memory", MaxBytes: 1 << 20,
-		MaxAge: time.Hour, Duplicates: time.Minute}))
+	openSink(t, set(nats.Stream{
+		Subjects: []string{"a.*", "b.>"}, Storage: "memory", MaxBytes: 1 << 20,
+		MaxAge: time.Hour, Duplicates: time.Minute,
+	}))
 	stream, err := js.Stream(t.Context(), "S")
 	if err != nil {
 		t.Fatal(err)

@@ -76,8 +76,10 @@ func (s *goldenSource) Read(context.Context) (bridge.Batch, bridge.Ack, error) {
 	s.env.Dropped(3)
 	s.env.Progress(7, 8)
 	return bridge.Batch{
-		{ID: "1", Topic: "t", Payload: []byte(s.text), Header: map[string]string{"k": "v"},
-			Time: time.Unix(1_700_000_000, 5)},
+		{
+			ID: "1", Topic: "t", Payload: []byte(s.text), Header: map[string]string{"k": "v"},
+			Time: time.Unix(1_700_000_000, 5),
+		},
 		{Topic: "u", Payload: []byte{0, 255}},
 	}, func(context.Context, error) error { return nil }, bridge.Refusals{{Index: 1, Err: errors.New("cut")}}
 }
@@ -124,8 +126,10 @@ func requests() []proto.Message {
 	two := bridge.Batch{{Topic: "a", Payload: []byte("x")}, {Topic: "b", Payload: []byte("yz"), ID: "7"}}
 	pack := func(b bridge.Batch) *pluginpb.Batch { p, _ := pluginpb.NewBatch(b, 1000); return p }
 	open := func(role pluginpb.Role) proto.Message {
-		return &pluginpb.OpenRequest{Connector: "golden", Role: role, Settings: settings, Pipeline: "p",
-			Instance: "p-from", MaxBatch: 10, MaxBytes: 1 << 20, Checkpoint: []byte("c")}
+		return &pluginpb.OpenRequest{
+			Connector: "golden", Role: role, Settings: settings, Pipeline: "p",
+			Instance: "p-from", MaxBatch: 10, MaxBytes: 1 << 20, Checkpoint: []byte("c"),
+		}
 	}
 	return []proto.Message{
 		&pluginpb.DescribeRequest{},

@@ -52,8 +52,10 @@ func TestColumnsOutliveAnInstance(t *testing.T) {
 }
 
 func TestCodecsOfStdin(t *testing.T) {
-	for kind, want := range map[string][]string{"json": {`{"a":[1,2]}`, `"b"`, `7`},
-		"whole": {"{\"a\":[1,2]}\"b\"\n7\r\n"}} {
+	for kind, want := range map[string][]string{
+		"json":  {`{"a":[1,2]}`, `"b"`, `7`},
+		"whole": {"{\"a\":[1,2]}\"b\"\n7\r\n"},
+	} {
 		s := openCodec(t, stdio.Connector(), strings.NewReader("{\"a\":[1,2]}\"b\"\n7\r\n"), kind, 100)
 		if got, err := readAll(t, s); err != io.EOF || cmp.Diff(want, got) != "" {
 			t.Errorf("%s: got %q, %v", kind, got, err)

@@ -99,8 +99,10 @@ func TestEnvelope(t *testing.T) {
 	if d := cmp.Diff(m, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	for _, text := range []string{"", "21.5", "{}", `{"payload":"a","payload_base64":"YQ=="}`,
-		`{"payload_base64":"?"}`, `{"payload":"a","x":1}`, `{"payload":"a"} b`} {
+	for _, text := range []string{
+		"", "21.5", "{}", `{"payload":"a","payload_base64":"YQ=="}`,
+		`{"payload_base64":"?"}`, `{"payload":"a","x":1}`, `{"payload":"a"} b`,
+	} {
 		got := bridge.Message{Topic: "portal", Payload: []byte(text)}
 		if err := unseal(&got); err == nil || string(got.Payload) != text || got.Topic != "portal" {
 			t.Errorf("unseal %q: got %q, %v, want an error and no change", text, got.Payload, err)

@@ -37,18 +37,24 @@ func (s *SourceSettings) guarantee() bridge.Guarantee {
 			Why:   "schedule: LIFO: the newest come first, and what an answer has no room for is left out",
 		}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce, StableIDs: true,
+	return bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce, StableIDs: true,
 		Why: "a restart goes on where it ended, as long as the portal's ring holds an item; " +
-			"one that was overrun is counted as dropped"}
+			"one that was overrun is counted as dropped",
+	}
 }
 
 func (s *SinkSettings) guarantee() bridge.Guarantee {
 	if s.Overflow != "block" {
-		return bridge.Guarantee{Level: bridge.LevelAtMostOnce,
-			Why: "overflow: " + s.Overflow + ": what the server's rate has no room for is left out"}
+		return bridge.Guarantee{
+			Level: bridge.LevelAtMostOnce,
+			Why:   "overflow: " + s.Overflow + ": what the server's rate has no room for is left out",
+		}
 	}
-	return bridge.Guarantee{Level: bridge.LevelAtLeastOnce,
-		Why: "the server confirms each request, and keeps the newest items of a portal in memory"}
+	return bridge.Guarantee{
+		Level: bridge.LevelAtLeastOnce,
+		Why:   "the server confirms each request, and keeps the newest items of a portal in memory",
+	}
 }
 
 // reads returns the file that is read where the settings name none.

@@ -29,8 +29,10 @@ func client(t *testing.T, s *xrtctest.Server) xrtc.ClientSettings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return xrtc.ClientSettings{URL: u, AccountID: bridge.NewSecret(xrtctest.AccountID),
-		APIKey: bridge.NewSecret(xrtctest.APIKey)}
+	return xrtc.ClientSettings{
+		URL: u, AccountID: bridge.NewSecret(xrtctest.AccountID),
+		APIKey: bridge.NewSecret(xrtctest.APIKey),
+	}
 }
 
 func sinkSettings(t *testing.T, s *xrtctest.Server, portal bridge.Template) *xrtc.SinkSettings {

@@ -194,16 +194,31 @@ func TestWhatCanNeverBeDelivered(t *testing.T) {
 		message bridge.Message
 		want    string
 	}{
-		{"TooLarge", nil, bridge.Message{Topic: "a", Payload: make([]byte, 300)},
-			"a payload of 300 bytes makes a request of "},
-		{"TooLargeNamesTheLimit", nil, bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 300))},
-			"256 are the most (PAYLOAD_SIZE_MAX, which the server announced)"},
-		{"MaxRequest", func(s *xrtc.SinkSettings) { s.MaxRequest = 200 },
-			bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 200))}, "200 are the most (max_request)"},
-		{"NotUTF8", func(s *xrtc.SinkSettings) { s.Encode = "text" },
-			bridge.Message{Topic: "a", Payload: []byte{0xff}}, "not UTF-8"},
-		{"NoPortalID", func(s *xrtc.SinkSettings) { s.Portal = plainTopic{} }, bridge.Message{Topic: "a/b"},
-			"portalid(topic)"},
+		{
+			"TooLarge", nil,
+			bridge.Message{Topic: "a", Payload: make([]byte, 300)},
+			"a payload of 300 bytes makes a request of ",
+		},
+		{
+			"TooLargeNamesTheLimit", nil,
+			bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 300))},
+			"256 are the most (PAYLOAD_SIZE_MAX, which the server announced)",
+		},
+		{
+			"MaxRequest", func(s *xrtc.SinkSettings) { s.MaxRequest = 200 },
+			bridge.Message{Topic: "a", Payload: []byte(strings.Repeat("x", 200))},
+			"200 are the most (max_request)",
+		},
+		{
+			"NotUTF8", func(s *xrtc.SinkSettings) { s.Encode = "text" },
+			bridge.Message{Topic: "a", Payload: []byte{0xff}},
+			"not UTF-8",
+		},
+		{
+			"NoPortalID", func(s *xrtc.SinkSettings) { s.Portal = plainTopic{} },
+			bridge.Message{Topic: "a/b"},
+			"portalid(topic)",
+		},
 		{"OnePortalTooMany", nil, bridge.Message{Topic: "third"}, "portal third would be one more than the 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -212,8 +227,12 @@ func TestWhatCanNeverBeDelivered(t *testing.T) {
 				c.set(set)
 			}
 			sink := openSink(t, set, bridgetest.Env(t, "to"))
-			batch := bridge.Batch{{Topic: "one", Payload: []byte("1")}, {Topic: "two", Payload: []byte("2")}, c.message,
-				{Topic: "one", Payload: []byte("3")}}
+			batch := bridge.Batch{
+				{Topic: "one", Payload: []byte("1")},
+				{Topic: "two", Payload: []byte("2")},
+				c.message,
+				{Topic: "one", Payload: []byte("3")},
+			}
 			r, err := sink.Write(t.Context(), batch)
 			if r.Settled != 4 || err != nil || len(r.Refused) != 1 || r.Refused[0].Index != 2 ||
 				!strings.Contains(r.Refused.Error(), c.want) {
@@ -590,10 +609,12 @@ func TestF23SessionsAndConnectionsBreak(t *testing.T) {
 		},
 		{
 			Name: "out", To: engine.To(out.Endpoint()),
-			From: []bridge.Endpoint[bridge.Source]{{Type: "xrtc",
+			From: []bridge.Endpoint[bridge.Source]{{
+				Type: "xrtc",
 				Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 					return connector.Source.Open(ctx, from, env)
-				}}},
+				},
+			}},
 		},
 	} {
 		running.Go(func() {

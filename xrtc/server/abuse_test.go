@@ -241,8 +241,10 @@ func TestF24Bombs(t *testing.T) {
 		want       string
 	}{
 		{"20 MiB body", head + "Content-Length: 20971520\r\n\r\n", mega, 20, "400 Bad Request"},
-		{"20 MiB in chunks", head + "Transfer-Encoding: chunked\r\n\r\n",
-			slices.Concat([]byte("100000\r\n"), mega, []byte("\r\n")), 20, "400 Bad Request"},
+		{
+			"20 MiB in chunks", head + "Transfer-Encoding: chunked\r\n\r\n",
+			slices.Concat([]byte("100000\r\n"), mega, []byte("\r\n")), 20, "400 Bad Request",
+		},
 		{"20 MiB without session", "POST " + pathSet + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20971520\r\n" +
 			"\r\n", mega, 20, "401 Unauthorized"},
 		{"1 MiB header", head + "X: ", mega, 1, "431 Request Header Fields Too Large"},

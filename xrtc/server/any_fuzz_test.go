@@ -34,8 +34,10 @@ func FuzzRequest(f *testing.F) {
 		text, key := server.NewKey()
 		limits := server.Open()
 		limits.GetItemTimeout = time.Millisecond
-		s, err := server.New(server.Config{Accounts: []server.Account{{ID: "AC1000", Keys: []server.Key{key}}},
-			Limits: limits})
+		s, err := server.New(server.Config{
+			Accounts: []server.Account{{ID: "AC1000", Keys: []server.Key{key}}},
+			Limits:   limits,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

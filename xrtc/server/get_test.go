@@ -87,34 +87,78 @@ func TestGet(t *testing.T) {
 		{"nothing there", []step{{0, probeA, ""}, {0, probeA, ""}}},
 		{"LIFO is the default", []step{{0, "a:1 a:2", ""}, {0, "a:3", ""}, {0, probeA, "a:3 a:2 a:1"}, {0, probeA, ""}}},
 		{"FIFO", []step{{0, "a:1 a:2", ""}, {0, "a:3", ""}, {0, probeAFIFO, "a:1 a:2 a:3"}, {0, probeAFIFO, ""}}},
-		{"all spelt out", []step{{0, "a:1", ""},
-			{0, `{"portals":[{"portalid":"a","servertimestamp":0}],"mode":"probe","schedule":"LIFO","cutoff":-1}`, "a:1"}}},
+		{"all spelt out", []step{
+			{0, "a:1", ""},
+			{0, `{"portals":[{"portalid":"a","servertimestamp":0}],"mode":"probe","schedule":"LIFO","cutoff":-1}`, "a:1"},
+		}},
 		{"any negative cutoff is none", []step{{0, "a:1", ""}, {0, `{"portals":[{"portalid":"a"}],"cutoff":-77}`, "a:1"}}},
-		{"portals differ in case",
-			[]step{{0, "a:1 A:2", ""}, {0, probeA, "a:1"}, {0, `{"portals":[{"portalid":"A"}]}`, "A:2"}}},
+		{
+			"portals differ in case",
+			[]step{{0, "a:1 A:2", ""}, {0, probeA, "a:1"}, {0, `{"portals":[{"portalid":"A"}]}`, "A:2"}},
+		},
 		{"merged, LIFO", []step{{0, "a:1 b:2", ""}, {0, "b:3 a:4", ""}, {0, ab, "a:4 b:3 b:2 a:1"}}},
 		{"merged, FIFO", []step{{0, "a:1 b:2", ""}, {0, "b:3 a:4", ""}, {0, abFIFO, "a:1 b:2 b:3 a:4"}}},
 		{"named twice", []step{{0, "a:1", ""}, {0, `{"portals":[{"portalid":"a"},{"portalid":"a"}]}`, "a:1"}}},
 		{"one that is not there", []step{{0, "a:1", ""}, {0, ab, "a:1"}, {0, "b:2", ""}, {0, ab, "b:2"}}},
 		{"positions by portal", []step{{0, "a:1 b:2", ""}, {0, probeA, "a:1"}, {0, b, "b:2"}, {0, ab, ""}}},
-		{"positions by session",
-			[]step{{0, "a:1", ""}, {0, probeA, "a:1"}, {1, probeA, "a:1"}, {0, probeA, ""}, {0, "a:2", ""},
-				{1, probeA, "a:2"}, {0, probeA, "a:2"}}},
-		{"a set moves nothing", []step{{0, "a:1", ""}, {0, probeA, "a:1"}, {0, "a:2", ""}, {0, "a:3", ""},
-			{0, probeA, "a:3 a:2"}}},
-		{"modes share positions",
-			[]step{{0, "a:1", ""}, {0, watchA, "a:1"}, {0, probeA, ""}, {0, "a:2", ""}, {0, probeA, "a:2"},
-				{0, "a:3", ""}, {0, watchA, "a:3"}}},
-		{"null view", []step{{0, "a:1 b:2 a:3", ""}, {0, `{"portals":[]}`, "a:3 b:2"}, {0, "b:4", ""},
-			{0, `{"portals":null}`, "b:4 a:3"}, {0, `{"portals":[]}`, "b:4 a:3"}}},
-		{"null view moves nothing",
-			[]step{{0, "a:1 a:2", ""}, {0, `{"portals":[]}`, "a:2"}, {0, probeA, "a:2 a:1"}, {0, `{"portals":[]}`, "a:2"}}},
-		{"null view of nothing",
-			[]step{{0, `{"portals":[]}`, ""}, {0, `{"portals":[],"mode":"watch"}`, ""},
-				{0, `{"portals":[],"mode":"stream"}`, ""}}},
-		{"null view ignores the rest",
-			[]step{{0, "a:1 b:2", ""}, {0, `{"portals":[],"mode":"stream","schedule":"FIFO","cutoff":0}`, "b:2 a:1"},
-				{0, `{"portals":null,"mode":"watch"}`, "b:2 a:1"}}},
+		{
+			"positions by session",
+			[]step{
+				{0, "a:1", ""},
+				{0, probeA, "a:1"},
+				{1, probeA, "a:1"},
+				{0, probeA, ""},
+				{0, "a:2", ""},
+				{1, probeA, "a:2"},
+				{0, probeA, "a:2"},
+			},
+		},
+		{"a set moves nothing", []step{
+			{0, "a:1", ""},
+			{0, probeA, "a:1"},
+			{0, "a:2", ""},
+			{0, "a:3", ""},
+			{0, probeA, "a:3 a:2"},
+		}},
+		{
+			"modes share positions",
+			[]step{
+				{0, "a:1", ""},
+				{0, watchA, "a:1"},
+				{0, probeA, ""},
+				{0, "a:2", ""},
+				{0, probeA, "a:2"},
+				{0, "a:3", ""},
+				{0, watchA, "a:3"},
+			},
+		},
+		{"null view", []step{
+			{0, "a:1 b:2 a:3", ""},
+			{0, `{"portals":[]}`, "a:3 b:2"},
+			{0, "b:4", ""},
+			{0, `{"portals":null}`, "b:4 a:3"},
+			{0, `{"portals":[]}`, "b:4 a:3"},
+		}},
+		{
+			"null view moves nothing",
+			[]step{{0, "a:1 a:2", ""}, {0, `{"portals":[]}`, "a:2"}, {0, probeA, "a:2 a:1"}, {0, `{"portals":[]}`, "a:2"}},
+		},
+		{
+			"null view of nothing",
+			[]step{
+				{0, `{"portals":[]}`, ""},
+				{0, `{"portals":[],"mode":"watch"}`, ""},
+				{0, `{"portals":[],"mode":"stream"}`, ""},
+			},
+		},
+		{
+			"null view ignores the rest",
+			[]step{
+				{0, "a:1 b:2", ""},
+				{0, `{"portals":[],"mode":"stream","schedule":"FIFO","cutoff":0}`, "b:2 a:1"},
+				{0, `{"portals":null,"mode":"watch"}`, "b:2 a:1"},
+			},
+		},
 		{"a get creates nothing", []step{{0, probeA, ""}, {0, `{"portals":[]}`, ""}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,9 +202,11 @@ func TestGetSince(t *testing.T) {
 		{"the same millisecond", since(sampleTime+2, "FIFO"), "a:2 a:3"},
 		{"LIFO", since(sampleTime+2, "LIFO"), "a:3 a:2"},
 		{"later than all", since(sampleTime+4, "FIFO"), ""},
-		{"of one portal", fmt.Sprintf(
-			`{"portals":[{"portalid":"a","servertimestamp":%d},{"portalid":"b"}],"schedule":"FIFO"}`, sampleTime+3),
-			"b:0 b:1 b:2 a:3 b:3"},
+		{
+			"of one portal", fmt.Sprintf(
+				`{"portals":[{"portalid":"a","servertimestamp":%d},{"portalid":"b"}],"schedule":"FIFO"}`, sampleTime+3),
+			"b:0 b:1 b:2 a:3 b:3",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cookie := login(t, s)
@@ -191,10 +237,14 @@ func TestGetCut(t *testing.T) {
 		{"size, LIFO", func(l *server.Limits) { l.PayloadSizeMax = 1024 }, "LIFO", [][]int{{7, 6, 5}, {}}},
 		{"count, FIFO", func(l *server.Limits) { l.ItemCountMax = 5 }, "FIFO", [][]int{{0, 1, 2, 3, 4}, {5, 6, 7}, {}}},
 		{"count, LIFO", func(l *server.Limits) { l.ItemCountMax = 5 }, "LIFO", [][]int{{7, 6, 5, 4, 3}, {}}},
-		{"one at a time", func(l *server.Limits) { l.ItemCountMax = 1 }, "FIFO",
-			[][]int{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {}}},
-		{"at least one", func(l *server.Limits) { l.PayloadSizeMax = 255 }, "FIFO",
-			[][]int{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {}}},
+		{
+			"one at a time", func(l *server.Limits) { l.ItemCountMax = 1 }, "FIFO",
+			[][]int{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {}},
+		},
+		{
+			"at least one", func(l *server.Limits) { l.PayloadSizeMax = 255 }, "FIFO",
+			[][]int{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {}},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := config(t, tt.change)

@@ -208,8 +208,10 @@ func TestAccountMemory(t *testing.T) {
 	for i := range 40 {
 		set(t, s, cookie, fmt.Sprintf("p%d:%s", i, payload), fmt.Sprintf("q%d:%d", i, i))
 	}
-	for portal, want := range map[string]bool{"p0": false, "q0": false, "q20": false, "p39": true, "q39": true,
-		"q30": true} {
+	for portal, want := range map[string]bool{
+		"p0": false, "q0": false, "q20": false, "p39": true, "q39": true,
+		"q30": true,
+	} {
 		if got := get(t, s, cookie, `{"portals":[{"portalid":"`+portal+`"}]}`) != ""; got != want {
 			t.Errorf("%s: got %t, want %t", portal, got, want)
 		}

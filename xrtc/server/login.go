@@ -102,8 +102,10 @@ func (s *Server) checkLogin(r *http.Request, account, key string) (*key, error) 
 		case <-s.done:
 		}
 	}
-	return nil, &refusal{group: groupLogin, code: codeCredentials,
-		text: "unknown account or key, or a key that is disabled"}
+	return nil, &refusal{
+		group: groupLogin, code: codeCredentials,
+		text: "unknown account or key, or a key that is disabled",
+	}
 }
 
 var errManyLogins = &refusal{

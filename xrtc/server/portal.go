@@ -78,8 +78,10 @@ func (a *account) render(items []wire.SetItem) ([]rendered, error) {
 	for i := range items {
 		size := wire.ItemSize(items[i].PortalID, items[i].Text)
 		if size-wire.StampSlack+wire.AnswerOverhead+len("\n") > mostPayload {
-			return nil, &refusal{group: groupApplication, code: codeParse,
-				text: "payload: too large for an answer, of which 65536 bytes are the most"}
+			return nil, &refusal{
+				group: groupApplication, code: codeParse,
+				text: "payload: too large for an answer, of which 65536 bytes are the most",
+			}
 		}
 		texts[i].held = size
 		if i > 0 && string(items[i].PortalID) == string(items[i-1].PortalID) {

@@ -45,8 +45,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
-var errNoSession = &refusal{status: http.StatusUnauthorized, group: groupSystem, code: codeSession,
-	text: "Server session denied"}
+var errNoSession = &refusal{
+	status: http.StatusUnauthorized, group: groupSystem, code: codeSession,
+	text: "Server session denied",
+}
 
 // errGone says that the client has hung up.
 var errGone = errors.New("the client is gone")

@@ -476,8 +476,10 @@ func TestParseKey(t *testing.T) {
 			t.Errorf("got %v, want %v", got, key)
 		}
 	}
-	for _, bad := range []string{"", text[1:], text + "x", "-" + text[1:], "sha256:", "sha256:zz",
-		key.String()[:70], strings.ToUpper(key.String())} {
+	for _, bad := range []string{
+		"", text[1:], text + "x", "-" + text[1:], "sha256:", "sha256:zz",
+		key.String()[:70], strings.ToUpper(key.String()),
+	} {
 		if _, err := server.ParseKey(bad); err == nil || bad != "" && strings.Contains(err.Error(), bad) && len(bad) > 10 {
 			t.Errorf("ParseKey(%q): got %v", bad, err)
 		}

@@ -42,8 +42,10 @@ func FuzzItemRequest(f *testing.F) {
 		text, key := server.NewKey()
 		limits := server.Public()
 		limits.GetItemTimeout = time.Millisecond
-		s, err := server.New(server.Config{Accounts: []server.Account{{ID: "AC1000", Keys: []server.Key{key}}},
-			Limits: limits})
+		s, err := server.New(server.Config{
+			Accounts: []server.Account{{ID: "AC1000", Keys: []server.Key{key}}},
+			Limits:   limits,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,12 +30,16 @@ func TestSet(t *testing.T) {
 		want       string // and this is there then, in FIFO order
 	}{
 		{"one", one(`"a"`, `"1"`), 0, "a:1"},
-		{"as Python sends it", `{"items": [{"portalid": "a", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`, 0,
-			"a:héllo 😀 \"q\" \n/ ="},
+		{
+			"as Python sends it", `{"items": [{"portalid": "a", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`, 0,
+			"a:héllo 😀 \"q\" \n/ =",
+		},
 		{"as documented for curl", `{items:[{"portalid":"a","payload":"a+b%20c&d=1"}]}`, 0, "a:a+b%20c&d=1"},
 		{"nothing quoted", `{items:[{portalid:a,payload:x-1.y_z}]}`, 0, "a:x-1.y_z"},
-		{"several portals", `{"items":[{"portalid":"a","payload":"1"},{"portalid":"b","payload":"2"},{"portalid":"a","payload":"3"}]}`,
-			0, "a:1 b:2 a:3"},
+		{
+			"several portals", `{"items":[{"portalid":"a","payload":"1"},{"portalid":"b","payload":"2"},{"portalid":"a","payload":"3"}]}`,
+			0, "a:1 b:2 a:3",
+		},
 		{"other order", `{"items":[{"payload":"1","portalid":"a"}]}`, 0, "a:1"},
 		{"empty payload", one(`"a"`, `""`), 0, "a:"},
 		{"JSON in the payload", one(`"a"`, `"{\"x\":[1]}"`), 0, `a:{"x":[1]}`},

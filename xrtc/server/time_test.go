@@ -53,7 +53,10 @@ func TestCutoff(t *testing.T) {
 		pass(100 * time.Millisecond)
 		set(t, s, writer, "a:2", "a:3")
 		for _, tt := range []struct{ cutoff, want string }{
-			{"-1", "a:1 a:2 a:3"}, {"100", "a:1 a:2 a:3"}, {"99", "a:2 a:3"}, {"0", "a:2 a:3"},
+			{"-1", "a:1 a:2 a:3"},
+			{"100", "a:1 a:2 a:3"},
+			{"99", "a:2 a:3"},
+			{"0", "a:2 a:3"},
 			{"9223372036854775807", "a:1 a:2 a:3"},
 		} {
 			body := `{"portals":[{"portalid":"a"}],"schedule":"FIFO","cutoff":` + tt.cutoff + `}`
@@ -367,8 +370,10 @@ func TestF25ClockJumps(t *testing.T) {
 		cookie := login(t, s)
 		hour, year := time.Hour.Milliseconds(), 365*24*time.Hour.Milliseconds()
 		before := int64(0)
-		for i, jump := range []int64{0, -hour, hour, 1, -1, -10 * year, 10*year + 5, hour, -1000, -1000, -1000, -1000,
-			10 * year, -10 * year, -3 * hour} {
+		for i, jump := range []int64{
+			0, -hour, hour, 1, -1, -10 * year, 10*year + 5, hour, -1000, -1000, -1000, -1000,
+			10 * year, -10 * year, -3 * hour,
+		} {
 			now.ms.Add(jump)
 			at := set(t, s, cookie, []string{"a:1", "b:1"}[i%2])
 			if at < before {

@@ -65,8 +65,10 @@ func newFake(t *testing.T, status monitor.Status, token string) *fake {
 		_, _ = io.WriteString(w, `{"warning": "not drained"}`)
 		f.actions <- fmt.Sprint(r.Method, " ", r.URL.Path, " ", r.Header.Get("Content-Type"), " ", string(body))
 	}
-	for _, path := range []string{"/dead/replay", "/reload", "/pipelines/{name}/pause", "/pipelines/{name}/resume",
-		"/pipelines/{name}/restart"} {
+	for _, path := range []string{
+		"/dead/replay", "/reload", "/pipelines/{name}/pause", "/pipelines/{name}/resume",
+		"/pipelines/{name}/restart",
+	} {
 		mux.HandleFunc("POST "+path, act)
 	}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -169,8 +171,10 @@ func some() monitor.Status {
 		p := monitor.Pipeline{
 			Name: name, State: state, Since: *at(3 * time.Hour), Ends: ends, LastIn: at(time.Second), LastOut: at(time.Second),
 			In: monitor.Rates{Messages: in}, Out: monitor.Rates{Messages: out},
-			Ledger: monitor.Ledger{Received: uint64(in * 9000), Delivered: uint64(out * 9000),
-				Filtered: uint64((in - out) * 9000)},
+			Ledger: monitor.Ledger{
+				Received: uint64(in * 9000), Delivered: uint64(out * 9000),
+				Filtered: uint64((in - out) * 9000),
+			},
 		}
 		if in > 0 {
 			p.Owed, p.Ledger.InFlight, p.Oldest = 212, 212, at(40*time.Millisecond)
@@ -200,8 +204,10 @@ func some() monitor.Status {
 		failed.Reason, 73508, 82
 	failed.Errors = []monitor.Error{
 		{At: *at(7 * time.Minute), Instance: "orders-to-warehouse-to", Text: failed.Reason, N: 6},
-		{At: *at(48 * time.Minute), Instance: "orders-to-warehouse-to",
-			Text: "write 64 messages: publish orders/17/new: payload is above the broker's limit of 262144 bytes", N: 1},
+		{
+			At: *at(48 * time.Minute), Instance: "orders-to-warehouse-to",
+			Text: "write 64 messages: publish orders/17/new: payload is above the broker's limit of 262144 bytes", N: 1,
+		},
 	}
 	degraded := pipeline("archive", monitor.Degraded, 0, 0, end("archive-from", "source", "nats", 0),
 		end("archive-to", "sink", "file", 0, "archive-from"))
@@ -220,12 +226,16 @@ func some() monitor.Status {
 		end("metering-to", "sink", "stdio", 0, "metering-from"))
 	return monitor.Status{
 		Version: "0.9.0", PID: 4242, Started: *at(3*time.Hour + 12*time.Minute), Now: now,
-		Reasons: []string{"pipeline \"orders-to-warehouse\" has failed: mqtt sink: not authorised",
-			"pipeline \"alarms\" is started again"},
+		Reasons: []string{
+			"pipeline \"orders-to-warehouse\" has failed: mqtt sink: not authorised",
+			"pipeline \"alarms\" is started again",
+		},
 		Config: monitor.Config{Files: []string{"pipelines.yaml"}, Loaded: *at(41 * time.Minute), Reloads: 3},
-		Pipelines: []monitor.Pipeline{sensors, failed, degraded, waiting,
+		Pipelines: []monitor.Pipeline{
+			sensors, failed, degraded, waiting,
 			pipeline("mirror", monitor.Running, 14.2, 14.2, end("mirror-from", "source", "nats", 14.2),
-				end("mirror-to", "sink", "mqtt", 14.2, "mirror-from")), paused, starting, finished},
+				end("mirror-to", "sink", "mqtt", 14.2, "mirror-from")), paused, starting, finished,
+		},
 	}
 }
 

@@ -29,8 +29,10 @@ func get(h http.Handler, method, path string) *httptest.ResponseRecorder {
 }
 
 func attacked() monitor.Status {
-	s := monitor.Status{Version: attack, Ready: true, Reasons: []string{attack},
-		Config: monitor.Config{Rejected: &monitor.Rejected{Error: attack}}}
+	s := monitor.Status{
+		Version: attack, Ready: true, Reasons: []string{attack},
+		Config: monitor.Config{Rejected: &monitor.Rejected{Error: attack}},
+	}
 	s.Pipelines = []monitor.Pipeline{{
 		Name: attack, State: monitor.State(attack), Reason: attack, Ledger: monitor.Ledger{Received: 4711},
 		Ends: []monitor.End{
@@ -62,8 +64,10 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	// What the policy would refuse is not in it, and of the attack there is no markup.
-	for _, never := range []string{`<img`, `<script>`, `<[^>]+\sstyle=`, `<style`, `<[^>]+\son[a-z]+=`,
-		`javascript:`, `https?://`} {
+	for _, never := range []string{
+		`<img`, `<script>`, `<[^>]+\sstyle=`, `<style`, `<[^>]+\son[a-z]+=`,
+		`javascript:`, `https?://`,
+	} {
 		if found := regexp.MustCompile(never).FindString(got); found != "" {
 			t.Errorf("the document has %q", found)
 		}
@@ -117,8 +121,10 @@ func TestScript(t *testing.T) {
 	if n := bytes.Count(script, []byte("\n")); n >= 700 {
 		t.Errorf("page.js has %d lines", n)
 	}
-	for _, never := range []string{`innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|srcdoc`,
-		`\beval\b|\bFunction\(|import\(`, `\.style\b`, `https?://(?:[^w]|w[^w])`} {
+	for _, never := range []string{
+		`innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|srcdoc`,
+		`\beval\b|\bFunction\(|import\(`, `\.style\b`, `https?://(?:[^w]|w[^w])`,
+	} {
 		if found := regexp.MustCompile(never).Find(script); found != nil {
 			t.Errorf("page.js has %q", found)
 		}

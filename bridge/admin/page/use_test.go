@@ -89,8 +89,10 @@ func keepsTextAsText(t *testing.T, tab *browsertest.Tab) {
 	tab.Until(browsertest.Has("#name", attack))
 	tab.Click("#tap button")
 	tab.Click("#dead button")
-	for _, where := range []string{"#notes", "#about", "#list", "#state", "#reason", "#figures", "#errors",
-		"#ends", "#messages", "#letters"} {
+	for _, where := range []string{
+		"#notes", "#about", "#list", "#state", "#reason", "#figures", "#errors",
+		"#ends", "#messages", "#letters",
+	} {
 		tab.Until(browsertest.Has(where, "<img src=x"))
 	}
 	tab.Click("#messages summary")

@@ -262,7 +262,8 @@ func TestF19HangingCalls(t *testing.T) {
 			_, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "open"}, bridgetest.Env(t, "test-from"))
 			return err
 		}},
-		{"write", "a call to write did not return within 5s of being interrupted",
+		{
+			"write", "a call to write did not return within 5s of being interrupted",
 			func(t *testing.T, c bridge.Connector) error {
 				sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "write"}, bridgetest.Env(t, "test-to"))
 				if err != nil {
@@ -270,7 +271,8 @@ func TestF19HangingCalls(t *testing.T) {
 				}
 				_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 				return err
-			}},
+			},
+		},
 		{"write that heeds its context", "settled 0 of 1 messages within 2s", func(t *testing.T, c bridge.Connector) error {
 			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "heed"}, bridgetest.Env(t, "test-to"))
 			if err != nil {
@@ -279,7 +281,8 @@ func TestF19HangingCalls(t *testing.T) {
 			_, err = sink.Write(t.Context(), bridge.Batch{message(0, 16, 0)})
 			return err
 		}},
-		{"read", "a call to read did not return within 5s of being interrupted",
+		{
+			"read", "a call to read did not return within 5s of being interrupted",
 			func(t *testing.T, c bridge.Connector) error {
 				source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
 				if err != nil {
@@ -287,7 +290,8 @@ func TestF19HangingCalls(t *testing.T) {
 				}
 				_, _, err = source.Read(t.Context())
 				return err
-			}},
+			},
+		},
 		{"ack", "a call to ack did not return within 2s", func(t *testing.T, c bridge.Connector) error {
 			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "ack", Flood: true}, bridgetest.Env(t, "test-from"))
 			if err != nil {
@@ -302,7 +306,8 @@ func TestF19HangingCalls(t *testing.T) {
 		{"check", "a call to check did not return within 2s", func(t *testing.T, c bridge.Connector) error {
 			return c.Source.Check(t.Context(), &sourceSettings{Size: 14})
 		}},
-		{"read after its context is done", "a call to read did not return within 5s of being interrupted",
+		{
+			"read after its context is done", "a call to read did not return within 5s of being interrupted",
 			func(t *testing.T, c bridge.Connector) error {
 				source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "read"}, bridgetest.Env(t, "test-from"))
 				if err != nil {
@@ -312,7 +317,8 @@ func TestF19HangingCalls(t *testing.T) {
 				time.AfterFunc(10*time.Millisecond, cancel)
 				_, _, err = source.Read(ctx)
 				return err
-			}},
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -932,8 +938,10 @@ func TestS20WhatAPluginGets(t *testing.T) {
 	if !slices.Equal(env, want) {
 		t.Errorf("its environment is %v, want %v", env, want)
 	}
-	for _, line := range []string{"stdin 0 EOF", "parent " + strconv.Itoa(os.Getpid()), "group true",
-		"NoNewPrivs: 1", "Umask: 0077", "Max open files 100 100 files"} {
+	for _, line := range []string{
+		"stdin 0 EOF", "parent " + strconv.Itoa(os.Getpid()), "group true",
+		"NoNewPrivs: 1", "Umask: 0077", "Max open files 100 100 files",
+	} {
 		if !strings.Contains(report, line+"\n") {
 			t.Errorf("the report lacks %q", line)
 		}
@@ -988,12 +996,18 @@ func TestS39Program(t *testing.T) {
 		}},
 		{"missing", "there is no program", func(_ *testing.T, path string, _ *host.Settings) { _ = os.Remove(path) }},
 		{"folder", "is not a file", func(_ *testing.T, path string, s *host.Settings) { s.Path = filepath.Dir(path) }},
-		{"not executable", "is not executable: chmod u+x it",
-			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) }},
-		{"writable by all", "is writable by everybody",
-			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) }},
-		{"folder writable by all", "is writable by everybody",
-			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) }},
+		{
+			"not executable", "is not executable: chmod u+x it",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o600) },
+		},
+		{
+			"writable by all", "is writable by everybody",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(path, 0o757) },
+		},
+		{
+			"folder writable by all", "is writable by everybody",
+			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(filepath.Dir(path), 0o777) },
+		},
 		{
 			"folder above writable by all", "is writable by everybody",
 			func(_ *testing.T, path string, _ *host.Settings) { _ = os.Chmod(up(path, 2), 0o777) },

@@ -124,8 +124,10 @@ func (h *Host) add(name string, s Settings) (*Plugin, error) {
 		h.private = f
 	}
 	s.Limits = s.Limits.withDefaults()
-	p := &Plugin{Name: name, settings: s, folder: h.private.path, log: h.log.With("plugin", name),
-		starting: make(chan struct{}, 1)}
+	p := &Plugin{
+		Name: name, settings: s, folder: h.private.path, log: h.log.With("plugin", name),
+		starting: make(chan struct{}, 1),
+	}
 	h.plugins[name] = p
 	return p, nil
 }

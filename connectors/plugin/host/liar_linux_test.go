@@ -42,13 +42,17 @@ var lies = map[string]struct {
 		"an answer is larger than it may be",
 		&pluginpb.ReadResponse{Batch: &pluginpb.Batch{Payloads: make([]byte, 2<<20)}},
 	},
-	"what it has not, refused": {"it refuses message 3 of 0",
-		&pluginpb.ReadResponse{Refused: []*pluginpb.Refusal{{Index: 3}}}},
+	"what it has not, refused": {
+		"it refuses message 3 of 0",
+		&pluginpb.ReadResponse{Refused: []*pluginpb.Refusal{{Index: 3}}},
+	},
 	"no protocol buffer": {"failed to unmarshal", new(pluginpb.ReadResponse)},
 	"more settled":       {"it settled 3 of 2 messages", &pluginpb.WriteResponse{Settled: 3}},
 	"nothing settled":    {"it settled 0 of 2 messages and does not say why", &pluginpb.WriteResponse{}},
-	"others left out": {"it leaves out message 1 of 1",
-		&pluginpb.WriteResponse{Settled: 1, Omitted: []uint32{1}}},
+	"others left out": {
+		"it leaves out message 1 of 1",
+		&pluginpb.WriteResponse{Settled: 1, Omitted: []uint32{1}},
+	},
 	"origins of nothing": {
 		"it names 2 messages that go on, and has 0",
 		&pluginpb.ProcessResponse{Origins: []uint32{1, 2}},

@@ -388,8 +388,10 @@ func (p probeStep) Close() error {
 }
 
 func message(n, size, headers int) bridge.Message {
-	m := bridge.Message{Topic: "probe", Payload: fmt.Appendf(make([]byte, 0, size), "%d", n),
-		Time: time.Unix(1_700_000_000, int64(n))}
+	m := bridge.Message{
+		Topic: "probe", Payload: fmt.Appendf(make([]byte, 0, size), "%d", n),
+		Time: time.Unix(1_700_000_000, int64(n)),
+	}
 	for len(m.Payload) < size {
 		m.Payload = append(m.Payload, ' ')
 	}
@@ -513,8 +515,10 @@ func (f fixed) Settings() any { return f.settings }
 type deaf struct{ service }
 
 func (*deaf) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
-	return &pluginpb.DescribeResponse{Connectors: []*pluginpb.ConnectorInfo{{Name: "deaf",
-		Source: new(pluginpb.RoleInfo)}}}, nil
+	return &pluginpb.DescribeResponse{Connectors: []*pluginpb.ConnectorInfo{{
+		Name:   "deaf",
+		Source: new(pluginpb.RoleInfo),
+	}}}, nil
 }
 
 func (*deaf) Open(context.Context, *pluginpb.OpenRequest) (*pluginpb.OpenResponse, error) {

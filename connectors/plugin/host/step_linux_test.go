@@ -242,8 +242,10 @@ func orNil(text string) string {
 
 func saysTheSame(t *testing.T, c bridge.Connector) {
 	here, there := openStep(t, probe(), &stepSettings{}), openStep(t, c, c.Step.Settings())
-	word := rapid.SampledFrom([]string{"pass", "emit", "drop", "refuse", "hold", "add", "release",
-		"release-before", "wake"})
+	word := rapid.SampledFrom([]string{
+		"pass", "emit", "drop", "refuse", "hold", "add", "release",
+		"release-before", "wake",
+	})
 	good := rapid.SampledFrom([]string{
 		"pass", "emit", "emit emit", "pass emit", "pass add", "drop", "refuse", "hold", "hold add", "hold release",
 		"hold emit",

@@ -155,8 +155,12 @@ func (b *Batch) Messages() (bridge.Batch, error) {
 	for _, c := range []struct {
 		name string
 		size int
-	}{{"topics", len(b.Topics)}, {"header_counts", len(b.HeaderCounts)}, {"times", len(b.Times)},
-		{"id_sizes", len(b.IdSizes)}} {
+	}{
+		{"topics", len(b.Topics)},
+		{"header_counts", len(b.HeaderCounts)},
+		{"times", len(b.Times)},
+		{"id_sizes", len(b.IdSizes)},
+	} {
 		if c.size != 0 && c.size != n {
 			return nil, fmt.Errorf("unpack batch: %s has %d entries for %d messages", c.name, c.size, n)
 		}

@@ -26,8 +26,10 @@ func TestBatchRoundTrip(t *testing.T) {
 			rapid.String())
 		var batch bridge.Batch
 		for range rapid.IntRange(0, 50).Draw(t, "messages") {
-			m := bridge.Message{ID: text.Draw(t, "id"), Topic: text.Draw(t, "topic"),
-				Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload")}
+			m := bridge.Message{
+				ID: text.Draw(t, "id"), Topic: text.Draw(t, "topic"),
+				Payload: rapid.SliceOf(rapid.Byte()).Draw(t, "payload"),
+			}
 			if n := rapid.Int64Range(-1<<62, 1<<62).Draw(t, "time"); n%3 != 0 {
 				m.Time = time.Unix(0, n)
 			}
@@ -98,12 +100,18 @@ func TestMalformedBatches(t *testing.T) {
 		"topics has 1 entries for 2 messages": {PayloadSizes: []uint32{0, 0}, Topics: []uint32{0}},
 		"topic 1 of 1 names":                  {PayloadSizes: []uint32{0}, Topics: []uint32{1}, Names: [][]byte{nil}},
 		"headers end too early":               {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1 << 31}},
-		"1 header names for 0 values": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
-			HeaderNames: []uint32{0}},
-		"header name 7 of 0 names": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
-			HeaderNames: []uint32{7}, HeaderValueSizes: []uint32{0}},
-		"header values end too early": {PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
-			HeaderNames: []uint32{0}, HeaderValueSizes: []uint32{9}, Names: [][]byte{nil}},
+		"1 header names for 0 values": {
+			PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{0},
+		},
+		"header name 7 of 0 names": {
+			PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{7}, HeaderValueSizes: []uint32{0},
+		},
+		"header values end too early": {
+			PayloadSizes: []uint32{0}, HeaderCounts: []uint32{1},
+			HeaderNames: []uint32{0}, HeaderValueSizes: []uint32{9}, Names: [][]byte{nil},
+		},
 		"ids end too early":                  {PayloadSizes: []uint32{0}, IdSizes: []uint32{1 << 31}},
 		"times has 2 entries for 1 messages": {PayloadSizes: []uint32{0}, Times: []int64{1, 2}},
 	} {

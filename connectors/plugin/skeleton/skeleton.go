@@ -30,8 +30,10 @@ type Language struct {
 func Languages() []Language {
 	return []Language{
 		{"go", "./build.sh", "Go"},
-		{"python", "./build.sh",
-			"python3 with grpcio, protobuf and cryptography (Debian: python3-grpcio python3-protobuf python3-cryptography)"},
+		{
+			"python", "./build.sh",
+			"python3 with grpcio, protobuf and cryptography (Debian: python3-grpcio python3-protobuf python3-cryptography)",
+		},
 		{"node", "npm install --ignore-scripts && npm run build", "Node.js 20 or later with npm"},
 	}
 }

@@ -129,8 +129,10 @@ func TestAppend(t *testing.T) {
 				wire.AppendPlace(nil, "a", wire.Place{Life: 7, Number: 1}))),
 			`x{"items":[{"portalid":"a"},{"portalid":"a"}],"places":{"a":{"life":7,"number":1}}}`,
 		},
-		{"item", string(wire.AppendStamp(wire.AppendUnstamped(nil, []byte("a"), written("2<é\"\u2028\x7f")), 5)),
-			`{"portalid":"a","payload":"2<é\"` + "\u2028\x7f" + `","servertimestamp":5}`},
+		{
+			"item", string(wire.AppendStamp(wire.AppendUnstamped(nil, []byte("a"), written("2<é\"\u2028\x7f")), 5)),
+			`{"portalid":"a","payload":"2<é\"` + "\u2028\x7f" + `","servertimestamp":5}`,
+		},
 		{"escapes", string(wire.AppendText(nil, []byte("\x00\b\t\n\f\r\x1f\"\\/"))), `"\u0000\u0008\t\n\u000c\r\u001f\"\\/"`},
 		{"timestamp", string(wire.AppendTimestamp(nil, 1795327834812)), `{"servertimestamp":1795327834812}`},
 	}

@@ -74,13 +74,18 @@ func TestSetDecode(t *testing.T) {
 		verdict    string
 	}{
 		// What clients send, byte for byte.
-		{"requests", `{"items": [{"portalid": "p", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`,
-			one("héllo 😀 \"q\" \n/ ="), good},
+		{
+			"requests", `{"items": [{"portalid": "p", "payload": "h\u00e9llo \ud83d\ude00 \"q\" \n/ ="}]}`,
+			one("héllo 😀 \"q\" \n/ ="), good,
+		},
 		{"curl", `{items:[{"portalid":"send","payload":"a+b%20c&d=1"}]}`, []setItem{{"send", "a+b%20c&d=1"}}, good},
 		{"with a timestamp", `{"items": [{"portalid": "p", "payload": "a", "servertimestamp": 5}]}`, one("a"), good},
 		{"numbers given for text", `{"items": [{"portalid": "7", "payload": "8"}]}`, []setItem{{"7", "8"}}, good},
-		{"several", `{"items":[{"portalid":"a","payload":"1"},{"payload":"2","portalid":"b"},{"portalid":"a","payload":""}]}`,
-			[]setItem{{"a", "1"}, {"b", "2"}, {"a", ""}}, good},
+		{
+			"several", `{"items":[{"portalid":"a","payload":"1"},{"payload":"2","portalid":"b"},{"portalid":"a","payload":""}]}`,
+			[]setItem{{"a", "1"}, {"b", "2"}, {"a", ""}},
+			good,
+		},
 		{"white space", " \t\r\n{ \"items\" : [ { \"portalid\" : \"p\" , \"payload\" : \"a b\" } ] } \n", one("a b"), good},
 		{"an escape in a name", `{"it\u0065ms":[{"portal\u0069d":"p","payload":"a"}]}`, one("a"), good},
 
@@ -184,8 +189,10 @@ func TestSetDecode(t *testing.T) {
 		{"items twice", `{"items":[{"portalid":"p","payload":"a"}],"items":[]}`, nil, badText},
 		{"portalid twice", `{"items":[{"portalid":"p","portalid":"p","payload":"a"}]}`, nil, badText},
 		{"payload twice", `{"items":[{"portalid":"p","payload":"","payload":""}]}`, nil, badText},
-		{"timestamp twice", `{"items":[{"portalid":"p","payload":"a","servertimestamp":1,"servertimestamp":1}]}`, nil,
-			badText},
+		{
+			"timestamp twice", `{"items":[{"portalid":"p","payload":"a","servertimestamp":1,"servertimestamp":1}]}`, nil,
+			badText,
+		},
 		{"no portalid", `{"items":[{"payload":"a"}]}`, nil, badText},
 		{"no payload", `{"items":[{"portalid":"p"}]}`, nil, badText},
 		{"empty item", `{"items":[{}]}`, nil, badText},
@@ -197,8 +204,11 @@ func TestSetDecode(t *testing.T) {
 
 		{"empty list", `{"items":[]}`, nil, badValue},
 		{"empty portalid", `{"items":[{"portalid":"","payload":"a"}]}`, nil, badValue},
-		{"portalid of 32", `{"items":[{"portalid":"` + strings.Repeat("Z", 32) + `","payload":"a"}]}`,
-			[]setItem{{strings.Repeat("Z", 32), "a"}}, good},
+		{
+			"portalid of 32", `{"items":[{"portalid":"` + strings.Repeat("Z", 32) + `","payload":"a"}]}`,
+			[]setItem{{strings.Repeat("Z", 32), "a"}},
+			good,
+		},
 		{"portalid of 33", `{"items":[{"portalid":"` + strings.Repeat("Z", 33) + `","payload":"a"}]}`, nil, badValue},
 		{"portalid with a dash", `{"items":[{"portalid":"a-b","payload":"a"}]}`, nil, badValue},
 		{"portalid with a line end", `{"items":[{"portalid":"a\n","payload":"a"}]}`, nil, badValue},
@@ -206,8 +216,10 @@ func TestSetDecode(t *testing.T) {
 		{"portalid not ASCII", `{"items":[{"portalid":"é","payload":"a"}]}`, nil, badValue},
 		{"portalid of other digits", `{"items":[{"portalid":"٣","payload":"a"}]}`, nil, badValue},
 		{"the second is bad", `{"items":[{"portalid":"p","payload":"a"},{"portalid":"_","payload":"a"}]}`, nil, badValue},
-		{"a bad value before bad text", `{"items":[{"portalid":"_","payload":"a"},{"portalid":"p","payload":5}]}`,
-			nil, badText},
+		{
+			"a bad value before bad text", `{"items":[{"portalid":"_","payload":"a"},{"portalid":"p","payload":5}]}`,
+			nil, badText,
+		},
 		{"an empty list before bad text", `{"items":[]}x`, nil, badText},
 	}
 	var s wire.Set // is used again and again
@@ -237,30 +249,42 @@ func TestGetDecode(t *testing.T) {
 		want       wire.Get
 		verdict    string
 	}{
-		{"aiohttp", `{"portals": [{"portalid": "p"}], "mode": "stream"}`,
-			wire.Get{Portals: []wire.Portal{p}, Mode: "stream", Schedule: "LIFO", Cutoff: -1}, good},
+		{
+			"aiohttp", `{"portals": [{"portalid": "p"}], "mode": "stream"}`,
+			wire.Get{Portals: []wire.Portal{p}, Mode: "stream", Schedule: "LIFO", Cutoff: -1},
+			good,
+		},
 		{
 			"everything",
 			`{"portals": [{"portalid": "p", "servertimestamp": 9}], "mode": "watch", "schedule": "FIFO", "cutoff": 500}`,
 			wire.Get{Portals: []wire.Portal{{ID: "p", Since: 9}}, Mode: "watch", Schedule: "FIFO", Cutoff: 500},
 			good,
 		},
-		{"defaults spelled out", `{"portals":[{"portalid":"p"}],"mode":"probe","schedule":"LIFO","cutoff":-1}`,
-			want(p), good},
+		{
+			"defaults spelled out", `{"portals":[{"portalid":"p"}],"mode":"probe","schedule":"LIFO","cutoff":-1}`,
+			want(p), good,
+		},
 		{"all portals", `{"portals": []}`, want(), good},
 		{"null", `{"portals": null}`, want(), good},
 		{"several", `{"portals":[{"portalid":"p"},{"portalid":"q"}]}`, want(p, wire.Portal{ID: "q"}), good},
-		{"a portal twice", `{"portals":[{"portalid":"p"},{"portalid":"q"},{"portalid":"p"}]}`,
-			want(p, wire.Portal{ID: "q"}), good},
-		{"a portal twice, two bounds",
+		{
+			"a portal twice", `{"portals":[{"portalid":"p"},{"portalid":"q"},{"portalid":"p"}]}`,
+			want(p, wire.Portal{ID: "q"}), good,
+		},
+		{
+			"a portal twice, two bounds",
 			`{"portals":[{"portalid":"p","servertimestamp":9},{"portalid":"p","servertimestamp":7}]}`,
-			want(wire.Portal{ID: "p", Since: 7}), good},
+			want(wire.Portal{ID: "p", Since: 7}), good,
+		},
 		{"a portal twice, one bound", `{"portals":[{"portalid":"p","servertimestamp":9},{"portalid":"p"}]}`, want(p), good},
 		{"unquoted", `{portals:[{portalid:p}],mode:probe,schedule:LIFO}`, want(p), good},
 		{"mode first", `{"cutoff":0,"mode":"watch","portals":[]}`, wire.Get{Mode: "watch", Schedule: "LIFO"}, good},
 		{"cutoff -0", `{"portals":[],"cutoff":-0}`, wire.Get{Mode: "probe", Schedule: "LIFO"}, good},
-		{"the least cutoff", `{"portals":[],"cutoff":-9223372036854775808}`,
-			wire.Get{Mode: "probe", Schedule: "LIFO", Cutoff: math.MinInt64}, good},
+		{
+			"the least cutoff", `{"portals":[],"cutoff":-9223372036854775808}`,
+			wire.Get{Mode: "probe", Schedule: "LIFO", Cutoff: math.MinInt64},
+			good,
+		},
 
 		{"no portals", `{"mode":"probe"}`, wire.Get{}, badText},
 		{"empty object", `{}`, wire.Get{}, badText},
@@ -337,8 +361,10 @@ func TestMistakeText(t *testing.T) {
 		{"value", `{"items":[{"portalid":"a-b","payload":"5"}]}`, "items[0].portalid: letters and digits only", true},
 		{"name", `{"itemz":[]}`, `unknown name "itemz"; a set has items`, true},
 		{"long name", `{"` + long + `":[]}`, `unknown name "` + strings.Repeat("ü", 20) + `"; a set has items`, true},
-		{"large number", `{"portals":[],"cutoff":99999999999999999999}`,
-			"cutoff: a whole number of 64 bits is wanted at byte 23", false},
+		{
+			"large number", `{"portals":[],"cutoff":99999999999999999999}`,
+			"cutoff: a whole number of 64 bits is wanted at byte 23", false,
+		},
 		{"leading zero", `{"portals":[],"cutoff":-01}`, "cutoff: a whole number of 64 bits is wanted at byte 23", false},
 		{"mode", `{"portals":[],"mode":"peek"}`, "mode: one of probe, watch, stream is wanted", false},
 		{"twice", `{"portals":[],"portals":[]}`, "portals: it is there twice", false},
@@ -440,10 +466,16 @@ func TestAnswerDecode(t *testing.T) {
 			answer{Items: []item{{"a", "2", 1795327834812}, {"a", "1", 1795327834812}}},
 			good,
 		},
-		{"a line", "{\"items\":[{\"portalid\":\"a\",\"payload\":\"\",\"servertimestamp\":1}]}\n",
-			answer{Items: []item{{"a", "", 1}}}, good},
-		{"escapes", `{"items":[{"portalid":"a","payload":"h\u00e9 \ud83d\ude00\n","servertimestamp":1}]}`,
-			answer{Items: []item{{"a", "hé 😀\n", 1}}}, good},
+		{
+			"a line", "{\"items\":[{\"portalid\":\"a\",\"payload\":\"\",\"servertimestamp\":1}]}\n",
+			answer{Items: []item{{"a", "", 1}}},
+			good,
+		},
+		{
+			"escapes", `{"items":[{"portalid":"a","payload":"h\u00e9 \ud83d\ude00\n","servertimestamp":1}]}`,
+			answer{Items: []item{{"a", "hé 😀\n", 1}}},
+			good,
+		},
 		{"nothing", `{}`, answer{}, good},
 		{"no items", `{"items":[]}`, answer{}, good},
 		{"null items", `{"items":null}`, answer{}, good},
@@ -461,18 +493,30 @@ func TestAnswerDecode(t *testing.T) {
 			answer{Failure: &wire.Failure{Group: 2, Code: 10011, Message: "Server session denied"}},
 			good,
 		},
-		{"unknown names", `{"a":[1,-2.5e+3,1E5,{"b":[null,true,false,"\u0041"]}],"servertimestamp":5,"c":{}}`,
-			answer{ServerTimestamp: 5}, good},
-		{"unknown names in an item", `{"items":[{"id":[[]],"portalid":"a","payload":"2","servertimestamp":3}]}`,
-			answer{Items: []item{{"a", "2", 3}}}, good},
-		{"unknown names in an error", `{"error":{"errorcode":20,"hint":{"a":1}}}`,
-			answer{Failure: &wire.Failure{Code: 20}}, good},
+		{
+			"unknown names", `{"a":[1,-2.5e+3,1E5,{"b":[null,true,false,"\u0041"]}],"servertimestamp":5,"c":{}}`,
+			answer{ServerTimestamp: 5},
+			good,
+		},
+		{
+			"unknown names in an item", `{"items":[{"id":[[]],"portalid":"a","payload":"2","servertimestamp":3}]}`,
+			answer{Items: []item{{"a", "2", 3}}},
+			good,
+		},
+		{
+			"unknown names in an error", `{"error":{"errorcode":20,"hint":{"a":1}}}`,
+			answer{Failure: &wire.Failure{Code: 20}},
+			good,
+		},
 		{"names in another case", `{"Items":[1],"Places":"x"}`, answer{}, good},
 		{"nested", `{"x":` + deep(60) + `}`, answer{}, good},
 
 		{"nested too deep", `{"x":` + deep(100_000) + `}`, answer{}, badText},
-		{"objects nested too deep", `{"x":` + strings.Repeat(`{"x":`, 100_000) + `1` + strings.Repeat(`}`, 100_001),
-			answer{}, badText},
+		{
+			"objects nested too deep", `{"x":` + strings.Repeat(`{"x":`, 100_000) + `1` + strings.Repeat(`}`, 100_001),
+			answer{},
+			badText,
+		},
 		{"empty", ``, answer{}, badText},
 		{"blank line", "\n", answer{}, badText},
 		{"HTML", `<html></html>`, answer{}, badText},
