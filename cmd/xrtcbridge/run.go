@@ -114,7 +114,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	}
 	r := &running{
 		flags: f, folders: folders, names: names, log: log, seen: seen, turn: make(chan struct{}, 1),
-		catalogs: []*catalog{k}, reads: make(chan struct{}, 1),
+		catalogs: []*catalog{k}, reloaded: make(chan struct{}, 1),
 	}
 	defer r.end()
 	for _, e := range c.Warnings {

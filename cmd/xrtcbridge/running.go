@@ -46,7 +46,7 @@ type running struct {
 	locks    []*os.File
 	release  func() // of the hold on a bridge without pipelines; nil: there is none
 
-	reads chan struct{} // has one when files were read
+	reloaded chan struct{} // has one after a reload
 
 	mu                sync.Mutex        // guards what follows
 	stood             []string          // the files when they were read last
@@ -212,6 +212,10 @@ func (r *running) noted(err error) {
 		r.config = monitor.Config{Files: absolute(r.files), Loaded: time.Now(), Reloads: r.applied}
 	}
 	r.told(r.config)
+	select {
+	case r.reloaded <- struct{}{}:
+	default:
+	}
 }
 
 // needRestart returns the top-level keys whose change no reload can make.

@@ -55,7 +55,7 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 			select {
 			case <-w.Events:
 				look()
-			case <-r.reads: // there may be others to watch
+			case <-r.reloaded: // there may be others to watch
 				look()
 			case err := <-w.Errors:
 				r.log.Warn("watch the files", "err", err)
@@ -71,7 +71,12 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 				if now != looked { // somebody may still be writing
 					looked = now
 					look()
-				} else if now != read && now != last {
+				} else if now == read {
+					r.mu.Lock()
+					reloads := r.applied + r.rejected
+					r.mu.Unlock()
+					r.log.DebugContext(ctx, "the files are as they were read", "reloads", reloads)
+				} else if now != last {
 					last = now
 					select {
 					case asked <- struct{}{}:
@@ -165,10 +170,6 @@ func (r *running) noteRead(files []string, c loaded) {
 	r.stood = watchable(files)
 	if c.Config != nil {
 		r.read = c.Read
-	}
-	select {
-	case r.reads <- struct{}{}:
-	default:
 	}
 }
 
