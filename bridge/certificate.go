@@ -10,8 +10,8 @@ import (
 
 // Certificate makes a listener speak TLS. The files are read again when they change.
 type Certificate struct {
-	Cert string `yaml:"cert,required,content" doc:"PEM file of the certificate"`
-	Key  string `yaml:"key,required,content" doc:"PEM file of its key"`
+	Cert string `yaml:"cert,required,path" doc:"PEM file of the certificate"`
+	Key  string `yaml:"key,required,path" doc:"PEM file of its key"`
 }
 
 // Config reads the files and returns the configuration of a listener, nil for none.

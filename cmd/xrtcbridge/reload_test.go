@@ -454,3 +454,35 @@ func TestReloadByWatchingOthers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// A listener reads its certificate again by itself, so that a new one stands in the way of no
+// reload. What says where it listens does.
+func TestRenewedCertificateNeedsNoRestart(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		write(t, dir, name, "1")
+	}
+	read := func(port string) loaded {
+		t.Helper()
+		listener := "{listen: 127.0.0.1:" + port + ", tls: {cert: cert.pem, key: key.pem}}"
+		file := write(t, dir, "p.yaml", "admin: "+listener+"\nembedded: {mqtt: "+listener+", nats: "+listener+
+			", xrtc: {listen: 127.0.0.1:"+port+", tls: {cert: cert.pem, key: key.pem}, accounts: {AC0987654321012345: "+
+			strings.Repeat("k", 32)+"}}}\n"+reloadTop+ticks("a", "a.txt"))
+		k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
+		defer k.close()
+		c, err := k.load([]string{file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := read("18321")
+	write(t, dir, "cert.pem", "2")
+	write(t, dir, "key.pem", "2")
+	if keys := needRestart(before, read("18321")); len(keys) > 0 {
+		t.Errorf("a new certificate needs a restart: %v", keys)
+	}
+	if diff := cmp.Diff([]string{"admin", "embedded"}, needRestart(before, read("18322"))); diff != "" {
+		t.Errorf("another port (-want +got):\n%s", diff)
+	}
+}
