@@ -30,6 +30,7 @@ type buffer struct {
 	keeper   *keeper
 
 	mu       sync.Mutex // guards what follows; held while the buffer is attached to a session
+	former   *buffer    // that of the pipeline before this one, until its position is saved
 	session  *session   // nil: none yet
 	stream   jetstream.Stream
 	limits   limits
@@ -99,7 +100,8 @@ const (
 	epochKey         = "xrtcbridge.epoch"
 )
 
-// Buffer returns the buffer of a pipeline.
+// Buffer returns the buffer of a pipeline. One of that name that had the buffer before, and must have
+// ended, leaves it as it is then.
 func (s *Store) Buffer(pipeline string, set bridge.BufferSettings) bridge.Buffer {
 	b := &buffer{
 		store: s, pipeline: pipeline, settings: set, log: s.log.With("pipeline", pipeline),
@@ -108,7 +110,12 @@ func (s *Store) Buffer(pipeline string, set bridge.BufferSettings) bridge.Buffer
 	b.keeper = newKeeper(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buffers = append(s.buffers, b)
+	at := slices.IndexFunc(s.buffers, func(of *buffer) bool { return of.pipeline == pipeline })
+	if at < 0 {
+		s.buffers = append(s.buffers, b)
+	} else {
+		b.former, s.buffers[at] = s.buffers[at], b
+	}
 	return b
 }
 
@@ -209,6 +216,12 @@ func (b *buffer) attach(ctx context.Context) (*session, error) {
 	defer b.mu.Unlock()
 	if b.session == n {
 		return n, nil
+	}
+	if b.former != nil {
+		if err := b.former.close(); err != nil {
+			return nil, err
+		}
+		b.former = nil
 	}
 	if err := b.learn(ctx, n); err != nil {
 		n.suspect(ctx, err)
@@ -358,11 +371,15 @@ func (n *session) position(ctx context.Context, subject string) (p position, err
 	return p, err
 }
 
+// close saves the position. It may be called again if that fails.
 func (b *buffer) close() error {
 	b.keeper.close()
 	b.mu.Lock()
-	n := b.session
+	n, former := b.session, b.former
 	b.mu.Unlock()
+	if former != nil {
+		return former.close() // which nobody has followed yet
+	}
 	if n == nil || n.hasEnded() {
 		return nil
 	}

@@ -111,6 +111,41 @@ func TestBufferIsUsedAgain(t *testing.T) {
 	}
 }
 
+// A pipeline that takes the place of another one, as at a reload, goes on where that was, and what
+// that knew at its end is not what is saved at last. One that was never run changes nothing.
+func TestF26BufferOfTheNextPipeline(t *testing.T) {
+	const left = 3 // that a pipeline leaves
+	dir, n := t.TempDir(), 0
+	s := open(t, dir)
+	begins := func(s *store.Store) *ends {
+		t.Helper()
+		s.Buffer(pipeline, bridge.BufferSettings{}) // of one that is never run
+		e := openEnds(t, s, bridge.BufferSettings{})
+		if e.held() != uint64(min(n, left)) || e.dropped() != 0 {
+			t.Errorf("it begins with %d messages, and %d are lost, behind %d", e.held(), e.dropped(), n)
+		}
+		return e
+	}
+	for range 5 {
+		e := begins(s)
+		e.write(t, numbered(n+1, n+7, 50)...)
+		want := payloads(numbered(max(1, n-left+1), n+7, 50))
+		if diff := cmp.Diff(want, payloads(e.read(t, len(want), true))); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+		e.write(t, numbered(n+8, n+7+left, 50)...)
+		n += 7 + left
+		e.close()
+	}
+	s.Buffer(pipeline, bridge.BufferSettings{})
+	shut(t, s)
+	e := begins(open(t, dir))
+	want := payloads(numbered(n-left+1, n, 50))
+	if diff := cmp.Diff(want, payloads(e.rest(t))); diff != "" || e.dropped() != 0 {
+		t.Errorf("%d are lost (-want +got):\n%s", e.dropped(), diff)
+	}
+}
+
 // TestF12BufferFullBlocks: nothing is lost, and the sink of the buffer waits.
 func TestF12BufferFullBlocks(t *testing.T) {
 	e := openEnds(t, open(t, t.TempDir()), bridge.BufferSettings{MaxBytes: 4 << 20})
