@@ -42,7 +42,8 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 		defer func() { _ = w.Close() }()
 		quiet := time.NewTimer(watchQuiet) // what changed since the start
 		defer quiet.Stop()
-		var looked, last string // what there was at the last look, and when a reload was asked for
+		var looked string  // what there was at the last look
+		var last [2]string // what there was, and had been read, when a reload was asked for
 		var wrong error
 		waiting := true
 		look := func() { // others may write to the folder all the time, so an event puts nothing off
@@ -72,12 +73,13 @@ func (r *running) watch(ctx context.Context, asked chan<- struct{}) error {
 					looked = now
 					look()
 				} else if now == read {
+					last = [2]string{} // whoever asked: a change is new, also to what was there before
 					r.mu.Lock()
 					reloads := r.applied + r.rejected
 					r.mu.Unlock()
 					r.log.DebugContext(ctx, "the files are as they were read", "reloads", reloads)
-				} else if now != last {
-					last = now
+				} else if is := [2]string{now, read}; is != last {
+					last = is
 					select {
 					case asked <- struct{}{}:
 					default: // the next one reads all that is there then

@@ -34,3 +34,21 @@ func TestS52EndlessFileThatIsWatched(t *testing.T) {
 	}
 	r.flows("b.txt")
 }
+
+// A change that was taken back by a reload which somebody else asked for is one when it comes again.
+func TestReloadByWatchingWhatCameBefore(t *testing.T) {
+	one, other := reloadTop+ticks("b", "b.txt"), reloadTop+ticks("b", "c.txt")
+	notIgnored(t, syscall.SIGHUP)
+	r := startReloading(t, one, "--watch", "--log-level", "debug")
+	r.flows("b.txt")
+	write(t, r.dir, "p.yaml", other)
+	r.flows("c.txt")
+	write(t, r.dir, "p.yaml", one)
+	r.signal(syscall.SIGHUP)
+	bridgetest.Eventually(t, "the watcher has seen what the signal did", func() bool {
+		const quiet = `"the files are as they were read","reloads":`
+		return r.log.count(quiet+"2}")+r.log.count(quiet+"3}") > 0 // it may have asked, too
+	})
+	write(t, r.dir, "p.yaml", other)
+	r.flows("c.txt")
+}
