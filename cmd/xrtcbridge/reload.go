@@ -54,11 +54,15 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	if err == nil && !dry {
 		err = r.apply(ctx, &d, next)
 	}
-	if next.catalog != nil && (dry || err != nil) {
-		next.close()
-	}
 	if err != nil && ctx.Err() != nil {
 		err = engine.ErrStopping // whatever that has led to
+	}
+	switch {
+	case next.catalog == nil || !dry && err == nil:
+	case !dry && errors.Is(err, engine.ErrStopping):
+		r.keep(next.catalog) // pipelines that it has started may have something to deliver
+	default:
+		next.close()
 	}
 	if dry {
 		return d, err

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
@@ -131,5 +134,55 @@ pipelines:
 	}
 	if r.log.count(`"pipeline":"more"`) != 0 {
 		t.Errorf("a pipeline was started by a bridge that stops:\n%s", r.log.tail())
+	}
+}
+
+// A stop during a reload leaves a new pipeline its plugins until it has delivered what it has read.
+func TestStopDuringAReloadKeepsNewPlugins(t *testing.T) {
+	program, err := exec.LookPath("xrtcbridge-count")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XRTCBRIDGE_PLUGINS", filepath.Dir(program))
+	broker, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	silent := make(chan net.Conn, 100)
+	go func() { // it answers who tries it, and nobody then
+		for first := true; ; first = false {
+			c, err := broker.Accept()
+			if err != nil {
+				return
+			}
+			if first {
+				_, _ = packets.ReadPacket(c)
+				_ = packets.NewControlPacket(packets.Connack).Write(c)
+			} else {
+				silent <- c
+			}
+		}
+	}()
+	r := startReloading(t, reloadTop+ticks("b", "b.txt"))
+	r.flows("b.txt")
+	write(t, r.dir, "p.yaml", fmt.Sprintf(
+		"%s  b: {from: {generate: {interval: 1ms}}, to: {mqtt: {url: \"mqtt://%s\", topic: b}}}\n"+
+			"  c: {from: {generate: {interval: 10ms}}, steps: [{delay: 1s}], to: count}\n", reloadTop, broker.Addr()))
+	asked := make(chan heard, 1)
+	go func() {
+		said, code := r.ask("reload", r.file)
+		asked <- heard{said, code}
+	}()
+	defer (<-silent).Close()
+	bridgetest.Eventually(t, "the new pipeline delivers", func() bool { return r.log.count(`"got"`) > 3 })
+	r.signal(syscall.SIGTERM)
+	if a := <-asked; a.code != exitFailed || !strings.Contains(a.said, engine.ErrStopping.Error()) {
+		t.Errorf("who asked hears %q, exit code %d", a.said, a.code)
+	}
+	r.exit() // b was never connected
+	l, got := ledgerOf(t, r.log.String(), "c"), r.log.count(`"got"`)
+	if number(l, "delivered") != number(l, "received") || number(l, "delivered") != got {
+		t.Errorf("the plugin has got %d, and the ledger is %v:\n%s", got, l, r.log.tail())
 	}
 }

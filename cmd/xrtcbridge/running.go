@@ -268,6 +268,13 @@ func (r *running) revive(name string, ended <-chan error) {
 	}
 }
 
+// keep has the plugins of a catalog end with the bridge.
+func (r *running) keep(k *catalog) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.catalogs = append(slices.Clip(r.catalogs), k)
+}
+
 // prune ends plugins that no pipeline uses any more, those of a catalog that was added included.
 func (r *running) prune(with *catalog) {
 	used := make(map[*catalog]map[string]bool)
