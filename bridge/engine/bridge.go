@@ -204,7 +204,7 @@ func (b *Bridge) place(p *Pipeline, start func(*Pipeline) *job) error {
 
 // Stop tells a pipeline to stop, as a stop of the bridge would, and returns when it has, with what
 // its Run returned, or a [RefusedError]. Draining is cut short when ctx is done. It can be started
-// again, and what it was by then has no part in what Run returns.
+// again or removed; if neither has been done when the bridge stops, Run returns that, too.
 func (b *Bridge) Stop(ctx context.Context, name string) error {
 	defer b.Hold()()
 	_, err := b.halt(ctx, name, false)
@@ -275,7 +275,7 @@ func (b *Bridge) halt(ctx context.Context, name string, pause bool) (*job, error
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err = j.err
-	if b.ctx.Err() == nil { // else nothing follows it, and Run says it, too
+	if pause && b.ctx.Err() == nil { // else Run says it, too, if nothing follows it
 		j.err = nil
 	}
 	return j, err

@@ -57,10 +57,13 @@ func TestSinceOfADrain(t *testing.T) {
 	})
 }
 
-// What a pipeline has not delivered is told by Run if the bridge stops before another one takes its
-// place, and only by Stop if somebody may start it again.
+// What a pipeline has not delivered is told by Run, too, unless another one takes its place.
 func TestStopOfOneThatDoesNotDrain(t *testing.T) {
-	for name, stops := range map[string]bool{"the bridge stops, too": true, "the bridge goes on": false} {
+	const (
+		during, behind   = "the bridge stops, too", "it stops behind that"
+		follows, removed = "another follows", "it is removed"
+	)
+	for _, name := range []string{during, behind, follows, removed} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				up, down := new(bridgetest.Upstream), new(bridgetest.Downstream)
@@ -79,13 +82,22 @@ func TestStopOfOneThatDoesNotDrain(t *testing.T) {
 				synctest.Wait()
 				go func() { stopped <- b.Stop(t.Context(), p.Name) }()
 				synctest.Wait()
-				if stops {
+				if name == during {
 					cancel()
 				}
 				ofStop := <-stopped
+				var err error
+				switch name {
+				case follows:
+					err = b.Place(p.Again(), false)
+				case removed:
+					err = b.Remove(p.Name)
+				}
 				cancel()
-				if of := <-done; !errors.Is(ofStop, engine.ErrNotDrained) || errors.Is(of, engine.ErrNotDrained) != stops {
-					t.Errorf("Stop: %v, Run: %v", ofStop, of)
+				of := <-done
+				if told := name == during || name == behind; err != nil || !errors.Is(ofStop, engine.ErrNotDrained) ||
+					errors.Is(of, engine.ErrNotDrained) != told {
+					t.Errorf("Stop: %v, Run: %v; %v", ofStop, of, err)
 				}
 				release()
 			})
