@@ -7,7 +7,8 @@
 //	carried + received + made = delivered + filtered + merged + dead_lettered + dropped + returned + in_flight + buffered
 //
 // Counters never go down while the process lives, be it that a pipeline is started again, paused or
-// replaced. Names and labels are kept. No label has a value that messages could choose.
+// replaced; those of one that a reload takes out go, and begin at 0 if it comes back. Names and labels
+// are kept. No label has a value that messages could choose.
 package metrics
 
 import (
