@@ -175,6 +175,14 @@ func TestF26ReloadsUnderLoad(t *testing.T) {
 	if code := r.exit(); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
+	if said, code := r.ask("buffer", "verify", "relay", "-c", r.file); code != exitDone {
+		t.Errorf("what a pipeline has left does not agree with its buffer:\n%s", said)
+	}
+	for _, l := range ledgersIn(r.log.String()) {
+		if l["dropped"] != 0 || l["buffered"] != 0 {
+			t.Errorf("the ledger says %v", l)
+		}
+	}
 	out.delivered()
 	other.delivered()
 	changed.Check(t, n)
