@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -69,13 +70,14 @@ func (s *streamSink) Write(ctx context.Context, batch bridge.Batch) (bridge.Resu
 	}
 	defer context.AfterFunc(ctx, s.conn.Cut)() // a peer that does not read blocks us in the socket
 	p, err := s.take()
-	if err != nil {
-		return bridge.Result{}, err
+	var result bridge.Result
+	if err == nil {
+		if result, err = p.write(ctx, batch); err != nil {
+			_ = p.replies.Unsubscribe() // confirmations of this batch may come yet
+		}
 	}
-	result, err := p.write(ctx, batch)
 	if err != nil {
-		_ = p.replies.Unsubscribe() // confirmations of this batch may come yet
-		return result, err
+		return result, cmp.Or(ctx.Err(), err) // the end of the connection may be our doing
 	}
 	s.mu.Lock()
 	s.idle = append(s.idle, p)

@@ -1,6 +1,7 @@
 package nats_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -364,4 +365,25 @@ func FuzzConstantSubject(f *testing.F) {
 			t.Errorf("%q is accepted, and the server would refuse it", subject)
 		}
 	})
+}
+
+// A Write that is canceled says so, though what it then meets is a connection that it has cut itself.
+func TestCanceledWriteSaysSo(t *testing.T) {
+	s := serve(t, nil)
+	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
+	for _, stream := range []string{"", "S"} {
+		for range 200 {
+			sink := openSink(t, sinkSettings(t, s, func(set *nats.SinkSettings) {
+				set.Subject, set.Stream = bridge.Text("a"), stream
+			}))
+			ctx, cancel := context.WithCancel(t.Context())
+			go cancel()
+			if _, err := sink.Write(ctx, bridgetest.Numbered(50)); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("stream %q: %v", stream, err)
+			}
+			if err := sink.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }
