@@ -62,15 +62,15 @@ func (k *catalog) close() {
 	}
 }
 
-// loader returns a loader of files that may use plugins.
-func (k *catalog) loader() config.Loader {
+// loader returns a loader of files that may use plugins, which ctx lets start.
+func (k *catalog) loader(ctx context.Context) config.Loader {
 	return config.Loader{
 		Registry:   k.registry,
 		Stdin:      k.stdin,
 		Sections:   map[string]any{"plugins": &k.plugins},
 		PluginsKey: "plugins",
-		Prepare:    func() error { return k.loadListed(context.Background()) },
-		Find:       func(name string) error { return k.find(context.Background(), name) },
+		Prepare:    func() error { return k.loadListed(ctx) },
+		Find:       func(name string) error { return k.find(ctx, name) },
 	}
 }
 
@@ -112,7 +112,7 @@ func (k *catalog) add(ctx context.Context, name string, s host.Settings) error {
 
 // loadPlugins loads the plugins that the files list, and all in the folders.
 func (k *catalog) loadPlugins(ctx context.Context, files []string) error {
-	if _, err := k.loader().LoadSections(files...); err != nil {
+	if _, err := k.loader(ctx).LoadSections(files...); err != nil {
 		return failure{code: exitUsage, err: err}
 	}
 	for _, name := range k.host.Found() {

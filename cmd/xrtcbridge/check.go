@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +80,9 @@ each place behind those of the pipelines.`,
 					hint: "leave out --env-file, or --no-env",
 				}
 			}
-			c, other, err = k.loadGuessed(folders, files)
+			c, other, err = k.loadGuessed(cmd.Context(), folders, files)
 		} else {
-			c, err = k.load(files)
+			c, err = k.load(cmd.Context(), files)
 		}
 		var wrong failure
 		switch {
@@ -248,7 +249,7 @@ func trustDefault() error {
 }
 
 // load reads the files, or the default one, with a loader that adjust may change.
-func (k *catalog) load(named []string, adjust ...func(*config.Loader)) (loaded, error) {
+func (k *catalog) load(ctx context.Context, named []string, adjust ...func(*config.Loader)) (loaded, error) {
 	files := named
 	var c loaded
 	if len(files) == 0 {
@@ -257,7 +258,7 @@ func (k *catalog) load(named []string, adjust ...func(*config.Loader)) (loaded, 
 			return c, err
 		}
 	}
-	l := k.loader()
+	l := k.loader(ctx)
 	l.Sections["embedded"], l.Sections["state"], l.Sections["admin"] = &c.servers, &c.state, &c.admin
 	c.log = defaultLog()
 	l.Sections["log"], l.Sections["telemetry"] = &c.log, &c.telemetry

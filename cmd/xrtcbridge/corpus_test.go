@@ -86,7 +86,7 @@ func wholeLoader(t *testing.T) config.Loader {
 	t.Helper()
 	k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
 	t.Cleanup(k.close)
-	l := k.loader()
+	l := k.loader(t.Context())
 	l.Prepare, l.Find = nil, nil
 	plugins := l.Sections["plugins"]
 	l.Sections, l.ServersKey = sectionsOf(allSections()), "embedded"

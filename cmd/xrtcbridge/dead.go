@@ -251,14 +251,14 @@ changed so stays as it is.`,
 		}
 		k := folders.catalog(s.warnings())
 		defer k.close()
-		c, err := k.load(f.files)
+		c, err := k.load(ctx, f.files)
 		if err != nil {
 			return err
 		}
 		if r.Pipeline = c.pipeline(args[0]); r.Pipeline == nil {
 			return unknown("pipeline", args[0], f.pipelines, "its file, which --config names, says where its messages go")
 		}
-		if r.edit, err = newEditor(ctx, k.loader(), set, s.warnings()); err != nil {
+		if r.edit, err = newEditor(ctx, k.loader(ctx), set, s.warnings()); err != nil {
 			return err
 		}
 		stop, err := startServers(ctx, s, state, c)

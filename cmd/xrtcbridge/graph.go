@@ -21,10 +21,10 @@ with its conditions, and where dead letters go. On a terminal that is text; else
 Mermaid, which GitHub, GitLab and many editors draw in a block of Markdown.`,
 		Example: `  xrtcbridge graph
   xrtcbridge graph --format mermaid pipelines.yaml > pipelines.mmd`,
-	}, func(_ *cobra.Command, files []string) error {
+	}, func(cmd *cobra.Command, files []string) error {
 		k := folders.catalog(s.warnings())
 		defer k.close()
-		c, err := k.load(files)
+		c, err := k.load(cmd.Context(), files)
 		if err != nil {
 			return err
 		}

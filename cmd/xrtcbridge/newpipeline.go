@@ -44,7 +44,7 @@ their examples, and as comments every other setting, with its default and what i
 			}
 			k := folders.catalog(s.warnings())
 			defer k.close()
-			text, err := k.loader().NewFile(from, steps, to)
+			text, err := k.loader(cmd.Context()).NewFile(from, steps, to)
 			if text == nil {
 				if mistakes, is := errors.AsType[config.Errors](err); is {
 					m := mistakes[0]

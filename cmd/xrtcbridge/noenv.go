@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"reflect"
@@ -16,7 +17,9 @@ var programs = []string{"PATH", "HOME", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT", "
 
 // loadGuessed loads the files with placeholders, and once more with other ones: what differs hangs
 // on them. Connectors see no environment either.
-func (k *catalog) loadGuessed(folders *pluginFolders, files []string) (c, other loaded, err error) {
+func (k *catalog) loadGuessed(
+	ctx context.Context, folders *pluginFolders, files []string,
+) (c, other loaded, err error) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); !slices.Contains(programs, strings.ToUpper(name)) {
 			_ = os.Unsetenv(name) // there are names that cannot be, and nobody reads
@@ -27,8 +30,8 @@ func (k *catalog) loadGuessed(folders *pluginFolders, files []string) (c, other 
 	}
 	second := folders.catalog(k.log)
 	defer second.close()
-	other, _ = second.load(files, placeholders(2))
-	c, err = k.load(files, placeholders(1))
+	other, _ = second.load(ctx, files, placeholders(2))
+	c, err = k.load(ctx, files, placeholders(1))
 	return c, other, err
 }
 

@@ -69,7 +69,7 @@ func (f *tapFlags) recordTest(ctx context.Context, c *admin.Client, s std, folde
 	}
 	k := folders.catalog(s.warnings())
 	defer k.close()
-	name, more, err := pipetest.Record(context.WithoutCancel(ctx), f.record, r, pipetest.Options{Load: k.tests()})
+	name, more, err := pipetest.Record(context.WithoutCancel(ctx), f.record, r, pipetest.Options{Load: k.tests(ctx)})
 	for _, why := range append(left, more...) {
 		fmt.Fprintf(s.err, "left out: %s\n", inOneLine(why.Error()))
 	}
@@ -104,9 +104,9 @@ func testFileOf(files []string) (string, error) {
 }
 
 // tests returns how files with pipelines are read for tests.
-func (k *catalog) tests() func(files []string, adjust func(*config.Loader)) (*config.Config, error) {
+func (k *catalog) tests(ctx context.Context) func(files []string, adjust func(*config.Loader)) (*config.Config, error) {
 	return func(files []string, adjust func(*config.Loader)) (*config.Config, error) {
-		c, err := k.load(files, adjust)
+		c, err := k.load(ctx, files, adjust)
 		if f, ok := errors.AsType[failure](err); ok {
 			err = f.err
 		}

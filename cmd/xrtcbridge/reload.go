@@ -42,7 +42,7 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	if !dry {
 		r.manager.reloading()
 	}
-	next, err := r.readFiles(dry)
+	next, err := r.readFiles(ctx, dry)
 	if err == nil {
 		d = compare(r.plan, next.plan)
 		d.Warnings = next.warnings()
@@ -105,7 +105,7 @@ func (n reading) warnings() (all []string) {
 }
 
 // readFiles reads the files as check does. The plugins that it starts are its own.
-func (r *running) readFiles(dry bool) (n reading, err error) {
+func (r *running) readFiles(ctx context.Context, dry bool) (n reading, err error) {
 	if r.flags.from != "" {
 		return n, errors.New("this bridge runs no file that could be read again")
 	}
@@ -115,7 +115,7 @@ func (r *running) readFiles(dry bool) (n reading, err error) {
 	}
 	if err == nil {
 		n.catalog = r.folders.catalog(r.log)
-		n.loaded, err = n.load(files)
+		n.loaded, err = n.load(ctx, files)
 	}
 	if !dry {
 		r.noteRead(n.files, n.loaded)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,6 +79,47 @@ func TestStopDuringAReload(t *testing.T) {
 			r.stopped(map[string]string{"kept": "kept.txt", "b": "b.txt"})
 			if r.log.count("reload was given up") != 1 || r.log.count("reload failed") != 0 {
 				t.Errorf("the log does not say what became of the reload:\n%s", r.log.tail())
+			}
+		})
+	}
+}
+
+// A stop while a reload starts a plugin that never becomes ready ends that, too.
+func TestStopWhileAReloadStartsAPlugin(t *testing.T) {
+	for way, section := range map[string]string{
+		"listed": "plugins: {hangs: {path: ./xrtcbridge-hangs, limits: {start: 1h}}}\n",
+		"found":  "", // in a folder
+	} {
+		t.Run(way, func(t *testing.T) {
+			base := reloadTop + ticks("kept", "kept.txt")
+			r := startReloading(t, base, "--plugin-dir", ".")
+			r.flows("kept.txt")
+			pidFile := filepath.Join(r.dir, "pid")
+			script := write(t, r.dir, "xrtcbridge-hangs",
+				fmt.Sprintf("#!/bin/sh\necho $$ > '%s.new' && mv '%[1]s.new' '%[1]s'\nexec sleep 3600\n", pidFile))
+			if err := os.Chmod(script, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, r.dir, "p.yaml", section+base+"  new: {from: {generate: {}}, to: hangs}\n")
+			asked := make(chan heard, 1)
+			go func() {
+				said, code := r.ask("reload", r.file)
+				asked <- heard{said, code}
+			}()
+			var pid int
+			bridgetest.Eventually(t, "the plugin is being started", func() bool {
+				text, _ := os.ReadFile(pidFile)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				return pid != 0
+			})
+			r.signal(syscall.SIGTERM)
+			bridgetest.Eventually(t, "the plugin is gone", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+			if a := <-asked; a.code != exitFailed || !strings.Contains(a.said, engine.ErrStopping.Error()) {
+				t.Errorf("who asked hears %q, exit code %d", a.said, a.code)
+			}
+			r.stopped(map[string]string{"kept": "kept.txt"})
+			if r.log.count("plugin ended") != 0 {
+				t.Errorf("a plugin that was given up is said to have crashed:\n%s", r.log.tail())
 			}
 		})
 	}

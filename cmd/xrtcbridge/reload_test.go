@@ -470,7 +470,7 @@ func TestRenewedCertificateNeedsNoRestart(t *testing.T) {
 			strings.Repeat("k", 32)+"}}}\n"+reloadTop+ticks("a", "a.txt"))
 		k := new(pluginFolders).catalog(slog.New(slog.DiscardHandler))
 		defer k.close()
-		c, err := k.load([]string{file})
+		c, err := k.load(t.Context(), []string{file})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	seen := monitor.New()
 	log := seen.Logger(f.log.logger(screen))
 	k := folders.catalog(log)
-	c, err := f.load(k, files)
+	c, err := f.load(ctx, k, files)
 	if err != nil {
 		k.close()
 		return err
@@ -275,17 +275,17 @@ func howFar(err error, pipelines []*engine.Pipeline) error {
 	return err
 }
 
-func (f runFlags) load(k *catalog, files []string) (loaded, error) {
+func (f runFlags) load(ctx context.Context, k *catalog, files []string) (loaded, error) {
 	if f.from == "" && f.to == "" {
 		if len(f.steps) > 0 {
 			return loaded{}, failure{code: exitUsage, err: errors.New("--step goes with --from and --to")}
 		}
-		return k.load(files)
+		return k.load(ctx, files)
 	}
 	if len(files) > 0 {
 		return loaded{}, failure{code: exitUsage, err: errors.New("--from and --to go without files")}
 	}
-	c, err := k.loader().Inline(f.from, f.to, f.steps...)
+	c, err := k.loader(ctx).Inline(f.from, f.to, f.steps...)
 	if err != nil {
 		return loaded{}, failure{
 			code: exitUsage, err: err,

@@ -44,7 +44,7 @@ check finds more than a schema can: expressions, addresses, and how settings go 
 		if err := k.loadPlugins(cmd.Context(), files); err != nil {
 			return err
 		}
-		text, err := k.loader().Schema(allSections())
+		text, err := k.loader(cmd.Context()).Schema(allSections())
 		if err == nil {
 			_, err = s.out.Write(text)
 		}

@@ -289,7 +289,7 @@ MQTT broker, is ended, if the pipeline is in the files (--config); --local leave
 		if files := f.named(); !local && len(files) > 0 {
 			k := folders.catalog(s.warnings())
 			defer k.close()
-			if c, err = k.load(files); err != nil {
+			if c, err = k.load(ctx, files); err != nil {
 				return err
 			}
 		}

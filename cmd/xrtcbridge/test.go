@@ -183,7 +183,7 @@ func findTests(named []string) ([]string, error) {
 func testFile(ctx context.Context, s std, folders *pluginFolders, file string, o pipetest.Options) ([]pipetest.Result, error) {
 	k := folders.catalog(s.warnings())
 	defer k.close()
-	o.Load = k.tests()
+	o.Load = k.tests(ctx)
 	return pipetest.Run(ctx, file, o)
 }
 

@@ -103,7 +103,7 @@ func (p *Plugin) running(ctx context.Context) (*process, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return p.start()
+	return p.start(ctx)
 }
 
 func (p *Plugin) living() *process {
@@ -157,7 +157,7 @@ func (p *Plugin) crashed(reason error, counts bool) {
 	p.log.Error("plugin ended", "err", reason)
 }
 
-func (p *Plugin) start() (*process, error) {
+func (p *Plugin) start(ctx context.Context) (*process, error) {
 	program, err := p.prepare()
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it may be on its way, as in an update
@@ -170,7 +170,10 @@ func (p *Plugin) start() (*process, error) {
 		return nil, bridge.Permanent(fmt.Errorf("plugin %q: %w", p.Name, err))
 	}
 	began := time.Now()
-	r, err := start(p.Name, program, p.folder, p.settings, newLineLog(p.log))
+	r, err := start(ctx, p.Name, program, p.folder, p.settings, newLineLog(p.log))
+	if errors.Is(err, context.Canceled) {
+		return nil, err // it was ended, and has not crashed
+	}
 	if err != nil {
 		err = fmt.Errorf("start plugin %q: %w", p.Name, err)
 		p.mu.Lock()

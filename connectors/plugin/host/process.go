@@ -64,12 +64,14 @@ func (service) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.Cl
 // Windows of HTTP/2, so that a large batch need not wait for the other side half-way.
 const window = 4 << 20
 
-// start starts the program and waits until it is ready.
-func start(name, program, folder string, s Settings, log *lineLog) (*process, error) {
+// start starts the program and waits until it is ready. It ends it if ctx is cancelled before;
+// a deadline is for Limits.Start to set, so that who waits for less need not start anew.
+func start(ctx context.Context, name, program, folder string, s Settings, log *lineLog) (*process, error) {
 	p := &process{
 		name: name, limits: s.Limits, log: log,
 		gone: make(chan struct{}), stopping: make(chan struct{}),
 	}
+	disarm := func() bool { return true }
 	most := int(s.Limits.Message) + pluginpb.Overhead
 	p.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  pluginpb.Handshake(),
@@ -89,10 +91,22 @@ func start(name, program, folder string, s Settings, log *lineLog) (*process, er
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
 			spec.Env = append(spec.Env, fmt.Sprintf("%s=%d", pluginpb.LimitVariable, s.Limits.Message))
 			p.child = newChild(spec, program, s, log)
+			p.child.begun = func() {
+				disarm = context.AfterFunc(ctx, func() {
+					if errors.Is(ctx.Err(), context.Canceled) {
+						_ = p.child.Kill(context.WithoutCancel(ctx))
+					}
+				})
+			}
 			return p.child, nil
 		},
 	})
-	if err := p.connect(); err != nil {
+	err := p.connect()
+	if !disarm() && errors.Is(ctx.Err(), context.Canceled) {
+		p.client.Kill()
+		return nil, ctx.Err()
+	}
+	if err != nil {
 		p.client.Kill()
 		return nil, p.explain(err)
 	}

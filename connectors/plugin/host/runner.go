@@ -33,6 +33,8 @@ type child struct {
 	limits  Limits
 	log     *lineLog
 
+	begun func() // called once the process has started
+
 	cmd *exec.Cmd // good once started
 
 	stdin          *os.File // our end
@@ -97,6 +99,7 @@ func (c *child) Start(context.Context) error {
 		c.closePipes()
 		return explainStart(c.program, err)
 	}
+	c.begun()
 	return nil
 }
 
