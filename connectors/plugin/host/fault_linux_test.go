@@ -495,6 +495,44 @@ func TestF20Misbehaviour(t *testing.T) {
 	}
 }
 
+// Who gives up loading a plugin need not wait for it, at whatever point it hangs.
+func TestLoadIsGivenUp(t *testing.T) {
+	for _, how := range []string{"silent", "frozen"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			h := host.New(nil)
+			defer h.Close()
+			path, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			mark := filepath.Join(t.TempDir(), "mark")
+			loaded := make(chan error, 1)
+			go func() {
+				_, err := h.Load(ctx, "bad", host.Settings{
+					Path: path, Env: []string{"PROBE=" + how + ":" + mark},
+					Limits: host.Limits{Start: time.Hour, Call: time.Hour},
+				})
+				loaded <- err
+			}()
+			bridgetest.Eventually(t, "it hangs", func() bool {
+				_, err := os.Stat(mark)
+				return err == nil
+			})
+			cancel()
+			select {
+			case err = <-loaded:
+			case <-time.After(bridgetest.Timeout):
+				t.Fatal("it is waited for")
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // A flood of 100 MB on standard error leaves a bounded log, and the plugin works.
 func TestF20LogFlood(t *testing.T) {
 	t.Parallel()

@@ -459,7 +459,10 @@ func misbehave(how string) {
 		fmt.Println("1|1|unix|/nowhere|grpc|")
 		select {}
 	case "silent":
+		_ = os.WriteFile(argument, nil, 0o600)
 		select {}
+	case "frozen":
+		serve(&frozen{mark: argument})
 	case "exit":
 		os.Exit(3)
 	case "mark":
@@ -510,6 +513,17 @@ type fixed struct {
 }
 
 func (f fixed) Settings() any { return f.settings }
+
+// frozen is a plugin that stops for good, as a whole, when it is asked what it has.
+type frozen struct {
+	service
+	mark string
+}
+
+func (f *frozen) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	_ = os.WriteFile(f.mark, nil, 0o600)
+	return nil, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+}
 
 // deaf is a plugin whose source hangs, and which hangs when it is told to let go.
 type deaf struct{ service }

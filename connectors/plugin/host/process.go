@@ -292,6 +292,9 @@ func (p *process) outcome(err error) error {
 	}
 }
 
+// stopPatience is how long a process may take to end that was asked to.
+const stopPatience = 3 * time.Second
+
 // Stop asks the process to end, and makes it end soon.
 func (p *process) Stop() {
 	p.stop.Do(func() {
@@ -301,7 +304,9 @@ func (p *process) Stop() {
 			p.reason = fmt.Errorf("plugin %q has been stopped", p.name)
 		}
 		p.mu.Unlock()
-		p.client.Kill() // asks, waits two seconds, kills
+		late := time.AfterFunc(stopPatience, func() { _ = p.child.Kill(context.Background()) })
+		defer late.Stop()
+		p.client.Kill() // asks, for however long that takes, waits two seconds, kills
 		p.watchers.Wait()
 	})
 }
