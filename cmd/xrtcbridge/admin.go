@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,8 @@ import (
 // runningFlags say which bridge that runs a command is about.
 type runningFlags struct {
 	stateFlags
-	pid int
+	pid   int
+	given []string // files, folders and patterns, once the places are known
 }
 
 func (f *runningFlags) add(cmd *cobra.Command) {
@@ -53,9 +55,72 @@ func (f *runningFlags) asks(cmd *cobra.Command, s std, takesFiles bool,
 		if err := alive(ctx, c); err != nil {
 			return err
 		}
+		if err := f.meant(ctx, c); err != nil {
+			return f.refused(err)
+		}
 		return f.refused(do(ctx, c, args))
 	}
 	return cmd
+}
+
+// meant returns an error if the bridge does not run the files that are named: it is another one,
+// with the same state.
+func (f *runningFlags) meant(ctx context.Context, c *admin.Client) error {
+	if len(f.given) == 0 {
+		return nil
+	}
+	st, err := askStatus(ctx, c)
+	if err != nil {
+		return err
+	}
+	return f.runs(c.Place, st)
+}
+
+// runs is meant, with what the bridge at the place says of itself. A folder need not have the files
+// any more that it had.
+func (f *runningFlags) runs(at admin.Place, st monitor.Status) error {
+	strange := slices.DeleteFunc(slices.Clone(f.given), func(name string) bool {
+		files, _ := config.Files(name) // they have been found before
+		return slices.ContainsFunc(st.Config.Files, func(runs string) bool {
+			return slices.ContainsFunc(append(files, name), func(file string) bool { return sameName(runs, file) }) ||
+				runs != "-" && sameName(filepath.Dir(runs), name)
+		})
+	})
+	if len(strange) == 0 {
+		return nil
+	}
+	what, hint := "no file", "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant"
+	if len(st.Config.Files) > 0 {
+		what = strings.Join(near(st.Config.Files), ", ")
+		hint = "name " + what + " if that is meant; bridges that run beside each other need a state each, " +
+			"as in state: {dir: data/other}"
+	}
+	return failure{
+		code: exitNobody, hint: hint,
+		err: fmt.Errorf("the bridge that answers at %s runs %s, not %s", at, what, strings.Join(strange, ", ")),
+	}
+}
+
+// sameName reports whether two names are of one file, which may have gone since.
+func sameName(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	if err1 == nil && err2 == nil {
+		return os.SameFile(x, y)
+	}
+	return slices.Equal(absolute([]string{a}), absolute([]string{b}))
+}
+
+// near returns the names of files as they are from here, if they are below.
+func near(files []string) []string {
+	all := slices.Clone(files)
+	here, err := os.Getwd()
+	for i, file := range files {
+		if rel, bad := filepath.Rel(here, file); err == nil && bad == nil && filepath.IsLocal(rel) {
+			all[i] = rel
+		}
+	}
+	return all
 }
 
 // dial finds the bridge that runs.
@@ -77,7 +142,8 @@ func (f *runningFlags) dial(ctx context.Context, s std) (*admin.Client, error) {
 
 // places returns where the bridge may answer.
 func (f *runningFlags) places(s std) (places []admin.Place, err error) {
-	if f.files, err = config.Files(f.files...); err != nil {
+	f.given = f.files
+	if f.files, err = config.Files(f.given...); err != nil {
 		return nil, failure{code: exitUsage, err: err}
 	}
 	if f.pid != 0 {

@@ -62,7 +62,9 @@ func (b someBridge) fetch(ctx context.Context) (s monitor.Status, err error) {
 	c, err := admin.Dial(ctx, b.places...)
 	if err == nil {
 		defer c.Close()
-		s, err = c.Status(ctx)
+		if s, err = c.Status(ctx); err == nil {
+			err = b.flags.runs(c.Place, s)
+		}
 	}
 	return s, b.flags.refused(err)
 }
@@ -73,6 +75,9 @@ func (b someBridge) do(ctx context.Context, verb, pipeline string) (string, erro
 		return "", err
 	}
 	defer c.Close()
+	if err := b.flags.meant(ctx, c); err != nil {
+		return "", err
+	}
 	warning, err := steerPipeline(ctx, c, verb, pipeline)
 	if warning != "" {
 		return fmt.Sprintf("%s %s: done, but %s", verb, pipeline, warning), err
