@@ -197,7 +197,8 @@ func TestE8StoreInUse(t *testing.T) {
 	s := embedded.Settings{NATS: &embedded.NATS{Listen: anyPort, Open: true, Store: dir}}
 	first := start(t, s)
 	_, err := embedded.Start(t.Context(), s, nil)
-	if err == nil || !strings.Contains(err.Error(), dir+" is used by process") {
+	if err == nil || !strings.Contains(err.Error(), dir+" is used by process") ||
+		!strings.HasSuffix(err.Error(), "as in embedded: {nats: {store: data/other}}") {
 		t.Fatalf("second start with one store: %v", err)
 	}
 	stop(t, first)

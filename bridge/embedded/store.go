@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,13 +29,15 @@ type InUseError struct {
 	Dir     string
 	Process string // its number; empty if it has not told it
 	Visitor bool   // it will soon be gone
+	Setting string // that names another store; empty: that of NATS
 }
 
 func (e *InUseError) Error() string {
 	if e.Visitor {
 		return fmt.Sprintf("lock store: process %s is looking into %s: try again", e.Process, e.Dir)
 	}
-	return fmt.Sprintf("lock store: %s is used by process %s: stop that one, or choose another store", e.Dir, e.Process)
+	return fmt.Sprintf("lock store: %s is used by process %s: stop that one, or give this one a folder of its own, as in %s",
+		e.Dir, e.Process, cmp.Or(e.Setting, "embedded: {nats: {store: data/other}}"))
 }
 
 const visitorMark = "visitor"

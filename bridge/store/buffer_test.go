@@ -233,7 +233,8 @@ func TestE8StateInUse(t *testing.T) {
 	dir := t.TempDir()
 	openEnds(t, open(t, dir), bridge.BufferSettings{})
 	_, err := open(t, dir).Buffer(pipeline, bridge.BufferSettings{}).OpenSink(t.Context(), bridgetest.Env(t, "to"))
-	if err == nil || !strings.Contains(err.Error(), "is used by process") || !bridge.IsPermanent(err) {
+	if err == nil || !strings.Contains(err.Error(), "is used by process") ||
+		!strings.HasSuffix(err.Error(), "as in state: {dir: data/other}") || !bridge.IsPermanent(err) {
 		t.Errorf("second process got %v", err)
 	}
 }

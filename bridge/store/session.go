@@ -192,6 +192,9 @@ func (s *Store) serve(ctx context.Context, n *session) error {
 		MaxStore: cmp.Or(s.settings.MaxSize, defaultMaxSize),
 		Reserve:  bridge.Size(s.reserve()) / 2, // what buffers leave is for checkpoints and dead letters
 	}}, s.log.With("part", "state"))
+	if used, ok := errors.AsType[*embedded.InUseError](err); ok {
+		used.Setting = "state: {dir: data/other}"
+	}
 	if err != nil {
 		return fmt.Errorf("open the state: %w", err)
 	}
