@@ -3,7 +3,12 @@ package store
 import (
 	"cmp"
 	"errors"
+	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
@@ -67,6 +72,17 @@ func (s Settings) Off() bool { return s.Dir == "off" || s.Dir == "memory" }
 // Place is the folder, if neither NATS is set nor it is off.
 func (s Settings) Place() owned.Place {
 	return owned.Place{Path: cmp.Or(s.Dir, DefaultDir), Shared: s.Shared, Setting: "state: {shared: true}"}
+}
+
+// MayHaveBufferOf reports, without opening the state, whether it may have the buffer of a pipeline for
+// which of says true.
+func (s Settings) MayHaveBufferOf(of func(pipeline string) bool) bool {
+	if s.NATS != nil {
+		return true
+	}
+	buffer := names{stream: s.prefix()}.buffer("")
+	found, _ := filepath.Glob(filepath.Join(s.Place().Path, server.JetStreamStoreDir, "*", "streams", buffer+"*"))
+	return slices.ContainsFunc(found, func(dir string) bool { return of(strings.TrimPrefix(filepath.Base(dir), buffer)) })
 }
 
 func (s Settings) prefix() string {

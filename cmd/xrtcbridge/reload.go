@@ -49,7 +49,7 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 		if d.Refused = needRestart(r.now, next.loaded); len(d.Refused) > 0 {
 			err = fmt.Errorf("a change of %s needs a restart of the bridge", strings.Join(d.Refused, ", "))
 		}
-		d.Warnings = append(d.Warnings, r.leftBehind(ctx, d)...)
+		d.Warnings = append(d.Warnings, r.leftBehind(ctx, d, next.plan)...)
 	}
 	if err == nil && !dry {
 		err = r.apply(ctx, &d, next)
@@ -131,25 +131,6 @@ func (r *running) readFiles(ctx context.Context, dry bool) (n reading, err error
 	}
 	n.plan, err = n.plans(n.loaded)
 	return n, err
-}
-
-// leftBehind says which pipelines go that leave something in the state.
-func (r *running) leftBehind(ctx context.Context, d difference) (all []string) {
-	if r.state == nil || len(d.Stops) == 0 {
-		return nil
-	}
-	entries, err := r.state.Entries(ctx, "")
-	if err != nil {
-		return []string{fmt.Sprintf("what the pipelines that go leave in the state is not known: %v", err)}
-	}
-	for _, c := range d.Stops {
-		if left := inState(entries, c.Pipeline); len(left) > 0 {
-			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, "+
-				"stop the bridge and take that along: "+
-				"xrtcbridge state rename %s NEW", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
-		}
-	}
-	return all
 }
 
 // apply makes the bridge run next, or leaves it as it is.

@@ -185,6 +185,10 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	if err := r.begin(k, c, files); err != nil {
 		return err
 	}
+	plan := r.plan
+	if r.state != nil && c.state.NATS == nil {
+		warnOfForgotten(ctx, log, c.state, plan)
+	}
 	b := r.bridge
 	answering, err := f.answer(ctx, admin.Options{
 		Bridge: b, Monitor: seen, Version: version(), Stopping: ctx.Done(), Logger: log,
@@ -197,6 +201,9 @@ func run(ctx context.Context, s std, folders *pluginFolders, names []string, f r
 	looking, stopLooking := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { seen.Run(looking, b) })
+	if r.state != nil && c.state.NATS != nil { // which may take its time to answer
+		watching.Go(func() { warnOfForgotten(looking, log, c.state, plan) })
+	}
 	watching.Go(func() { (&summary{log: log}).run(looking, c.log.Summary, pipelines) })
 	watching.Go(func() { r.listen(ctx, asked) })
 	pushed := make(chan struct{})
