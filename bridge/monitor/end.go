@@ -35,6 +35,7 @@ type end struct {
 	state    EndState
 	reason   error
 	since    time.Time
+	began    time.Time // to open the newest instance
 	dry      uint64    // messages that a step got since it has passed one
 	drySince time.Time // since when
 }
@@ -82,6 +83,7 @@ func open[T any](ctx context.Context, e *end, env bridge.Env,
 ) (T, instance, error) {
 	e.mu.Lock()
 	e.newest++
+	e.began = time.Now()
 	i := instance{e, e.newest}
 	if e.state != EndDown { // one that is tried again and again stays down
 		e.state, e.since = EndConnecting, time.Now()

@@ -24,7 +24,7 @@ func (p *pipeline) explain(said *Pipeline, since []sofar, now time.Time) {
 	for i, e := range p.ends {
 		at := &since[i]
 		who := at.Type + " " + at.Instance
-		warned := p.warned(&at.End)
+		warned := p.warned(e, &at.End)
 		if at.State != EndUp {
 			if at.Kind == "dead_letter" && at.State == EndDown {
 				note("dead letters cannot be written, and what was refused waits for that: %s: %s", who, at.Reason)
@@ -102,12 +102,18 @@ func astray(ends []sofar, note func(string, ...any)) {
 	}
 }
 
-// warned returns what went wrong at an end since it last worked, newest first. The lock must be
-// held.
-func (p *pipeline) warned(at *End) (all []string) {
+// warned returns what went wrong at an end since it last worked, newest first: of one that is up,
+// since that was being opened. The lock must be held.
+func (p *pipeline) warned(end *end, at *End) (all []string) {
+	var began time.Time
+	if at.State == EndUp {
+		end.mu.Lock()
+		began = end.began
+		end.mu.Unlock()
+	}
 	for _, e := range p.errors {
-		if e.Instance == at.Instance && (at.Last == nil || e.At.After(*at.Last)) && !slices.Contains(all, e.Text) &&
-			len(all) < 3 {
+		if e.Instance == at.Instance && (at.Last == nil || e.At.After(*at.Last)) && !e.At.Before(began) &&
+			!slices.Contains(all, e.Text) && len(all) < 3 {
 			all = append(all, e.Text)
 		}
 	}

@@ -315,3 +315,60 @@ func TestSpareEnds(t *testing.T) {
 		<-done //nolint:errcheck // what was not delivered is what this is about
 	})
 }
+
+// TestReconnected holds that an end that is up again is not said to have what it was down for, and
+// that its pipeline runs since then.
+func TestReconnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const down = "connection refused"
+		began := time.Now()
+		p := &engine.Pipeline{
+			Name: "p", From: []bridge.Endpoint[bridge.Source]{{
+				Type: "in",
+				Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+					switch since := time.Since(began); {
+					case since == 0:
+						return lost{}, nil
+					case since < 30*time.Second:
+						return nil, errors.New(down)
+					}
+					return &lines{}, nil
+				},
+			}}, To: engine.To(sinkOf("out", takes)),
+		}
+		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		m.Watch(p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		time.Sleep(20 * time.Second) //nolint:forbidigo // of the bubble
+		synctest.Wait()
+		if got := m.Pipelines(b)[0]; got.State != monitor.Degraded || got.Since.Sub(began) != 10*time.Second {
+			t.Errorf("%s since %v: %s", got.State, got.Since.Sub(began), got.Reason)
+		}
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // of the bubble
+		synctest.Wait()
+		got := m.Pipelines(b)[0]
+		if notes := strings.Join(got.Notes, "; "); strings.Contains(notes, down) || !strings.Contains(notes, "nothing has come") {
+			t.Errorf("%q", notes)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// lost is a source that fails after 10 seconds.
+type lost struct{}
+
+func (lost) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	select {
+	case <-time.After(10 * time.Second):
+		return nil, nil, errors.New("connection lost")
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+func (lost) Close() error { return nil }
