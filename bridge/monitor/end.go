@@ -188,6 +188,7 @@ func (s source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 	b, ack, err := s.Source.Read(ctx)
 	if len(b) > 0 {
 		now := time.Now()
+		s.pipeline.comes(now)
 		s.count(b, now)
 		owed, inner := s.debts.add(now), ack
 		ack = func(ctx context.Context, why error) error {

@@ -39,8 +39,10 @@ type pipeline struct {
 
 	mu              sync.Mutex // guards what follows
 	ends            []*end
-	goneIn, goneOut uint64  // bytes of ends that another pipeline of that name had
-	errors          []Error // newest first
+	goneIn, goneOut uint64        // bytes of ends that another pipeline of that name had
+	errors          []Error       // newest first
+	stale           time.Duration // StaleAfter of the pipeline
+	fresh           time.Time     // when something came last after nothing had for so long
 }
 
 // Forget forgets a pipeline.

@@ -352,6 +352,9 @@ func TestReconnected(t *testing.T) {
 		if notes := strings.Join(got.Notes, "; "); strings.Contains(notes, down) || !strings.Contains(notes, "nothing has come") {
 			t.Errorf("%q", notes)
 		}
+		if got.State != monitor.Running || got.Since.Sub(began) < 30*time.Second || !got.Since.Equal(got.Ends[0].Since) {
+			t.Errorf("%s since %v, its source %v", got.State, got.Since.Sub(began), got.Ends[0].Since.Sub(began))
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -372,3 +375,53 @@ func (lost) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 }
 
 func (lost) Close() error { return nil }
+
+// TestFreshAgain holds that a pipeline that was stale runs since a message has come.
+func TestFreshAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := &engine.Pipeline{
+			Name: "p", From: []bridge.Endpoint[bridge.Source]{{
+				Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) { return &late{}, nil },
+			}}, To: engine.To(sinkOf("out", takes)), StaleAfter: 5 * time.Second,
+		}
+		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		m.Watch(p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		for _, want := range []struct {
+			at, since time.Duration
+			state     monitor.State
+		}{
+			{9 * time.Second, 5 * time.Second, monitor.Degraded},
+			{11 * time.Second, 10 * time.Second, monitor.Running},
+			{14 * time.Second, 10 * time.Second, monitor.Running},
+			{16 * time.Second, 15 * time.Second, monitor.Degraded},
+		} {
+			time.Sleep(want.at - time.Since(began)) //nolint:forbidigo // of the bubble
+			synctest.Wait()
+			if got := m.Pipelines(b)[0]; got.State != want.state || got.Since.Sub(began) != want.since {
+				t.Errorf("after %v: %s since %v, want %s since %v", want.at, got.State, got.Since.Sub(began), want.state, want.since)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// late is a source of one message, after 10 seconds.
+type late struct{ lines }
+
+func (l *late) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
+	if l.left == nil {
+		l.left = []bridge.Batch{{{Payload: []byte("x")}}}
+		select {
+		case <-time.After(10 * time.Second):
+		case <-ctx.Done():
+		}
+	}
+	return l.lines.Read(ctx)
+}

@@ -49,9 +49,38 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 		}
 	}
 	since := p.sinceWatched(said.Ends)
+	if said.State == Running {
+		said.Since = p.wellSince(said.Since, said.Ends)
+	}
 	said.judge(since, s.Pipeline.StaleAfter, p.awaited(said.Since), now)
 	p.explain(&said, since, now)
 	return said
+}
+
+// wellSince returns since when a pipeline that runs lacks nothing, if it does not: its ends were up
+// again later than the engine had them open at first, or something came late. The lock must be held.
+func (p *pipeline) wellSince(since time.Time, ends []End) time.Time {
+	if p.fresh.After(since) {
+		since = p.fresh
+	}
+	for _, e := range ends {
+		if e.State == EndUp && e.Kind != "dead_letter" && e.Since.After(since) {
+			since = e.Since
+		}
+	}
+	return since
+}
+
+// comes notes that a source has read something, before that is counted.
+func (p *pipeline) comes(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stale <= 0 {
+		return
+	}
+	if awaited := p.awaited(time.Time{}); !awaited.IsZero() && now.Sub(awaited) > p.stale {
+		p.fresh = now
+	}
 }
 
 // awaited returns since when every source that is open waits for messages; zero: they do not, or
@@ -136,8 +165,10 @@ func (p *Pipeline) judge(ends []sofar, stale time.Duration, awaited, now time.Ti
 			p.State = Degraded
 		}
 		fresh = fresh && e.Opened == 0 && !e.Optional
-		if p.Reason == "" {
+		if p.Reason == "" || e.Since.Before(p.Since) {
 			p.Since = e.Since
+		}
+		if p.Reason == "" {
 			p.Reason = fmt.Sprintf("%s %s is %s", e.Type, e.Instance, e.State)
 			if e.Reason != "" {
 				p.Reason += ": " + e.Reason

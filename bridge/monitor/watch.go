@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
@@ -23,7 +24,7 @@ func (m *Monitor) Watch(p *engine.Pipeline) {
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	before := known.ends
-	known.ends, known.errors = nil, nil
+	known.ends, known.errors, known.stale, known.fresh = nil, nil, p.StaleAfter, time.Time{}
 	add := func(shape End) *end {
 		e := known.newEnd(shape)
 		if i := slices.IndexFunc(before, func(b *end) bool {
