@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -208,5 +209,34 @@ func TestS51JQOfHostilePayloads(t *testing.T) {
 		{`try ("x" * .n) catch "none"`, `{"n":2000000000}`, steps},
 	} {
 		hostile{c.program, fmt.Sprintf("jq: %q", c.program), c.payload, c.want}.run(t, 384*mib)
+	}
+}
+
+// S51: what takes long in steps that nothing is known of ends by time, and costs as much of a
+// processor as max_steps says; a busy machine costs nothing.
+func TestS51JQEndsByTime(t *testing.T) {
+	const most = 6 * time.Second // of one that does little else: 2.5 s, and a collector beside
+	join := func(n int, format string) string {
+		items := make([]string, n)
+		for i := range items {
+			items[i] = strings.ReplaceAll(format, "#", fmt.Sprint(i))
+		}
+		return strings.Join(items, ",")
+	}
+	objects, object := "["+join(20_000, `{"k":"k#","v":#}`)+"]", "{"+join(30_000, `"key#":#`)+"}"
+	list := "[" + join(30_000, "#") + "]"
+	const late = "the program takes more time for this message than max_steps allows"
+	for _, c := range []struct{ program, payload string }{
+		{`reduce .[] as $x ({}; .[$x.k] = $x.v) | length`, objects},
+		{`INDEX(.k) | length`, objects},
+		{`reduce keys[] as $k (.; del(.[$k])) | length`, object},
+		{`. as $m | [.[] | $m | first(.[])] | length`, list},
+		{`. as $m | [.[] | $m == $m] | length`, list},
+	} {
+		began := cpu()
+		hostile{c.program, fmt.Sprintf("jq: %q", c.program), c.payload, late}.run(t, 8192*mib)
+		if took := cpu() - began; took > most {
+			t.Errorf("%s: took %v of a processor", c.program, took)
+		}
 	}
 }

@@ -26,8 +26,9 @@ type jqError string
 func (e jqError) Error() string { return string(e) }
 
 const (
-	errSteps = jqError("the program takes more than max_steps for this message")
-	errIndex = jqError("the program writes to an index far beyond the size of this message")
+	errSteps  = jqError("the program takes more than max_steps for this message")
+	errTimeUp = jqError("the program takes more time for this message than max_steps allows")
+	errIndex  = jqError("the program writes to an index far beyond the size of this message")
 )
 
 // jqPrelude has what programs are made to call: two sides of an operator in the order in which jq
