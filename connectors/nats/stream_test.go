@@ -46,8 +46,8 @@ func TestStreamIsAdjusted(t *testing.T) {
 			want: func(c *jetstream.StreamConfig) { c.MaxAge = 2 * time.Hour },
 		},
 		"max_age, losing": {
-			says: nats.Stream{MaxAge: time.Millisecond},
-			err:  "change max_age from 1h0m0s to 1ms: the stream would lose messages by the new max_age",
+			says: nats.Stream{MaxAge: time.Nanosecond}, // all of them are older, however fast this was
+			err:  "change max_age from 1h0m0s to 1ns: the stream would lose messages by the new max_age",
 		},
 		"discard": {
 			says: nats.Stream{Discard: "new"},
