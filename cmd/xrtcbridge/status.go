@@ -27,8 +27,8 @@ what it dropped and kept as dead letters, and how often it was started again; an
 why it is not well, with what to do about it.
 
 The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at
-all ends that it needs. It is 1 if it is not, or stops, and 3 if no bridge answers. --json
-prints what GET /status answers.`,
+all ends that it needs. It is 1 if it is not, or stops, and 3 if no bridge answers, or one that
+runs other files. --json prints what GET /status answers.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print all that is known, as JSON on one line")
