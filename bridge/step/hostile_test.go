@@ -212,6 +212,30 @@ func TestS51JQOfHostilePayloads(t *testing.T) {
 	}
 }
 
+// S51: what copies a value costs steps by its size, so that no memory is held of many copies.
+func TestS51JQCopies(t *testing.T) {
+	const steps = "the program takes more than max_steps"
+	list := func(n int) string { return "[" + strings.Repeat("0,", n) + "1]" }
+	text := `{"s":"` + strings.Repeat("a", mib-100) + `"}`
+	for _, c := range []struct{ program, payload, want string }{
+		{`. as $m | [.[] | $m | tojson] | length`, list(mib / 16), steps},
+		{`. as $m | [.[] | $m | @text] | length`, list(mib / 16), steps},
+		{`. as $m | [.[] | "\($m)"] | length`, "[" + list(8) + strings.Repeat(",[0,1]", mib/16) + "]", steps},
+		{`. as $m | [.[] | $m | reverse] | length`, list(mib / 16), steps},
+		{`. as $m | [.[] | $m | keys] | length`, list(mib / 16), steps},
+		{`. as $m | [.[] | $m | add] | length`, "[[" + list(mib/16) + strings.Repeat("],[1", 999) + "]]", steps},
+		{`.s as $s | [range(9999) | $s | explode] | length`, text, steps},
+		{`.s as $s | [range(9999) | $s | split("a")] | length`, text, steps},
+		{`.s as $s | [range(9999) | $s / "a"] | length`, text, steps},
+		{`.s as $s | [range(9999) | $s | @base64] | length`, text, steps},
+		{`reduce range(60) as $i ([]; [., .]) | flatten | length`, "0", steps},
+		{`reduce range(60) as $i ([]; [., .]) | flatten(70) | length`, "0", steps},
+		{`reduce range(60) as $i ([]; [., .]) | tojson | length`, "0", steps},
+	} {
+		hostile{c.program, fmt.Sprintf("jq: %q", c.program), c.payload, c.want}.run(t, 704*mib)
+	}
+}
+
 // S51: what takes long in steps that nothing is known of ends by time, and costs as much of a
 // processor as max_steps says; a busy machine costs nothing.
 func TestS51JQEndsByTime(t *testing.T) {

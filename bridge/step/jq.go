@@ -46,8 +46,8 @@ var jqExample string
 // import and include are mistakes of the file. now is the clock of the pipeline. What a message can
 // make the program take is bounded by max_steps and by the time that follows from it, some 2 µs a
 // step of a processor, or of the clock where there is no Linux: what goes through the whole of a
-// value, like sort, tojson or setpath, is one step, and who does that for each of its items runs out
-// of time before steps. Time is looked at between steps only. Hence values that the program itself
+// value can be one step, like setpath or ==, and who does that for each of its items runs out of
+// time before steps. Time is looked at between steps only. Hence values that the program itself
 // makes of one another many times over, like [., .] in a loop, are not bounded: going through these
 // can be one step.
 //

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/itchyny/gojq"
 )
@@ -41,11 +42,16 @@ const jqPrelude = `
 	def _transpose: _rows | transpose;
 	def _tonumber: _digits | tonumber;
 	def _fromjson: _digits | fromjson;
+	def _divide(l; r): r as $r | l as $l | $l / ($l | _pieces($r));
+	def _flatten(n): _whole | flatten(n);
 	.`
 
 func (m *jqMeter) options() []gojq.CompilerOption {
 	m.patterns = make(map[string]*regexp.Regexp)
 	return []gojq.CompilerOption{
+		gojq.WithFunction("_copy", 0, 0, func(v any, _ []any) any { return m.pay(copyCost(v), v) }),
+		gojq.WithFunction("_whole", 0, 0, func(v any, _ []any) any { return m.pay(m.wholeCost(v), v) }),
+		gojq.WithFunction("_pieces", 1, 1, func(v any, a []any) any { return m.pay(piecesCost(v, a[0]), a[0]) }),
 		gojq.WithFunction("_paid", 3, 3, func(_ any, a []any) any { return m.pay(operatorCost(a[0], a[1], a[2]), nil) }),
 		gojq.WithFunction("_rows", 0, 0, func(v any, _ []any) any { return m.pay(transposeCost(v), v) }),
 		gojq.WithFunction("_digits", 0, 0, func(v any, _ []any) any { return m.pay(digitsCost(v), v) }),
@@ -53,7 +59,7 @@ func (m *jqMeter) options() []gojq.CompilerOption {
 		gojq.WithFunction("_between", 1, 1, func(v any, a []any) any { return m.pay(joinCost(v, a[0]), a[0]) }),
 		gojq.WithFunction("_part", 1, 1, func(v any, a []any) any {
 			times, _ := gojq.ToInt(a[0])
-			return m.pay(times*operatorCost(0, v, nil), v)
+			return m.pay(times*m.wholeCost(v), v)
 		}),
 		gojq.WithFunction("_at", 1, 1, func(_ any, a []any) any { return m.reach(a[0], []any{a[0]}) }),
 		gojq.WithFunction("_path", 1, 1, func(_ any, a []any) any { return m.reach(a[0], a[0]) }),
@@ -139,6 +145,53 @@ func operatorCost(name, l, r any) int {
 		return int(min(max(n, 0), 1<<32)) * max(size(l), size(r)) / bytesOfStep
 	}
 	return size(l) * size(r) / bytesOfStep / 64
+}
+
+// copyCost is that of a list of what is in v, or of each character of it.
+func copyCost(v any) int {
+	if text, ok := v.(string); ok {
+		return 16 * len(text) / bytesOfStep
+	}
+	return operatorCost(0, v, nil)
+}
+
+// wholeCost is that of copying v with all that is in it. It is not looked for further than there are
+// steps: what was made of one list many times may be endless.
+func (m *jqMeter) wholeCost(v any) int {
+	most := m.steps.left
+	if most < 0 {
+		return 0
+	}
+	left := (most + 1) * bytesOfStep
+	var visit func(v any)
+	visit = func(v any) {
+		left -= operatorSize(v)
+		switch v := v.(type) {
+		case []any:
+			for i := 0; i < len(v) && left > 0; i++ {
+				visit(v[i])
+			}
+		case map[string]any:
+			left -= 80 * len(v)
+			for k, item := range v {
+				if left -= len(k); left <= 0 {
+					return
+				}
+				visit(item)
+			}
+		}
+	}
+	visit(v)
+	return most + 1 - max(left, 0)/bytesOfStep
+}
+
+func piecesCost(text, between any) int {
+	l, isText := text.(string)
+	r, isTextToo := between.(string)
+	if !isText || !isTextToo {
+		return 0
+	}
+	return (len(l) + 16*strings.Count(l, r)) / bytesOfStep
 }
 
 func transposeCost(v any) int {
@@ -234,11 +287,17 @@ func (m *jqMeter) meter(program *gojq.Query) {
 		switch n := node.(type) {
 		case *gojq.Query:
 			switch name := map[gojq.Operator]string{
-				gojq.OpAdd: "_add", gojq.OpSub: "_subtract", gojq.OpMul: "_multiply",
+				gojq.OpAdd: "_add", gojq.OpSub: "_subtract", gojq.OpMul: "_multiply", gojq.OpDiv: "_divide",
 			}[n.Op]; {
 			case name == "" || n.Op != gojq.OpMul && (isNumber(n.Left) || isNumber(n.Right)):
 			default:
 				*n = *call(name, n.Left, n.Right)
+			}
+		case *gojq.Term:
+			if ask := askOf(n); ask != "" && (n.Func == nil || !own[n.Func.Name]) {
+				of := &gojq.Query{Term: &gojq.Term{Type: n.Type, Func: n.Func, Format: n.Format}}
+				n.Type, n.Func, n.Format = gojq.TermTypeQuery, nil, ""
+				n.Query = &gojq.Query{Left: call(ask), Op: gojq.OpPipe, Right: of}
 			}
 		case *gojq.String: // of parts, which are added one after another
 			times := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(len(n.Queries))}}
@@ -261,10 +320,11 @@ func (m *jqMeter) meter(program *gojq.Query) {
 			switch ask := map[string]string{
 				"contains": "_pairs", "inside": "_pairs", "indices": "_pairs", "index": "_pairs", "rindex": "_pairs",
 				"setpath": "_path", "getpath": "_path", "nth": "_at", "fromstream": "_event",
-				"join": "_between", "test": "_once", "match": "_once", "capture": "_once", "sub": "_once", "scan": "_all",
-				"splits": "_all", "gsub": "_all",
+				"join": "_between", "split": "_pieces", "test": "_once", "match": "_once", "capture": "_once", "sub": "_once",
+				"scan": "_all", "splits": "_all", "gsub": "_all",
 			}[n.Name]; {
-			case len(n.Args) == 0 && slices.Contains([]string{"transpose", "tonumber", "fromjson"}, n.Name):
+			case len(n.Args) == 0 && slices.Contains([]string{"transpose", "tonumber", "fromjson"}, n.Name),
+				len(n.Args) == 1 && n.Name == "flatten":
 				n.Name = "_" + n.Name
 			case n.Name == "JOIN" && len(n.Args) > 1: // an index, the expressions for places in it, …
 				at := min(len(n.Args)-1, 2)
@@ -277,6 +337,23 @@ func (m *jqMeter) meter(program *gojq.Query) {
 			}
 		}
 	})
+}
+
+// askOf is what to ask before something that copies its input; empty if it does not.
+func askOf(n *gojq.Term) string {
+	if n.Type == gojq.TermTypeFormat && n.Str == nil {
+		return "_whole"
+	}
+	if n.Type != gojq.TermTypeFunc || len(n.Func.Args) > 0 {
+		return ""
+	}
+	switch n.Func.Name {
+	case "tojson", "tostring", "flatten", "add":
+		return "_whole"
+	case "reverse", "sort", "unique", "keys", "explode", "implode", "ascii_downcase", "ascii_upcase":
+		return "_copy"
+	}
+	return ""
 }
 
 func call(name string, args ...*gojq.Query) *gojq.Query {
