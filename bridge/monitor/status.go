@@ -161,8 +161,16 @@ type End struct {
 
 // Error is what went wrong somewhere.
 type Error struct {
-	At       time.Time `json:"at"` // the last time
-	Instance string    `json:"instance"`
+	At       time.Time `json:"at"`       // the last time
+	Instance string    `json:"instance"` // empty: of the pipeline itself
 	Text     string    `json:"text"`
 	N        uint64    `json:"n"` // how often in a row
+}
+
+// String returns what went wrong, and where, if that is a place in the pipeline.
+func (e Error) String() string {
+	if e.Instance == "" {
+		return e.Text
+	}
+	return e.Instance + ": " + e.Text
 }

@@ -124,10 +124,12 @@ func (s std) printStatus(st monitor.Status) error {
 			note(text)
 		}
 		for _, e := range p.Errors {
-			if st.Now.Sub(e.At) > recent || strings.Contains(p.Reason+strings.Join(p.Notes, "\n"), e.Text) {
+			said := strings.Contains(p.Reason+strings.Join(p.Notes, "\n"), e.Text) ||
+				e.Instance == "" && p.Reason != "" && strings.Contains(e.Text, p.Reason)
+			if st.Now.Sub(e.At) > recent || said {
 				continue
 			}
-			note(fmt.Sprintf("%s ago, %s: %s", since(st.Now, &e.At), e.Instance, e.Text))
+			note(fmt.Sprintf("%s ago, %v", since(st.Now, &e.At), e))
 			break // what went before is in --json
 		}
 		if p.Progress != nil {

@@ -445,3 +445,34 @@ func TestTopNumbers(t *testing.T) {
 		t.Errorf("sparkline %q", got)
 	}
 }
+
+// An error of the pipeline itself has no place, and status does not say again what the reason says.
+func TestErrorsOfNoEnd(t *testing.T) {
+	now := time.Now()
+	p := monitor.Pipeline{
+		Name: "never", State: monitor.Waiting, Reason: `pipeline "never": no such host`,
+		Errors: []monitor.Error{{At: now, Text: `pipeline failed, will start it again: pipeline "never": no such host`, N: 5}},
+	}
+	status := func(p monitor.Pipeline) string {
+		var out strings.Builder
+		if err := (std{out: &out}).printStatus(monitor.Status{Now: now, Started: now, Pipelines: []monitor.Pipeline{p}}); err != nil {
+			t.Error(err)
+		}
+		return out.String()
+	}
+	if got := status(p); strings.Count(got, "no such host") != 1 {
+		t.Errorf("twice the same:\n%s", got)
+	}
+	running := p
+	running.State, running.Reason = monitor.Running, ""
+	shown := top{status: monitor.Status{Now: now}, width: 200}
+	for what, got := range map[string]string{
+		"status": status(running), "the list of top": shown.note(running),
+		"a pipeline in top": strings.Join(shown.opened(running), "\n"),
+	} {
+		if strings.Contains(got, " : ") || strings.Contains(got, ", : ") || strings.Contains(got, ": : ") ||
+			!strings.Contains(got, "pipeline failed, will") {
+			t.Errorf("%s has an empty place:\n%s", what, got)
+		}
+	}
+}

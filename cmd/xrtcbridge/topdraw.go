@@ -223,7 +223,7 @@ func (t top) note(p monitor.Pipeline) string {
 		parts = append(parts, p.Reason)
 	} else if len(p.Errors) > 0 && t.status.Now.Sub(p.Errors[0].At) < recent {
 		e := p.Errors[0]
-		parts = append(parts, fmt.Sprintf("%s ago: %s: %s", lasting(t.status.Now.Sub(e.At)), e.Instance, e.Text))
+		parts = append(parts, fmt.Sprintf("%s ago: %v", lasting(t.status.Now.Sub(e.At)), e))
 	}
 	parts = append(parts, p.Notes...)
 	if p.Progress != nil {
@@ -284,8 +284,7 @@ func (t top) opened(p monitor.Pipeline) []string {
 		lines = append(lines, "", bold("ERRORS"))
 	}
 	for _, e := range p.Errors {
-		lines = append(lines, t.wrapped(fmt.Sprintf("%s ×%d %s: %s", e.At.Local().Format(time.TimeOnly), e.N,
-			e.Instance, e.Text))...)
+		lines = append(lines, t.wrapped(fmt.Sprintf("%s ×%d %v", e.At.Local().Format(time.TimeOnly), e.N, e))...)
 	}
 	return lines
 }
