@@ -67,16 +67,16 @@ func warnOfForgotten(ctx context.Context, log *slog.Logger, set store.Settings, 
 	if !set.MayHaveBufferOf(func(name string) bool { return plan[name] == nil || plan[name].Buffer == nil }) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, patienceWithState)
+	until, cancel := context.WithTimeout(ctx, patienceWithState)
 	defer cancel()
 	look := store.Look(set, log, visit(set))
 	defer func() { _ = look.Close() }()
-	used, err := look.InUse(ctx)
+	used, err := look.InUse(until)
 	var entries []store.Entry
 	if err == nil {
-		entries, err = look.Entries(ctx, "")
+		entries, err = look.Entries(until, "")
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		log.WarnContext(ctx, "what waits in buffers that no pipeline empties is not known", "err", err)
 	}
 	for _, e := range entries {
