@@ -125,18 +125,23 @@ func near(files []string) []string {
 
 // dial finds the bridge that runs.
 func (f *runningFlags) dial(ctx context.Context, s std) (*admin.Client, error) {
-	places, err := f.places(s)
-	// Perhaps a bridge runs what the file said before somebody broke it.
-	if err != nil && len(f.files) > 0 && !errors.Is(err, fs.ErrNotExist) {
-		c, nobody := admin.Dial(ctx, runPlaces(besideFile(store.Settings{}, f.files[0]), f.files[0])...)
-		if nobody == nil {
-			return c, nil
+	places, mistake := f.places(s)
+	return f.dialAt(ctx, places, mistake)
+}
+
+// dialAt is dial with what places has returned. Perhaps a bridge runs what the file said before somebody
+// broke it.
+func (f *runningFlags) dialAt(ctx context.Context, places []admin.Place, mistake error) (*admin.Client, error) {
+	if mistake != nil {
+		if len(f.files) == 0 || errors.Is(mistake, fs.ErrNotExist) {
+			return nil, mistake
 		}
-	}
-	if err != nil {
-		return nil, err
+		places = runPlaces(besideFile(store.Settings{}, f.files[0]), f.files[0])
 	}
 	c, err := admin.Dial(ctx, places...)
+	if err != nil && mistake != nil {
+		return nil, mistake
+	}
 	return c, f.refused(err)
 }
 

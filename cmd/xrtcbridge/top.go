@@ -34,13 +34,18 @@ state has a sign, too.`,
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		f.files = append(f.files, files...)
-		places, err := f.places(s)
-		if err != nil {
-			return err
-		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 		defer stop()
-		return s.watch(ctx, someBridge{&f, places})
+		places, mistake := f.places(s)
+		b := someBridge{&f, places, mistake}
+		if mistake != nil {
+			c, err := b.dial(ctx)
+			if err != nil {
+				return err
+			}
+			c.Close()
+		}
+		return s.watch(ctx, b)
 	}
 	return cmd
 }
@@ -54,12 +59,17 @@ type topBridge interface {
 
 // someBridge is the one that answers at the places when it is asked.
 type someBridge struct {
-	flags  *runningFlags
-	places []admin.Place
+	flags   *runningFlags
+	places  []admin.Place
+	mistake error // of the files
+}
+
+func (b someBridge) dial(ctx context.Context) (*admin.Client, error) {
+	return b.flags.dialAt(ctx, b.places, b.mistake)
 }
 
 func (b someBridge) fetch(ctx context.Context) (s monitor.Status, err error) {
-	c, err := admin.Dial(ctx, b.places...)
+	c, err := b.dial(ctx)
 	if err == nil {
 		defer c.Close()
 		if s, err = c.Status(ctx); err == nil {
@@ -70,7 +80,7 @@ func (b someBridge) fetch(ctx context.Context) (s monitor.Status, err error) {
 }
 
 func (b someBridge) do(ctx context.Context, verb, pipeline string) (string, error) {
-	c, err := admin.Dial(ctx, b.places...)
+	c, err := b.dial(ctx)
 	if err != nil {
 		return "", err
 	}
