@@ -120,7 +120,7 @@ func (m *Monitor) Tap(pipeline string, o TapOptions) (*Tap, error) {
 		return nil, unknown
 	}
 	o.Place = strings.TrimPrefix(o.Place, pipeline+"-")
-	kind, known := "", p.places()
+	kind, known, kinds := "", p.places(), p.kinds()
 	if o.Place != "" && !slices.Contains(known, o.Place) {
 		if !slices.Contains(kinds, o.Place) {
 			return nil, &UnknownError{"place", o.Place, append(known, kinds...)}
@@ -142,8 +142,16 @@ func (m *Monitor) Tap(pipeline string, o TapOptions) (*Tap, error) {
 	return t, nil
 }
 
-// kinds are what TapOptions.Place knows beside places.
-var kinds = []string{"sources", "steps", "sinks", "buffers", "dead_letters"}
+// kinds returns what TapOptions.Place knows beside places: what the pipeline has, and dead letters,
+// of which it is not known before there is one.
+func (p *pipeline) kinds() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc([]string{"sources", "steps", "sinks", "buffers", "dead_letters"}, func(kind string) bool {
+		return kind != "dead_letters" &&
+			!slices.ContainsFunc(p.ends, func(e *end) bool { return e.kind == strings.TrimSuffix(kind, "s") })
+	})
+}
 
 // places returns those of the pipeline, in the order of the tree.
 func (p *pipeline) places() (all []string) {

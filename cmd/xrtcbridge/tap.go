@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,9 @@ what the pipeline makes of them.`,
 		"write what the sources read into this `file` as a test, or add it to those in it")
 	cmd.MarkFlagsMutuallyExclusive("json", "raw", "record")
 	f.asks(cmd, s, false, func(ctx context.Context, c *admin.Client, args []string) error {
+		if err := quiet(ctx, c, s, args[0]); err != nil {
+			return err
+		}
 		if f.record != "" {
 			return f.recordTest(ctx, c, s, folders, args[0])
 		}
@@ -78,6 +82,19 @@ what the pipeline makes of them.`,
 		return ask(cmd, args[:1])
 	}
 	return cmd
+}
+
+// quiet says why nothing passes in a pipeline that does not run.
+func quiet(ctx context.Context, c *admin.Client, s std, target string) error {
+	st, err := askStatus(ctx, c)
+	name, _, _ := strings.Cut(target, "/")
+	for _, p := range st.Pipelines {
+		if p.Name == name && p.State != monitor.Running && p.State != monitor.Degraded {
+			fmt.Fprintf(s.err, "pipeline %s is %s, and nothing passes: %s\n", name, p.State,
+				clip(cmp.Or(p.Reason, "xrtcbridge status says more"), mostNote))
+		}
+	}
+	return err
 }
 
 // show prints what passes.
