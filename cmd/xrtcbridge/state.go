@@ -82,6 +82,11 @@ func (f *stateFlags) known(ctx context.Context, state *store.Store, names []stri
 	if !slices.ContainsFunc(names, strange) {
 		return nil
 	}
+	for _, name := range names {
+		if err := meantFile(name); strange(name) && err != nil {
+			return err
+		}
+	}
 	entries, err := state.Entries(ctx, "")
 	if err != nil && (len(known) == 0 || !errors.Is(err, store.ErrNoState)) {
 		return err
@@ -93,6 +98,17 @@ func (f *stateFlags) known(ctx context.Context, state *store.Store, names []stri
 		return unknown("pipeline", names[at], known, f.command("state list")+" shows what the state has")
 	}
 	return nil
+}
+
+// meantFile returns an error for a file that stands where none is expected.
+func meantFile(name string) error {
+	if info, err := os.Stat(name); err != nil || info.IsDir() {
+		return nil
+	}
+	return failure{
+		code: exitUsage, err: fmt.Errorf("there is no pipeline %q", name),
+		hint: "it is a file: --config " + name + " says where the state is",
+	}
 }
 
 // explained returns an error with what to do about it.
@@ -216,7 +232,14 @@ func newStateList(s std, f *stateFlags) *cobra.Command {
 	return f.printsJSON(f.looks(&cobra.Command{
 		Use:   "list",
 		Short: "List checkpoints, buffers and dead letters",
-		Args:  cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			for _, name := range args {
+				if err := meantFile(name); err != nil {
+					return err
+				}
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 	}, s, 0, func(ctx context.Context, state *store.Store, _ []string) error {
 		all, err := state.Entries(ctx, "")
 		if err != nil {
