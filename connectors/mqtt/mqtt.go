@@ -44,6 +44,8 @@
 // it, and not before; what was not acknowledged comes again in the next connection, also after a
 // crash. MQTT has no way to refuse a message, so one that was refused brings about a new
 // connection. QoS 2 adds that a message does not come twice in one connection; over a crash it may.
+// Mosquitto keeps only 1000 messages for a client that is away, and drops what is more, unless its
+// max_queued_messages says otherwise.
 //
 // Source, QoS 1 and 2 in a clean session: what arrives is acknowledged as above, and delivered
 // though the connection has ended, or counted as dropped; what the broker had not delivered then is
