@@ -84,7 +84,7 @@ func warnOfForgotten(ctx context.Context, log *slog.Logger, set store.Settings, 
 			continue // another bridge may empty it
 		}
 		for _, text := range forgotten(e, plan) {
-			log.WarnContext(ctx, text)
+			log.WarnContext(ctx, "a buffer is forgotten", "why", text)
 		}
 	}
 }

@@ -102,13 +102,13 @@ func (f *stateFlags) known(ctx context.Context, state *store.Store, names []stri
 
 // meantFile returns an error for a file that stands where none is expected.
 func meantFile(name string) error {
-	if info, err := os.Stat(name); err != nil || info.IsDir() {
-		return nil
+	if info, err := os.Stat(name); err == nil && !info.IsDir() {
+		return failure{
+			code: exitUsage, err: fmt.Errorf("there is no pipeline %q", name),
+			hint: "it is a file: --config " + name + " says where the state is",
+		}
 	}
-	return failure{
-		code: exitUsage, err: fmt.Errorf("there is no pipeline %q", name),
-		hint: "it is a file: --config " + name + " says where the state is",
-	}
+	return nil
 }
 
 // explained returns an error with what to do about it.
