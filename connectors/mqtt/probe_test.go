@@ -83,19 +83,19 @@ func TestProbeDisturbsNobody(t *testing.T) {
 	}
 	running := openSource(t, settings("sensors/#"))
 	read(t, running, 1) // what was retained
-	group := openSource(t, settings("$share/group/work/#"))
+	group := openSource(t, settings("$share/group/jobs/#"))
 	away := settings("away/#")
 	closed(t, openSource(t, away).Close()) // its session waits
 	send(t, publisher, 1, text("away/1", "waits"))
 
-	for _, topics := range [][]string{{"sensors/#"}, {"$share/group/work/#"}, {"away/#"}} {
+	for _, topics := range [][]string{{"sensors/#"}, {"$share/group/jobs/#"}, {"away/#"}} {
 		s := settings(topics...)
 		s.Birth, s.Will = &mqtt.Notice{Topic: "notices/birth"}, &mqtt.Notice{Topic: "notices/will"}
 		for range 3 {
 			if _, err := probe(t, s); err != nil {
 				t.Fatal(err)
 			}
-			send(t, publisher, 1, text("sensors/1", "x"), text("work/1", "y"))
+			send(t, publisher, 1, text("sensors/1", "x"), text("jobs/1", "y"))
 			if got := read(t, running, 1); string(got[0].Payload) != "x" {
 				t.Errorf("read %q", got[0].Payload)
 			}
@@ -122,14 +122,14 @@ func TestProbeDisturbsNobody(t *testing.T) {
 // The group is not joined, for that would take messages, and that is said.
 func TestProbeSaysWhatItDoesNotTry(t *testing.T) {
 	broker := bridgetest.StartMosquitto(t)
-	s := sourceSettings(t, broker.URL, 1, "$share/group/work/#", "$exclusive/lock", "a")
+	s := sourceSettings(t, broker.URL, 1, "$share/group/jobs/#", "$exclusive/lock", "a")
 	s.Will = &mqtt.Notice{Topic: "w"}
 	got, err := probe(t, s)
 	want := bridge.Probed{
-		Tried: []string{"logged in", `subscribed to ["work/#" "lock" "a"] with qos 1`},
+		Tried: []string{"logged in", `subscribed to ["jobs/#" "lock" "a"] with qos 1`},
 		NotTried: []string{
 			"publish birth and will",
-			`subscribe to "$share/group/work/#": it would take messages from others; tried was "work/#"`,
+			`subscribe to "$share/group/jobs/#": it would take messages from others; tried was "jobs/#"`,
 			`subscribe to "$exclusive/lock": it would take messages from others; tried was "lock"`,
 		},
 	}
