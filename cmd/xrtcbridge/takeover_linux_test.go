@@ -27,7 +27,7 @@ func TestSocketOfABridgeThatHangs(t *testing.T) {
 			for full {
 				c, err := net.Dial("unix", filepath.Join(dir, "state", "admin.sock"))
 				if errors.Is(err, syscall.EMFILE) {
-					t.Skip("more connections can wait than this process may open: ulimit -n")
+					bridgetest.Missing(t, "open-files") // more can wait than this process may open: ulimit -n
 				}
 				if err != nil {
 					break
