@@ -169,6 +169,15 @@ func keys(t *testing.T, tab *browsertest.Tab) {
 		browsertest.Has("#dialog", "2 untouched\n! old leaves"))
 	tab.Press(kb.Enter)
 	asked("POST /reload application/json {}")
+	// What is canceled tells nothing, and what was told while it was asked stays.
+	tab.Press("R")
+	tab.Until(browsertest.Has("#question", "Reload the configuration?") + ` && document.querySelector("#dialog").open`)
+	if got := browsertest.Eval[string](tab, `note("told since"), new Promise(done => {
+		$("dialog").addEventListener("close", () => setTimeout(() => done($("notes").innerText)), {once: true})
+		$("dialog").close("")
+	})`); !strings.Contains(got, "told since") {
+		t.Errorf("after a reload that was canceled, the notes are %q", got)
+	}
 	tab.Press("?")
 	tab.Until(browsertest.Has("#dialog", "pause or resume"))
 	tab.Press(kb.Escape)

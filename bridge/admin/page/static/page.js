@@ -558,7 +558,7 @@ async function reload() {
 	await attempt("reload", async () => {
 		const diff = await (await call("reload?dry_run=1", {method: "POST"})).json()
 		const some = ["starts", "stops", "restarts"].some(kind => diff[kind])
-		if (!await ask(some ? "Reload the configuration?" : "Nothing has changed.", [drawDiff(diff)], some && "Reload")) return "Nothing was reloaded."
+		if (!await ask(some ? "Reload the configuration?" : "Nothing has changed.", [drawDiff(diff)], some && "Reload")) return noted // as before
 		const {warnings} = await (await call("reload", {method: "POST"})).json()
 		return warnings && "Reloaded, but: " + warnings.join("\n")
 	}, "Reload")
