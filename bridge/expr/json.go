@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"strconv"
-	"strings"
 )
 
 const (
@@ -103,7 +102,7 @@ func numbers(v any) any {
 // bits, which an identity may be, keeps its digits as a [json.Number], of which the language knows
 // equality only: a uint64 it takes for an int, which may be a negative one then.
 func number(text string) any {
-	if !strings.ContainsAny(text, ".eE") {
+	if isWhole(text) {
 		if i, err := strconv.Atoi(text); err == nil {
 			return i
 		}
@@ -116,4 +115,14 @@ func number(text string) any {
 		return json.Number(text)
 	}
 	return f
+}
+
+// isWhole reports whether a number is written without a point and an exponent.
+func isWhole(text string) bool {
+	for _, c := range []byte(text) {
+		if c == '.' || c == 'e' || c == 'E' {
+			return false
+		}
+	}
+	return true
 }

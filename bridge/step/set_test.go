@@ -215,13 +215,13 @@ func BenchmarkSet(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	batch := make(bridge.Batch, 1000)
+	batch, payload := make(bridge.Batch, 1000), []byte(doc.String())
 	var runner bridge.StepRunner
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
 		for i := range batch {
-			batch[i].Payload = []byte(doc.String())
+			batch[i].Payload = payload
 		}
 		if o, err := runner.Process(b.Context(), s, 1, batch, false); err != nil || len(o.Refused) > 0 {
 			b.Fatal(err, o.Refused)
