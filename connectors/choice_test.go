@@ -17,6 +17,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 	"github.com/xrtcbridge/xrtcbridge/connectors"
 	portals "github.com/xrtcbridge/xrtcbridge/xrtc/server"
@@ -210,20 +211,11 @@ func stored(t *testing.T, js jetstream.JetStream, own map[string]string) map[str
 // X of what is below x.
 func natsWithMQTT(t *testing.T) (natsURL, mqttURL string, js jetstream.JetStream) {
 	t.Helper()
-	o := &server.Options{
-		ServerName: "choice", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true,
-		StoreDir: t.TempDir(),
-		MQTT:     server.MQTTOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT},
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(bridgetest.Timeout) {
-		t.Fatal("the server does not start")
-	}
+	var o *server.Options
+	s := natstest.Start(t, func(set *server.Options) {
+		o, set.ServerName = set, "choice"
+		set.MQTT = server.MQTTOpts{Host: set.Host, Port: server.RANDOM_PORT}
+	})
 	nc, err := natsgo.Connect(s.ClientURL())
 	if err != nil {
 		t.Fatal(err)

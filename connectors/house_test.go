@@ -53,6 +53,7 @@ var arrows = []struct {
 	{"bridge/bridgetest", []string{"bridge"}, true},
 	{"bridge/faulttest", []string{"bridge"}, true},
 	{"bridge/browsertest", []string{"bridge/bridgetest"}, true},
+	{"bridge/natstest", []string{"bridge/bridgetest"}, true},
 	{"bridge/admin/page", []string{"bridge/monitor"}, false},
 	{"connectors", []string{"bridge", "bridge/step", "connectors/"}, false},
 	{"connectors/xrtc", []string{"bridge", "xrtc"}, true},

@@ -64,11 +64,16 @@ func FreeAddr(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = out.Close() })
-	in, err := l.Accept() // a connection keeps the port taken, and does not keep a server from it
-	if err != nil {
-		tb.Fatal(err)
+	for {
+		in, err := l.Accept() // a connection keeps the port taken, and does not keep a server from it
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { _ = in.Close() })
+		if in.RemoteAddr().String() == out.LocalAddr().String() {
+			break
+		} // or somebody still tries a server that listened there before, and may leave at any time
 	}
-	tb.Cleanup(func() { _ = in.Close() })
 	return l.Addr().String()
 }
 

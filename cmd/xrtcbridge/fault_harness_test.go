@@ -12,12 +12,12 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
-	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 )
 
 // hub is a NATS server that is not under test, and outlives the bridge.
@@ -29,18 +29,7 @@ type hub struct {
 
 func startHub(t testing.TB) *hub {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
-		StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(bridgetest.Timeout) {
-		t.Fatal("the NATS server does not come up")
-	}
+	s := natstest.Start(t, nil)
 	c, err := natsgo.Connect(s.ClientURL(), natsgo.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)

@@ -3,10 +3,8 @@ package mqtt_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/mqtt"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
@@ -41,22 +40,12 @@ func ackWait(t *testing.T) time.Duration {
 }
 
 func startNATS(t *testing.T) string {
-	host, port, _ := net.SplitHostPort(bridgetest.FreeAddr(t))
-	n, _ := strconv.Atoi(port)
-	s, err := server.NewServer(&server.Options{
-		ServerName: "test", DontListen: true, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(),
-		MQTT: server.MQTTOpts{Host: host, Port: n, AckWait: ackWait(t)},
+	var o *server.Options
+	natstest.Start(t, func(set *server.Options) {
+		o, set.ServerName = set, "test"
+		set.MQTT = server.MQTTOpts{Host: set.Host, Port: server.RANDOM_PORT, AckWait: ackWait(t)}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	s.Start()
-	if !s.ReadyForConnections(bridgetest.Timeout) {
-		t.Fatal("nats-server is not ready")
-	}
-	return "mqtt://127.0.0.1:" + port
+	return fmt.Sprintf("mqtt://%s:%d", o.MQTT.Host, o.MQTT.Port) // which it has chosen
 }
 
 func forEach(t *testing.T, f func(t *testing.T, start func(t *testing.T) string, qos int)) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -54,7 +55,7 @@ func wantAuth(t *testing.T, s *server.Server, good, bad func(*nats.SinkSettings)
 }
 
 func TestUserAndPassword(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.Username, o.Password = "u", "p" })
+	s := natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "u", "p" })
 	wantAuth(t, s,
 		func(s *nats.SinkSettings) { s.Username, s.Password = "u", bridge.NewSecret("p") },
 		func(s *nats.SinkSettings) { s.Username, s.Password = "u", bridge.NewSecret("hunter2") })
@@ -64,14 +65,14 @@ func TestUserAndPassword(t *testing.T) {
 }
 
 func TestPasswordWithAComma(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.Username, o.Password = "u", "p,q" })
+	s := natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "u", "p,q" })
 	wantAuth(t, s,
 		func(n *nats.SinkSettings) { n.URL = url(t, "nats://u:p,q@"+s.Addr().String()) },
 		func(n *nats.SinkSettings) { n.URL = url(t, "nats://u:hunter2,q@"+s.Addr().String()) })
 }
 
 func TestToken(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.Authorization = "token" })
+	s := natstest.Start(t, func(o *server.Options) { o.Authorization = "token" })
 	wantAuth(t, s,
 		func(s *nats.SinkSettings) { s.Token = bridge.NewSecret("token") },
 		func(s *nats.SinkSettings) { s.Token = bridge.NewSecret("hunter2") })
@@ -101,7 +102,7 @@ func write(t *testing.T, name string, data []byte) string {
 func TestNKey(t *testing.T) {
 	public, good := seedFile(t)
 	_, bad := seedFile(t)
-	s := serve(t, func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} })
+	s := natstest.Start(t, func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} })
 	wantAuth(t, s, func(s *nats.SinkSettings) { s.NKey = good }, func(s *nats.SinkSettings) { s.NKey = bad })
 	err := try(t, s, func(s *nats.SinkSettings) { s.NKey = good + ".missing" })
 	if err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "read nkey") {
@@ -147,7 +148,7 @@ func TestCreds(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger, _ := nkeys.CreateAccount()
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.JetStream = false
 		o.TrustedOperators = []*jwt.OperatorClaims{claims}
 		o.AccountResolver = resolver
@@ -228,7 +229,7 @@ func TestS11TLS(t *testing.T) {
 	otherFile, _, _ := certificate(t)
 	pool := x509.NewCertPool()
 	pool.AddCert(mustParse(t, pair))
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.TLSConfig = &tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
 			ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
@@ -266,7 +267,7 @@ func TestS11TLS(t *testing.T) {
 }
 
 func TestS11PlainServerIsNoTLSServer(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	for _, set := range []func(*nats.SinkSettings){
 		func(n *nats.SinkSettings) { n.URL = url(t, "tls://"+s.Addr().String()) },
 		func(n *nats.SinkSettings) { n.TLS.Insecure = true },

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -30,7 +31,7 @@ func benchMessages(n int) bridge.Batch {
 func BenchmarkCoreSink(b *testing.B) {
 	batch := benchMessages(benchBatch)
 	b.Run("loop", func(b *testing.B) {
-		nc := client(b, serve(b, nil)).Conn()
+		nc := client(b, natstest.Start(b, nil)).Conn()
 		b.ReportAllocs()
 		b.ResetTimer()
 		for i := 0; i < b.N; i++ {
@@ -45,7 +46,7 @@ func BenchmarkCoreSink(b *testing.B) {
 		}
 	})
 	b.Run("ours", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		sink := openSink(b, sinkSettings(b, s, func(s *nats.SinkSettings) { s.Subject = topic{} }))
 		benchWrite(b, sink, batch)
 	})
@@ -66,7 +67,7 @@ func BenchmarkStreamSink(b *testing.B) {
 	batch := benchMessages(1024)
 	config := jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, MaxMsgs: 10_000}
 	b.Run("loop", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		createStream(b, client(b, s), config)
 		js, err := jetstream.New(client(b, s).Conn(), jetstream.WithPublishAsyncMaxPending(4000))
 		if err != nil {
@@ -94,7 +95,7 @@ func BenchmarkStreamSink(b *testing.B) {
 		}
 	})
 	b.Run("fast", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		createFast(b, client(b, s), map[string]any{"max_msgs": 10_000})
 		sink := openSink(b, sinkSettings(b, s, func(s *nats.SinkSettings) { s.Subject, s.Stream = bridge.Text("a.b"), "S" }))
 		b.ReportAllocs()
@@ -106,7 +107,7 @@ func BenchmarkStreamSink(b *testing.B) {
 		}
 	})
 	b.Run("ours", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		createStream(b, client(b, s), config)
 		sink := openSink(b, sinkSettings(b, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, true }))
 		b.ReportAllocs()
@@ -136,7 +137,7 @@ func feed(b *testing.B, nc *natsgo.Conn, n, room int, received *atomic.Int64) {
 
 func BenchmarkCoreSource(b *testing.B) {
 	b.Run("loop", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		nc := client(b, s).Conn()
 		messages := make(chan *natsgo.Msg, 32768)
 		if _, err := nc.ChanSubscribe("a", messages); err != nil {
@@ -157,7 +158,7 @@ func BenchmarkCoreSource(b *testing.B) {
 		}
 	})
 	b.Run("ours", func(b *testing.B) {
-		s := serve(b, nil)
+		s := natstest.Start(b, nil)
 		env := bridgetest.Env(b, "bench-from")
 		source := openSource(b, sourceSettings(b, s, func(s *nats.SourceSettings) { s.Subject = "a" }), env)
 		var received atomic.Int64
@@ -177,7 +178,7 @@ func BenchmarkCoreSource(b *testing.B) {
 
 func benchStream(b *testing.B) (*nats.SourceSettings, jetstream.JetStream) {
 	b.Helper()
-	s := serve(b, nil)
+	s := natstest.Start(b, nil)
 	js := client(b, s)
 	createStream(b, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
 	sink := openSink(b, sinkSettings(b, s, func(s *nats.SinkSettings) { s.JetStream = true }))

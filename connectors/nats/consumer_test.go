@@ -17,6 +17,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -99,7 +100,7 @@ func TestDurableIsAdjusted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			stream := createStream(t, client(t, s), jetstream.StreamConfig{
 				Name: "S", Subjects: []string{"a.>"}, ConsumerLimits: jetstream.StreamConsumerLimits{MaxAckPending: 2000},
 			})
@@ -155,7 +156,7 @@ func TestConsumerDeletedGoesOn(t *testing.T) {
 	for _, deliver := range []string{"all", "new", "last"} {
 		for _, running := range []bool{true, false} {
 			t.Run(fmt.Sprintf("deliver=%s,running=%t", deliver, running), func(t *testing.T) {
-				s := serve(t, nil)
+				s := natstest.Start(t, nil)
 				js := client(t, s)
 				createStream(t, js, jetstream.StreamConfig{
 					Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage,
@@ -214,7 +215,7 @@ func TestConsumerDeletedGoesOn(t *testing.T) {
 // A consumer that is deleted before anything was read starts where it did.
 func TestConsumerDeletedBeforeItsFirstMessage(t *testing.T) {
 	for deliver, want := range map[string]string{"all": "0", "new": "3"} {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		js := client(t, s)
 		createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
 		env := bridgetest.Env(t, "test-from")
@@ -237,7 +238,7 @@ func TestConsumerDeletedBeforeItsFirstMessage(t *testing.T) {
 
 // Of what another instance has taken nobody here knows the end.
 func TestConsumerDeletedWhileShared(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
 	env := bridgetest.Env(t, "test-from")
@@ -295,7 +296,7 @@ func TestLimitsOfConsumersAreRespected(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			js := client(t, s)
 			stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 			config := jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy}
@@ -335,7 +336,7 @@ func TestLostRequestsAreNoticed(t *testing.T) {
 	t.Parallel()
 	dir, leaf := t.TempDir(), bridgetest.FreeAddr(t)
 	far := func() *server.Server {
-		return serve(t, func(o *server.Options) {
+		return natstest.Start(t, func(o *server.Options) {
 			host, port, _ := net.SplitHostPort(leaf)
 			o.StoreDir, o.JetStreamDomain, o.LeafNode.Host = dir, "far", host
 			o.LeafNode.Port, _ = strconv.Atoi(port)
@@ -343,7 +344,7 @@ func TestLostRequestsAreNoticed(t *testing.T) {
 	}
 	s := far()
 	line := faulttest.NewProxy(t, leaf)
-	near := serve(t, func(o *server.Options) {
+	near := natstest.Start(t, func(o *server.Options) {
 		o.JetStream, o.LeafNode.ReconnectInterval = false, 10*time.Millisecond
 		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*neturl.URL{{Scheme: "nats-leaf", Host: line.Addr()}}}}
 	})
@@ -367,7 +368,7 @@ func TestLostRequestsAreNoticed(t *testing.T) {
 	bridgetest.Eventually(t, "the request waits at the server",
 		func() bool { return consumerInfo(t, stream).NumWaiting > 0 })
 	line.Set(faulttest.Fault{BlackHole: true}) // so that it has no last word
-	shutdown(s)
+	natstest.Stop(s)
 	far()
 	line.Cut()
 	line.Set(faulttest.Fault{})
@@ -378,7 +379,7 @@ func TestLostRequestsAreNoticed(t *testing.T) {
 
 // The server ends a request without a word whose bytes are used up to the last one.
 func TestBytesOfARequestAreUsedUp(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
@@ -405,7 +406,7 @@ func TestBytesOfARequestAreUsedUp(t *testing.T) {
 }
 
 func TestMessageLargerThanAConsumerLetsAskFor(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	if _, err := stream.CreateConsumer(t.Context(),
@@ -435,7 +436,7 @@ func TestDefaultsKeepToTheLimitsOfServerAndStream(t *testing.T) {
 		"stream": {stream: jetstream.StreamConsumerLimits{MaxAckPending: 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, limits.server)
+			s := natstest.Start(t, limits.server)
 			stream := createStream(t, client(t, s),
 				jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, ConsumerLimits: limits.stream})
 			for range 2 {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -86,7 +87,7 @@ func TestFastIngest(t *testing.T) {
 		"limit of the messages": {stream: map[string]any{"max_msgs": 5}, batch: all(func(bridge.Batch) {})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			js := client(t, s)
 			stream := createFast(t, js, c.stream)
 			replies := make(chan *natsgo.Msg, 10_000)
@@ -137,7 +138,7 @@ func TestFastIngest(t *testing.T) {
 // Several batches at once are kept apart, and one that the server has no room for is sent
 // otherwise.
 func TestFastIngestSideBySide(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.JetStreamLimits.MaxBatchInflightPerStream = 2 })
+	s := natstest.Start(t, func(o *server.Options) { o.JetStreamLimits.MaxBatchInflightPerStream = 2 })
 	js := client(t, s)
 	stream := createFast(t, js, nil)
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.Stream = bridge.Text("a.b"), "S" }))

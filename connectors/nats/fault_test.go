@@ -18,6 +18,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -25,7 +26,7 @@ func TestF04ServerRestartedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	port := netip.MustParseAddrPort(bridgetest.FreeAddr(t)).Port()
 	start := func() *server.Server {
-		return serve(t, func(o *server.Options) { o.StoreDir, o.Port = dir, int(port) })
+		return natstest.Start(t, func(o *server.Options) { o.StoreDir, o.Port = dir, int(port) })
 	}
 	s := start()
 	settings := sinkSettings(t, s, func(s *nats.SinkSettings) {
@@ -45,7 +46,7 @@ func TestF04ServerRestartedUnderLoad(t *testing.T) {
 				break
 			}
 		}
-		shutdown(s)
+		natstest.Stop(s)
 		s = start()
 	}
 	if err := <-done; err != nil {
@@ -64,7 +65,7 @@ func TestF04ServerRestartedUnderLoad(t *testing.T) {
 		t.Errorf("the stream has %d messages, %d were sent", n, total)
 	}
 	collect(t, from, total, func(round int) {
-		shutdown(s)
+		natstest.Stop(s)
 		s = start()
 	})
 }
@@ -132,7 +133,7 @@ func collect(t *testing.T, s *nats.SourceSettings, total int, restart func(round
 }
 
 func TestN3UnconfirmedIsStoredOnce(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	line, silence := newLine(t, s.Addr().String())
 	set := func(s *nats.SinkSettings) { s.JetStream = true }
@@ -187,7 +188,7 @@ func TestOpenHeedsItsContext(t *testing.T) {
 // TestF08HalfOpenPeer cuts the line without telling anybody.
 func TestF08HalfOpenPeer(t *testing.T) {
 	t.Parallel()
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	empty := createStream(t, client(t, s), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"b"}})
 	for name, run := range map[string]func(t *testing.T, u []bridge.URL, silence func()) error{
@@ -251,7 +252,7 @@ func TestF08ClosingWhenTheServerIsSilent(t *testing.T) {
 		for _, what := range []string{"jetstream source", "core source", "sink"} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				t.Parallel()
-				s := serve(t, nil)
+				s := natstest.Start(t, nil)
 				js := client(t, s)
 				createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 				storeN(t, js, "a", 0, 3)

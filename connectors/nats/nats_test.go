@@ -14,6 +14,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
 )
@@ -22,33 +23,6 @@ func TestMain(m *testing.M) {
 	plugintest.Main(nats.Connector())
 	bridgetest.Parallel(4) // these wait for pings, or for a line that is slow
 	goleak.VerifyTestMain(m)
-}
-
-// serve runs a server with JetStream until the test ends.
-func serve(t testing.TB, set func(*server.Options)) *server.Server {
-	t.Helper()
-	o := &server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(),
-	}
-	if set != nil {
-		set(o)
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { shutdown(s) })
-	if !s.ReadyForConnections(bridgetest.Timeout) {
-		t.Fatal("the server does not start")
-	}
-	return s
-}
-
-func shutdown(s *server.Server) {
-	s.Shutdown()
-	s.WaitForShutdown()
 }
 
 // client connects the test itself to a server.
@@ -162,7 +136,7 @@ func TestCoreSource(t *testing.T) { plugintest.Both(t, nats.Connector(), testCor
 
 func testCoreSource(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		nc := client(t, s).Conn()
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = bridgetest.Topic })
 		return bridgetest.SourceTest{
@@ -185,7 +159,7 @@ func TestStreamSource(t *testing.T) { plugintest.Both(t, nats.Connector(), testS
 
 func testStreamSource(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		js := client(t, s)
 		createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{bridgetest.Topic}})
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })
@@ -209,7 +183,7 @@ func TestCoreSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testCoreS
 
 func testCoreSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		nc := client(t, s).Conn()
 		var mu sync.Mutex
 		var arrived []bridge.Message
@@ -248,7 +222,7 @@ func TestStreamSink(t *testing.T) { plugintest.Both(t, nats.Connector(), testStr
 
 func testStreamSink(t *testing.T, c bridge.Connector) {
 	bridgetest.TestSink(t, func(t *testing.T) bridgetest.SinkTest {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		stream := createStream(t, client(t, s), jetstream.StreamConfig{
 			Name:     "S",
 			Subjects: []string{bridgetest.Topic}, MaxMsgSize: 550_000,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -46,7 +47,7 @@ func TestPortThatIsNotNATS(t *testing.T) {
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	mqtt := serve(t, func(o *server.Options) {
+	mqtt := natstest.Start(t, func(o *server.Options) {
 		o.ServerName, o.MQTT.Host, o.MQTT.Port = "s", "127.0.0.1",
 			server.RANDOM_PORT
 	})
@@ -94,7 +95,7 @@ func TestPortThatIsNotNATS(t *testing.T) {
 // A server that is one is not said to be none because its words are encrypted.
 func TestRefusedByWSSServer(t *testing.T) {
 	ca, _, pair := certificate(t)
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Username, o.Password = "u", "p"
 		o.Websocket.Host, o.Websocket.Port = "127.0.0.1", server.RANDOM_PORT
 		o.Websocket.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -49,7 +50,7 @@ func inventory(t *testing.T, js jetstream.JetStream) (all []string) {
 
 // What is there, what is missing and what contradicts is said, and nothing changes by that.
 func TestProbeLooksAndChangesNothing(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	createStream(t, js, jetstream.StreamConfig{Name: "T", Subjects: []string{"t"}})
@@ -151,7 +152,7 @@ func TestProbeLooksAndChangesNothing(t *testing.T) {
 
 // A filter may be of subjects that the stream itself does not take.
 func TestProbeOfStreamsThatHaveOtherSubjects(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "T", Subjects: []string{"t"}})
 	createStream(t, js, jetstream.StreamConfig{
@@ -170,7 +171,7 @@ func TestProbeOfStreamsThatHaveOtherSubjects(t *testing.T) {
 }
 
 func TestProbeWithoutJetStream(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.JetStream = false })
+	s := natstest.Start(t, func(o *server.Options) { o.JetStream = false })
 	if _, err := probe(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })); err == nil ||
 		!strings.Contains(err.Error(), "switch JetStream on at the server") {
 		t.Errorf("error is %v", err)
@@ -183,7 +184,7 @@ func TestProbeOfPermissions(t *testing.T) {
 		Subscribe: &server.SubjectPermission{Allow: []string{"ok", "_INBOX.>"}},
 		Publish:   &server.SubjectPermission{Deny: []string{"$JS.API.>"}},
 	}
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: limited}}
 	})
 	login := func(s *nats.SourceSettings) { s.Username, s.Password = "u", bridge.NewSecret("p") }
@@ -209,7 +210,7 @@ func TestProbeOfPermissionsThatRunNeedsNot(t *testing.T) {
 		Subscribe: &server.SubjectPermission{Allow: []string{"q g", "_INBOX.>"}},
 		Publish:   &server.SubjectPermission{Allow: []string{"a"}},
 	}
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: least}}
 	})
 	sink := func(set func(*nats.SinkSettings)) bridge.Prober {
@@ -244,7 +245,7 @@ func TestProbeOfPermissionsThatRunNeedsNot(t *testing.T) {
 
 // Of several servers it is said which one was tried.
 func TestProbeOfOneOfSeveralServers(t *testing.T) {
-	s := sinkSettings(t, serve(t, nil), func(*nats.SinkSettings) {})
+	s := sinkSettings(t, natstest.Start(t, nil), func(*nats.SinkSettings) {})
 	there := s.URL[0].String()
 	s.URL = append(url(t, "nats://"+bridgetest.FreeAddr(t)), s.URL...)
 	p, err := probe(t, s)
@@ -256,7 +257,7 @@ func TestProbeOfOneOfSeveralServers(t *testing.T) {
 // A source that reads the same durable, and the others of a queue group, get all messages, though
 // it is probed all the time.
 func TestProbeBesideSourcesThatRun(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	stream := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Durable = "S", "d" })

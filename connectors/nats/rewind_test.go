@@ -17,6 +17,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -106,7 +107,7 @@ func TestOrderIsKeptOverBreaks(t *testing.T) {
 	for name, cut := range breaks {
 		for _, deliver := range []string{"all", "new", "last"} {
 			t.Run(name+", "+deliver, func(t *testing.T) {
-				s := serve(t, nil)
+				s := natstest.Start(t, nil)
 				js := client(t, s)
 				stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 				policy := map[string]jetstream.DeliverPolicy{
@@ -153,7 +154,7 @@ func shut(t *testing.T, source bridge.Source) {
 // What another bridge that shares the durable has is not taken from it, be it opened for the first
 // time or again.
 func TestSharedDurableIsNotRewound(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Durable, s.AckWait = "S", "D", time.Hour })
@@ -188,7 +189,7 @@ func TestSharedDurableIsNotRewound(t *testing.T) {
 // What another bridge has that shares the durable is not taken from it however often one is opened
 // that has seen it once, and though it is slow and does not ask for more.
 func TestSharedDurableStaysShared(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	settings := sourceSettings(t, s, func(s *nats.SourceSettings) {
@@ -224,7 +225,7 @@ func TestSharedDurableStaysShared(t *testing.T) {
 // when nothing had been read by it.
 func TestDeadRequestsTakeNothing(t *testing.T) {
 	t.Parallel()
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
@@ -262,7 +263,7 @@ func TestDeadRequestsTakeNothing(t *testing.T) {
 
 // A user who may not reset consumers reads all the same, and hears what that costs.
 func TestForbiddenToRewind(t *testing.T) {
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.RESET.>"}},
 		}}}
@@ -293,7 +294,7 @@ func TestStreamMadeAnewIsReadFromItsStart(t *testing.T) {
 	for _, deliver := range []string{"all", "new", "last"} {
 		for _, running := range []bool{false, true} {
 			t.Run(fmt.Sprintf("deliver=%s,running=%t", deliver, running), func(t *testing.T) {
-				s := serve(t, nil)
+				s := natstest.Start(t, nil)
 				js := client(t, s)
 				// In memory, because the server may find messages of a file that it is still
 				// deleting.
@@ -339,7 +340,7 @@ func TestStreamMadeAnewIsReadFromItsStart(t *testing.T) {
 
 // Another stream with the same durable has nothing to do with the one before.
 func TestOtherStreamStartsAsDeliverSays(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	env, log := logged(t, "test-from")
 	for _, name := range []string{"A", "B"} {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -49,7 +50,7 @@ func refuses(t testing.TB, sink bridge.Sink, batch bridge.Batch, index int, text
 func bothSinks(t *testing.T, run func(t *testing.T, sink bridge.Sink, received func(n int) []bridge.Message)) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("jetstream=%t", stream), func(t *testing.T) {
-			s := serve(t, func(o *server.Options) { o.MaxPayload = 1000 })
+			s := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 1000 })
 			arrived := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a", "a.>"}})
 			sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = topic{}, stream }))
 			run(t, sink, func(n int) []bridge.Message { return stored(t, arrived, n) })
@@ -120,7 +121,7 @@ func TestS5HeadersFromMessages(t *testing.T) {
 
 func TestRefusedPublishing(t *testing.T) {
 	for _, stream := range []bool{false, true} {
-		s := serve(t, func(o *server.Options) {
+		s := natstest.Start(t, func(o *server.Options) {
 			o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
 				Publish: &server.SubjectPermission{Deny: []string{"a"}},
 			}}}
@@ -137,7 +138,7 @@ func TestRefusedPublishing(t *testing.T) {
 }
 
 func TestSubjectWithoutStream(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	for stream, want := range map[string]string{
 		"":     `"a": no stream takes that subject: create one`,
 		"NOPE": `"a": no stream takes that subject, "NOPE" does not either or does not exist`,
@@ -151,7 +152,7 @@ func TestSubjectWithoutStream(t *testing.T) {
 }
 
 func TestOtherStreamThanExpected(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.Stream = "T" }))
 	refuses(t, sink, bridge.Batch{{ID: "1"}}, 0, `not the stream that the setting stream names, "T"`)
@@ -160,7 +161,7 @@ func TestOtherStreamThanExpected(t *testing.T) {
 // A stream that refuses some for good and others for now: what is refused is told with its index,
 // up to the first that may go another time.
 func TestRefusedAmongWhatMayPass(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{
 		Name: "S", Subjects: []string{"a"}, MaxMsgSize: 200, MaxMsgs: 5, Discard: jetstream.DiscardNew,
 	})
@@ -183,7 +184,7 @@ func TestRefusedAmongWhatMayPass(t *testing.T) {
 }
 
 func TestStreamSinkNeedsIDs(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	for _, jetStream := range []bool{false, true} {
 		needed := false
 		env := bridgetest.Env(t, "test-to")
@@ -203,7 +204,7 @@ func TestStreamSinkNeedsIDs(t *testing.T) {
 }
 
 func TestN10FullStreamMakesThePipelineWait(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
 		s.JetStream = true
@@ -225,7 +226,7 @@ func TestN10FullStreamMakesThePipelineWait(t *testing.T) {
 }
 
 func TestStreamsAreCreatedAndNeverChanged(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	set := func(stream nats.Stream) *nats.SinkSettings {
 		return sinkSettings(t, s, func(s *nats.SinkSettings) { s.Streams = map[string]nats.Stream{"S": stream} })
@@ -267,7 +268,7 @@ func numbered(from, to int) bridge.Batch {
 }
 
 func TestN4WindowIsKept(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream = true }))
 	const total = 20_000 // five times what the client library lets wait
@@ -280,7 +281,7 @@ func TestN4WindowIsKept(t *testing.T) {
 }
 
 func TestSinksOfOneStreamDoNotTakeEachOthersMessagesForDuplicates(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	stream := createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	batch := numbered(0, 100)
 	for range 2 { // the second time as after a write of which nobody knows how it went
@@ -303,7 +304,7 @@ func TestSinksOfOneStreamDoNotTakeEachOthersMessagesForDuplicates(t *testing.T) 
 // A late confirmation must not count for a message of a later batch.
 func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
 	t.Parallel()
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 2*time.Second }))
@@ -369,7 +370,7 @@ func FuzzConstantSubject(f *testing.F) {
 
 // A Write that is canceled says so, though what it then meets is a connection that it has cut itself.
 func TestCanceledWriteSaysSo(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	for _, stream := range []string{"", "S"} {
 		for range 200 {

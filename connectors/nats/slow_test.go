@@ -13,6 +13,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -71,7 +72,7 @@ func TestSlowLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, func(o *server.Options) { o.MaxPayload = 4 << 20 })
+			s := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 4 << 20 })
 			proxy := faulttest.NewProxy(t, s.Addr().String())
 			proxy.Set(faulttest.Fault{Rate: 60_000})
 			run(t, s, url(t, "nats://"+proxy.Addr()))

@@ -18,6 +18,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -88,7 +89,7 @@ func counted(t testing.TB, n *int) bridge.Env {
 }
 
 func TestN5DroppedIsCounted(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	nc := client(t, s).Conn()
 	var dropped atomic.Int64
 	env := bridgetest.Env(t, "test-from")
@@ -112,7 +113,7 @@ func TestN5DroppedIsCounted(t *testing.T) {
 }
 
 func TestN5LostConnectionIsCounted(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	nc := client(t, s).Conn()
 	var dropped atomic.Int64
 	env := bridgetest.Env(t, "test-from")
@@ -130,7 +131,7 @@ func TestN5LostConnectionIsCounted(t *testing.T) {
 		}
 		return sent == 1000
 	})
-	shutdown(s)
+	natstest.Stop(s)
 	received := 0
 	for {
 		b, _, err := next(t, source)
@@ -150,7 +151,7 @@ func TestN5LostConnectionIsCounted(t *testing.T) {
 // TestN5DroppedIsCountedWhileNobodyReads holds that drops show while the pipeline is stuck, which is
 // when they happen.
 func TestN5DroppedIsCountedWhileNobodyReads(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	var dropped atomic.Int64
 	env := bridgetest.Env(t, "test-from")
 	env.Dropped = func(n int) { dropped.Add(int64(n)) }
@@ -160,7 +161,7 @@ func TestN5DroppedIsCountedWhileNobodyReads(t *testing.T) {
 }
 
 func TestQueueGroupShares(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	nc := client(t, s).Conn()
 	settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subjects, s.Queue = []string{"a", "b"}, "q" })
 	first := openSource(t, settings, bridgetest.Env(t, "one"))
@@ -202,7 +203,7 @@ func TestQueueGroupShares(t *testing.T) {
 }
 
 func TestRefusedSubscription(t *testing.T) {
-	s := serve(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
 			Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
 		}}}
@@ -225,7 +226,7 @@ func streamSource(t testing.TB, s *server.Server, env bridge.Env) bridge.Source 
 
 func TestN6SlowPipelineGetsNothingTwice(t *testing.T) {
 	t.Parallel()
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	storeN(t, js, "a", 0, 300)
@@ -259,7 +260,7 @@ func consumerInfo(t testing.TB, stream jetstream.Stream) *jetstream.ConsumerInfo
 }
 
 func TestN7GracefulStopDuplicatesNothing(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	seen := map[string]int{}
@@ -300,7 +301,7 @@ func TestN8ConsumerOrStreamDeleted(t *testing.T) {
 		"stream":   func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, "S") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			js := client(t, s)
 			createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 			source := streamSource(t, s, bridgetest.Env(t, "test-from"))
@@ -319,7 +320,7 @@ func TestN8ConsumerOrStreamDeleted(t *testing.T) {
 }
 
 func TestN9RestartGetsUnreadAtOnce(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	storeN(t, js, "a", 0, 100)
@@ -344,7 +345,7 @@ func TestN9RestartGetsUnreadAtOnce(t *testing.T) {
 }
 
 func TestStreamMessages(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	before := time.Now()
@@ -372,7 +373,7 @@ func TestStreamMessages(t *testing.T) {
 
 // A publisher's id need be unique in its own stream only, and there for the duplicate window only.
 func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	all := createStream(t, js, jetstream.StreamConfig{Name: "ALL", Subjects: []string{"all"}})
 	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) {
@@ -396,7 +397,7 @@ func TestEqualIDsOfPublishersAreNotEqualMessages(t *testing.T) {
 
 // Sequence numbers begin anew in a stream that was made anew; ids do not.
 func TestStreamMadeAnewHasOtherIDs(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	seen := map[string]bool{}
 	for range 3 {
@@ -423,7 +424,7 @@ func TestStreamMadeAnewHasOtherIDs(t *testing.T) {
 
 // Two publishers of core NATS may choose the same id, and a stream must keep both messages.
 func TestCoreSourceTakesNoIDFromPublishers(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	nc := client(t, s).Conn()
 	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "a" }),
 		bridgetest.Env(t, "test-from"))
@@ -445,7 +446,7 @@ func TestCoreSourceTakesNoIDFromPublishers(t *testing.T) {
 
 // Issue 11, row 4: two publishers of core NATS with one id, and a stream that has both messages.
 func TestEqualIDsOfCorePublishersReachAStream(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	all := createStream(t, js, jetstream.StreamConfig{Name: "ALL", Subjects: []string{"all"}})
 	from := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "dev.>" })
@@ -497,7 +498,7 @@ func TestEqualIDsOfCorePublishersReachAStream(t *testing.T) {
 func bothSources(t *testing.T, run func(t *testing.T, s *server.Server, source bridge.Source)) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("jetstream=%t", stream), func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 			env := bridgetest.Env(t, "test-from")
 			env.MaxBatch = 1
@@ -514,7 +515,7 @@ func bothSources(t *testing.T, run func(t *testing.T, s *server.Server, source b
 
 func TestServerGoneIsNotTheEndOfTheInput(t *testing.T) {
 	bothSources(t, func(t *testing.T, s *server.Server, source bridge.Source) {
-		shutdown(s)
+		natstest.Stop(s)
 		_, _, err := next(t, source)
 		if err == nil || errors.Is(err, io.EOF) || bridge.IsPermanent(err) {
 			t.Errorf("err = %v, want one that makes the engine open a new instance", err)
@@ -539,7 +540,7 @@ func TestSourceWithoutStream(t *testing.T) {
 		"declare it under streams": nil,
 		"switch JetStream on":      func(o *server.Options) { o.JetStream = false },
 	} {
-		s := serve(t, o)
+		s := natstest.Start(t, o)
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })
 		_, err := nats.Connector().Source.Open(t.Context(), settings, bridgetest.Env(t, "test-from"))
 		if err == nil || !strings.Contains(err.Error(), name) {

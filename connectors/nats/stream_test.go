@@ -9,6 +9,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -68,7 +69,7 @@ func TestStreamIsAdjusted(t *testing.T) {
 		"several, one losing": {says: nats.Stream{MaxBytes: 2 << 20, MaxMsgs: 1}, err: "max_msgs"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := natstest.Start(t, nil)
 			js := client(t, s)
 			stream := createStream(t, js, has)
 			storeN(t, js, "a", 0, 5)

@@ -14,6 +14,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
 	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
 )
 
@@ -31,7 +32,7 @@ func TestOverlappingSubjects(t *testing.T) {
 	} {
 		for _, queue := range []string{"", "q"} {
 			t.Run(name+queue, func(t *testing.T) {
-				s := serve(t, nil)
+				s := natstest.Start(t, nil)
 				nc := client(t, s).Conn()
 				var dropped int
 				settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subjects, s.Queue = c.subjects, queue })
@@ -61,7 +62,7 @@ func TestOverlappingSubjects(t *testing.T) {
 }
 
 func TestOverlappingFilters(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}})
 	settings := sourceSettings(t, s, func(s *nats.SourceSettings) {
@@ -90,7 +91,7 @@ func sinkYAML(t *testing.T, s *server.Server, text string) *nats.SinkSettings {
 
 // A message does not choose one of the server's own subjects, and the text of a template may.
 func TestSubjectsOfTheServer(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	for text, allowed := range map[string]bool{
 		"$KV.DST.{{ topic }}":         true,
 		"$KV.{{ topic }}":             true,
@@ -116,7 +117,7 @@ func TestSubjectsOfTheServer(t *testing.T) {
 // A bucket is copied with what is deleted from it, as in example.yaml; an empty message deletes a
 // key.
 func TestKeyValue(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	bucket := func(name string) jetstream.KeyValue {
 		kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: name})
@@ -171,7 +172,7 @@ func TestHeadersOfSettings(t *testing.T) {
 		return compiled
 	}
 	for _, stream := range []bool{false, true} {
-		s := serve(t, nil)
+		s := natstest.Start(t, nil)
 		js := client(t, s)
 		createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, AllowMsgTTL: true})
 		arrived := make(chan *natsgo.Msg, 10)
@@ -216,7 +217,7 @@ func TestHeadersOfSettings(t *testing.T) {
 
 // The subject on which a publisher waits is in a header, so that a sink can answer.
 func TestReplySubject(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	nc := client(t, s).Conn()
 	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "ask" }), counted(t, new(int)))
 	answer := make(chan *natsgo.Msg, 1)
@@ -239,7 +240,7 @@ func TestReplySubject(t *testing.T) {
 
 // JetStream behind another name: of a domain, or of another account.
 func TestDomain(t *testing.T) {
-	s := serve(t, func(o *server.Options) { o.JetStreamDomain = "hub" })
+	s := natstest.Start(t, func(o *server.Options) { o.JetStreamDomain = "hub" })
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
 	for _, set := range []func(*nats.Client){
