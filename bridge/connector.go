@@ -278,6 +278,10 @@ type Description struct {
 	// something of those before, which is gone at a restart.
 	Holds, Forgets bool
 
+	// Paced says of a step that it lets go of each message in its own time: at the end of the input
+	// the pipeline waits until it has. A stop does not.
+	Paced bool
+
 	// Reads are files, beside those that the settings name, that are read when an instance is
 	// opened, so that a change of their content is one of the settings.
 	Reads []string

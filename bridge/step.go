@@ -37,7 +37,7 @@ type Output struct {
 func (o *Output) Call() uint64 { return o.call }
 
 // Last reports whether no message comes after this call, because the input has ended or the
-// pipeline stops: what is held must be let go now.
+// pipeline stops: what is held must be let go now. See [Description.Paced] for steps with time.
 func (o *Output) Last() bool { return o.ending }
 
 // Pass lets message i go on as it is.

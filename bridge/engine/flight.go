@@ -257,11 +257,12 @@ func (r *run) settleAll() {
 }
 
 // finish is called once for each source that reads no more. After the last one, the steps let go of
-// what they hold.
-func (r *run) finish() {
+// what they hold: those that are paced in their time, unless ctx is done, and then all the others.
+func (r *run) finish(ctx context.Context) {
 	if r.reading.Add(-1) > 0 {
 		return
 	}
+	r.awaitPaced(ctx)
 	r.send(&flight{last: true}, func(way *router) error {
 		r.ended = true
 		switch {
@@ -272,6 +273,24 @@ func (r *run) finish() {
 		}
 		return way.through(r.root, 0, nil, nil)
 	})
+}
+
+// awaitPaced returns when no step is left that is paced and holds something, or ctx is done.
+func (r *run) awaitPaced(ctx context.Context) {
+	for {
+		r.turn.Lock()
+		holds := slices.ContainsFunc(r.stages, func(s *stage) bool { return s.endpoint.Paced && s.holds() })
+		changed := r.called.wait()
+		r.turn.Unlock()
+		if !holds {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // giveUp gives back what is owed to a reading, once what is on its way is settled.

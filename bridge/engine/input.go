@@ -37,7 +37,7 @@ type reading struct {
 // readAll opens instances, one after the other, until the source is
 // finished, reading is done or something permanent fails.
 func (in *input) readAll(ctx context.Context) {
-	in.over = sync.OnceFunc(in.finish)
+	in.over = sync.OnceFunc(func() { in.finish(ctx) })
 	defer in.over()
 	for {
 		in.since = time.Time{}

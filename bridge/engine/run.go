@@ -39,6 +39,7 @@ type run struct {
 	broken  error  // what a step has failed with
 	alarm   *bridge.Timer
 	alarmAt time.Time
+	called  signal // the steps that asked for it were called
 
 	queue    chan *flight  // to be settled; nil with one flight at a time, which settles itself
 	slots    chan struct{} // one for each flight that is being delivered

@@ -136,5 +136,6 @@ func (r *run) callByTime(ctx context.Context) {
 				return way.through(s.node, s.index+1, b, units)
 			})
 		}
+		r.called.broadcast()
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
@@ -174,6 +176,81 @@ func TestLastCallHasWhatWasHeldInFront(t *testing.T) {
 		t.Errorf("the step behind got %q, %v", got, err)
 	}
 	ledger(t, p, engine.Ledger{Received: 3, Made: 1, Merged: 3, Delivered: 1})
+}
+
+// oneAMinute returns a paced step that lets a message go each minute.
+func oneAMinute() []bridge.Endpoint[bridge.Step] {
+	var waiting bridge.Batch
+	steps := stepOf(func(b bridge.Batch, out *bridge.Output) error {
+		goes := 0
+		switch {
+		case out.Last():
+			goes = len(waiting)
+		case len(b) == 0:
+			goes = 1
+		}
+		for _, m := range waiting[:goes] {
+			out.Add(m)
+		}
+		waiting = waiting[goes:]
+		for i := range b {
+			out.Hold(i)
+			waiting = append(waiting, b[i])
+		}
+		if len(waiting) == 0 {
+			out.Release(out.Call())
+		} else {
+			out.Wake(time.Minute)
+		}
+		return nil
+	})
+	steps[0].Paced = true
+	return steps
+}
+
+// At the end of the input a paced step keeps its time, those behind it hear of the end when it has
+// let go, and a stop does not wait for it.
+func TestPacedStepsAtTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		stop time.Duration // zero: never
+		took time.Duration
+		want []int // messages of each call behind the step
+	}{
+		"end of the input": {took: 3 * time.Minute, want: []int{1, 1, 1, 0}},
+		"stop":             {stop: 90 * time.Second, took: 90 * time.Second, want: []int{1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []int
+				down := new(bridgetest.Downstream)
+				p := between(finished(bridgetest.Numbered(3)...), down)
+				p.Steps = append(oneAMinute(), stepOf(func(b bridge.Batch, out *bridge.Output) error {
+					got = append(got, len(b))
+					if out.Last() != (len(got) == len(c.want)) {
+						t.Errorf("call %d: last %t", len(got), out.Last())
+					}
+					return passAll(b, out)
+				})...)
+				ctx := t.Context()
+				if c.stop > 0 {
+					stopped, stop := context.WithTimeout(ctx, c.stop)
+					defer stop()
+					ctx = stopped
+				}
+				began := time.Now()
+				if err := runUntil(ctx, t, p); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took != c.took {
+					t.Errorf("it took %v, want %v", took, c.took)
+				}
+				compare(t, "delivered", bridgetest.Numbered(3), down.Got())
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Errorf("messages of each call behind it (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 // breaksAt is a source whose n-th read breaks.

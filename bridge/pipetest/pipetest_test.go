@@ -217,6 +217,25 @@ func TestExpectations(t *testing.T) {
 	}
 }
 
+// At the end of the input a rate is kept, so that what stands behind it gets the messages one by one.
+func TestEndKeepsTheRate(t *testing.T) {
+	name := write(t, `pipelines:
+  slow:
+    from: {mqtt: {url: mqtt://localhost, topics: ["#"]}}
+    steps: [{throttle: {rate: 1, per: 1m}}, {batch: {count: 9, period: 30s, output: lines}}]
+    to: stdio
+`, `tests:
+  - name: one by one
+    messages: [{payload: a}, {payload: b}, {payload: c}]
+    end: true
+    expect: {sinks: {stdio: [{payload: a}, {payload: b}, {payload: c}]}}
+`)
+	results, err := run(t, name, pipetest.Options{})
+	if err != nil || len(results) != 1 || len(results[0].Failures) > 0 {
+		t.Errorf("%v, %v", results, err)
+	}
+}
+
 // A step that holds, the end of the input, and a pipeline that stops.
 func TestHoldAndStop(t *testing.T) {
 	name := write(t, pipelines, `tests:

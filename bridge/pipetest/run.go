@@ -33,6 +33,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -228,6 +229,9 @@ func (w *world) run(ctx context.Context, p *engine.Pipeline, t *test) *outcome {
 		close(ended)
 	}()
 	broken := w.play(ctx, t)
+	if broken == nil && t.End && isPaced(engine.Branch{Steps: p.Steps, Branches: []engine.Branch{p.To}}) {
+		broken = w.drain(ctx, ended)
+	}
 	at := w.outcome(p)
 	select {
 	case <-ended:
@@ -274,6 +278,27 @@ func (w *world) play(ctx context.Context, t *test) error {
 		f.add(nil, true)
 	}
 	return w.watch.await()
+}
+
+// isPaced reports whether a step lets go in its own time at the end of the input.
+func isPaced(b engine.Branch) bool {
+	return slices.ContainsFunc(b.Steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Paced }) ||
+		slices.ContainsFunc(b.Branches, isPaced)
+}
+
+// drain lets time pass until the pipeline has ended, and no more than a day: a sink may fail for ever.
+func (w *world) drain(ctx context.Context, ended <-chan struct{}) error {
+	for end := w.clock.Now().Add(24 * time.Hour); ; {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
+		over := w.clock.step(end)
+		if err := errors.Join(w.watch.await(), ctx.Err()); err != nil || over {
+			return err
+		}
+	}
 }
 
 // pass lets time pass, and all that waits for it happen.

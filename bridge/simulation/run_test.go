@@ -244,7 +244,9 @@ func (w *world) pipeline() *engine.Pipeline {
 
 func (w *world) endpoints(steps []*spot) (es []bridge.Endpoint[bridge.Step]) {
 	for _, s := range steps {
-		es = append(es, bridge.Endpoint[bridge.Step]{Type: "step", Open: w.openStep(s)})
+		e := bridge.Endpoint[bridge.Step]{Type: "step", Open: w.openStep(s)}
+		e.Paced = s.step.Keep && s.step.Period > 0 // or it would never let go
+		es = append(es, e)
 	}
 	return es
 }

@@ -20,13 +20,13 @@ var delayExample string
 //
 // # Guarantees
 //
-// The order is kept. What waits is owed: its source hears of it when it is delivered, a stop lets
-// it go at once, and after kill -9 it comes again, and waits again.
+// The order is kept. What waits is owed: its source hears of it when it is delivered, the end of the
+// input waits for it, a stop lets it go at once, and after kill -9 it comes again, and waits again.
 func Delay() bridge.Connector {
 	return bridge.Connector{
 		Name:     "delay",
 		Summary:  "lets each message go a while after it came",
-		Delivery: "what waits comes again after kill -9, and goes at once at a stop",
+		Delivery: "what waits comes again after kill -9, and goes at once at a stop, but not at the end of the input",
 		Example:  delayExample,
 		Step:     bridge.NewOpener(delaySettings{holding: defaultHolding}, openDelay),
 	}
@@ -48,7 +48,7 @@ func (s delaySettings) Validate() error {
 
 // Describe says what becomes of what it holds.
 func (delaySettings) Describe() bridge.Description {
-	return bridge.Description{Holds: true}
+	return bridge.Description{Holds: true, Paced: true}
 }
 
 type delay struct {

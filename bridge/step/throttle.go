@@ -28,18 +28,19 @@ var throttleExample string
 // # Guarantees
 //
 // The messages of one key keep their order. What waits is owed: its source hears of it when it is
-// delivered, a stop lets it go at once, and after kill -9 it comes again. What is dropped is
-// counted as filtered. A start knows nothing of what went before.
+// delivered, the end of the input waits for its turn, a stop lets it go at once, and after kill -9
+// it comes again. What is dropped is counted as filtered. A start knows nothing of what went before.
 //
 // # Errors
 //
 // A message of which the key cannot be made, or whose key is one too many, is refused.
 func Throttle() bridge.Connector {
 	return bridge.Connector{
-		Name:     "throttle",
-		Summary:  "lets no more messages go than a rate",
-		Delivery: "what waits comes again after kill -9, and goes at once at a stop; what is dropped is counted as filtered",
-		Example:  throttleExample,
+		Name:    "throttle",
+		Summary: "lets no more messages go than a rate",
+		Delivery: "what waits comes again after kill -9, and goes at once at a stop, but not at the end of the input; " +
+			"what is dropped is counted as filtered",
+		Example: throttleExample,
 		Step: bridge.NewOpener(throttleSettings{
 			Per: time.Second, Burst: 1, Excess: "wait", MaxKeys: defaultKeys, holding: defaultHolding,
 		}, openThrottle),
@@ -84,7 +85,7 @@ func (s throttleSettings) Describe() bridge.Description {
 	if s.Excess == "drop" {
 		return bridge.Description{Forgets: true}
 	}
-	return bridge.Description{Holds: true}
+	return bridge.Description{Holds: true, Paced: true}
 }
 
 type throttle struct {
