@@ -36,15 +36,14 @@ func (f *runningFlags) add(cmd *cobra.Command) {
 		"`number` of the process of the bridge, for one that run --from has started")
 }
 
-// asks makes a command ask a bridge that runs, with a context that a signal ends. Its arguments are
-// files, if takesFiles says so.
-func (f *runningFlags) asks(cmd *cobra.Command, s std, takesFiles bool,
+// asks makes a command ask a bridge that runs, with a context that a signal ends. The first arguments,
+// so many, are what do gets, and those behind them files that say which bridge.
+func (f *runningFlags) asks(cmd *cobra.Command, s std, own int,
 	do func(ctx context.Context, c *admin.Client, args []string) error,
 ) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if takesFiles {
-			f.files, args = append(f.files, args...), nil
-		}
+		args, files := args[:own], args[own:]
+		f.files = append(f.files, files...)
 		ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 		defer stop()
 		c, err := f.dial(ctx, s)

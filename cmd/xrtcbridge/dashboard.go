@@ -34,7 +34,7 @@ machine, ssh -L 8321:127.0.0.1:8321 leads there.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&open, "open", isTerminal(s.data), "open it, too; the default where standard output is a terminal")
-	return f.asks(cmd, s, true, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return f.asks(cmd, s, 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		var link struct{ URL string }
 		if err := c.Ask(ctx, http.MethodPost, "/links", nil, &link); err != nil {
 			return err

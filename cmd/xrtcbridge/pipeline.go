@@ -21,8 +21,8 @@ func newPipeline(s std) *cobra.Command {
 	f.add(cmd)
 	steer := func(action, done, short, long string) *cobra.Command {
 		return f.asks(&cobra.Command{
-			Use: action + " NAME", Short: short, Long: long, Args: cobra.ExactArgs(1),
-		}, s, false, func(ctx context.Context, c *admin.Client, args []string) error {
+			Use: action + " NAME [FILE...]", Short: short, Long: long, Args: cobra.MinimumNArgs(1),
+		}, s, 1, func(ctx context.Context, c *admin.Client, args []string) error {
 			warning, err := steerPipeline(ctx, c, action, args[0])
 			if err != nil {
 				return err

@@ -280,7 +280,7 @@ func TestReloadOfAPausedPipeline(t *testing.T) {
 	t.Parallel()
 	r := startReloading(t, reloadTop+ticks("kept", "kept.txt")+ticks("b", "b.txt"))
 	r.flows("b.txt")
-	if said, code := r.ask("pipeline", "pause", "b", "-c", r.file); code != exitDone {
+	if said, code := r.ask("pipeline", "pause", "b", r.file); code != exitDone {
 		t.Fatal(said)
 	}
 	r.reload(reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt"), exitDone)

@@ -35,7 +35,7 @@ top), the exit code is 1, the log and status say why, and all goes on as before.
 	f.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return f.asks(cmd, s, true, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return f.asks(cmd, s, 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		path := "/reload"
 		if dry {
 			path += "?dry_run=1"

@@ -33,7 +33,7 @@ runs other files. --json prints what GET /status answers.`,
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print all that is known, as JSON on one line")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print it once a second until a signal comes, or the bridge ends")
-	return f.asks(cmd, s, true, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return f.asks(cmd, s, 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		second := time.NewTicker(time.Second)
 		defer second.Stop()
 		for {

@@ -64,7 +64,7 @@ what the pipeline makes of them.`,
 	cmd.Flags().StringVar(&f.record, "record", "",
 		"write what the sources read into this `file` as a test, or add it to those in it")
 	cmd.MarkFlagsMutuallyExclusive("json", "raw", "record")
-	f.asks(cmd, s, false, func(ctx context.Context, c *admin.Client, args []string) error {
+	f.asks(cmd, s, 1, func(ctx context.Context, c *admin.Client, args []string) error {
 		if err := quiet(ctx, c, s, args[0]); err != nil {
 			return err
 		}
@@ -78,8 +78,7 @@ what the pipeline makes of them.`,
 		if f.n < 0 {
 			return failure{code: exitUsage, err: errors.New("-n: want a number of messages")}
 		}
-		f.files = append(f.files, args[1:]...)
-		return ask(cmd, args[:1])
+		return ask(cmd, args)
 	}
 	return cmd
 }

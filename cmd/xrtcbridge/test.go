@@ -96,7 +96,7 @@ func (f *testFlags) recordFrom(cmd *cobra.Command, s std, folders *pluginFolders
 		return err
 	}
 	f.files = files
-	return f.asks(&cobra.Command{}, s, false, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return f.asks(&cobra.Command{}, s, 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		return f.recordTest(ctx, c, s, folders, pipeline)
 	}).RunE(cmd, nil)
 }
