@@ -131,7 +131,7 @@ func (c *crashes) die(p crashpoint.Point, n int) bool {
 		case <-end:
 			_ = cmd.Process.Kill()
 			<-ended
-			c.t.Fatalf("%s:%d: the process goes on:\n%s", p, n, log.tail())
+			c.t.Fatalf("%s:%d: the process goes on:\n%s", p, n, tail(log.String()))
 		case <-time.After(5 * time.Millisecond):
 			if !told && c.arrived() {
 				told = true
@@ -152,7 +152,7 @@ func (c *crashes) finish() {
 	bridgetest.Eventually(c.t, "the last line has arrived", c.arrived)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
-		c.t.Errorf("the last run ended with %v:\n%s", err, log.tail())
+		c.t.Errorf("the last run ended with %v:\n%s", err, tail(log.String()))
 	}
 	c.buried()
 }

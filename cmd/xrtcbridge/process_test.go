@@ -23,7 +23,7 @@ import (
 type process struct {
 	t   testing.TB
 	cmd *exec.Cmd
-	log logWatch
+	log logFile
 }
 
 // start starts xrtcbridge in dir, see launch.
@@ -44,8 +44,14 @@ func launch(t testing.TB, dir string, change func(*exec.Cmd), args ...string) *p
 
 func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd}
-	p.cmd.Stderr = &p.log
+	// A file and not a pipe: what a process has logged before it answers is there when it has.
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := &process{t: t, cmd: cmd, log: logFile(log.Name())}
+	p.cmd.Stderr = log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start: %v", err)
 	}
@@ -108,7 +114,22 @@ func (p *process) opened(n int) {
 		func() bool { return p.log.count(`"msg":"opened"`) >= n })
 }
 
-// logWatch collects what a process logs.
+// logFile is the path of what a process logs.
+type logFile string
+
+func (l logFile) String() string {
+	text, _ := os.ReadFile(string(l))
+	return string(text)
+}
+
+func (l logFile) count(text string) int { return strings.Count(l.String(), text) }
+
+func (l logFile) tail() string { return tail(l.String()) }
+
+// tail returns the end of a log.
+func tail(s string) string { return s[max(0, len(s)-40000):] }
+
+// logWatch collects what a process prints.
 type logWatch struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -124,13 +145,6 @@ func (l *logWatch) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
-}
-
-func (l *logWatch) count(text string) int { return strings.Count(l.String(), text) }
-
-func (l *logWatch) tail() string {
-	s := l.String()
-	return s[max(0, len(s)-40000):]
 }
 
 // write writes a file into dir and returns its path.
