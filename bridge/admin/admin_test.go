@@ -102,13 +102,14 @@ func serve(t *testing.T, set admin.Settings) *served {
 		s.client.Close()
 		s.Close()
 	})
-	bridgetest.Eventually(t, "a pipeline runs", func() bool {
+	bridgetest.Eventually(t, "one pipeline runs, and the other one has tried to", func() bool {
+		right := 0
 		for _, p := range s.Status().Pipelines {
-			if p.Name == "well" && p.State == monitor.Running {
-				return true
+			if p.Name == "well" && p.State == monitor.Running || p.Name == "ill" && strings.Contains(p.Reason, "no route") {
+				right++
 			}
 		}
-		return false
+		return right == 2
 	})
 	return s
 }

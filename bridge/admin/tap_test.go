@@ -70,6 +70,9 @@ func newTapping(t *testing.T) *tapping {
 			t.Error(err)
 		}
 	})
+	bridgetest.Eventually(t, "the pipeline runs", func() bool {
+		return r.Server.Status().Pipelines[0].State == monitor.Running
+	})
 	return r
 }
 
