@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,9 @@ import (
 type notifySocket struct {
 	t    *testing.T
 	path string
-	conn *net.UnixConn
+
+	mu   sync.Mutex // guards told
+	told []string   // that nobody has looked at
 }
 
 // listen makes the service manager of what this process does and starts from now on.
@@ -50,27 +53,37 @@ func listen(t *testing.T, watchdog time.Duration) *notifySocket {
 	if watchdog > 0 {
 		t.Setenv("WATCHDOG_USEC", fmt.Sprint(watchdog.Microseconds()))
 	}
-	return &notifySocket{t, path, conn}
+	n := &notifySocket{t: t, path: path}
+	go func() { // at once, whatever the test does: who tells waits when some ten are not read
+		for buf := make([]byte, 4096); ; {
+			size, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			n.mu.Lock()
+			n.told = append(n.told, string(buf[:size]))
+			n.mu.Unlock()
+		}
+	}()
+	return n
 }
 
 // until returns all assignments that were told up to one that begins with text.
-func (n *notifySocket) until(text string) []string {
+func (n *notifySocket) until(text string) (all []string) {
 	n.t.Helper()
-	var all []string
-	for buf := make([]byte, 4096); ; {
-		if err := n.conn.SetReadDeadline(time.Now().Add(bridgetest.Timeout)); err != nil {
-			n.t.Fatal(err)
+	bridgetest.Eventually(n.t, text+" is told", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for len(n.told) > 0 {
+			lines := strings.Split(n.told[0], "\n")
+			n.told, all = n.told[1:], append(all, lines...)
+			if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, text) }) {
+				return true
+			}
 		}
-		size, err := n.conn.Read(buf)
-		if err != nil {
-			n.t.Fatalf("waiting for %s: %v; so far %q", text, err, all)
-		}
-		lines := strings.Split(string(buf[:size]), "\n")
-		all = append(all, lines...)
-		if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, text) }) {
-			return all
-		}
-	}
+		return false
+	})
+	return all
 }
 
 // left returns what was told before now.
