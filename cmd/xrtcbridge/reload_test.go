@@ -69,9 +69,15 @@ func startReloading(t *testing.T, text string, flags ...string) *reloading {
 	dir := t.TempDir()
 	r := &reloading{dir: dir, file: write(t, dir, "p.yaml", text)}
 	r.process = start(t, dir, io.Discard, append([]string{"run", "--log-format", "json", r.file}, flags...)...)
-	bridgetest.Eventually(t, "the bridge answers",
-		func() bool { _, code := r.ask("status", r.file); return code != exitNobody })
+	r.answers()
 	return r
+}
+
+// answers waits until the bridge answers.
+func (r *reloading) answers() {
+	r.t.Helper()
+	bridgetest.Eventually(r.t, "the bridge answers",
+		func() bool { _, code := r.ask("status", r.file); return code != exitNobody })
 }
 
 // ask runs a command, and returns what it says and its exit code.

@@ -150,15 +150,20 @@ pipelines:
     to: {nats: {url: "nats://%s", stream: OUT, subject: OUT.file}}
 `, proxy.Addr()))
 	p := start(t, dir, io.Discard, "run", "--log-format", "json", config)
+	buffered := func(n int) {
+		t.Helper()
+		bridgetest.Eventually(t, fmt.Sprintf("%d messages are in the buffer", n), func() bool {
+			cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--config", config)
+			cmd.Dir = dir
+			text, err := cmd.Output()
+			return err == nil && strings.Contains(string(text), fmt.Sprintf(`"messages":%d,`, n))
+		})
+	}
 	out.await(lot)
+	buffered(0) // what has arrived, but without its confirmation, would be owed all the same
 	proxy.Set(faulttest.Fault{BlackHole: true})
 	lines(t, in, lot, lot, lineSize, ledger)
-	bridgetest.Eventually(t, "they are in the buffer", func() bool {
-		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "buffer", "status", "relay", "--json", "--config", config)
-		cmd.Dir = dir
-		text, err := cmd.Output()
-		return err == nil && strings.Contains(string(text), fmt.Sprintf(`"messages":%d,`, lot))
-	})
+	buffered(lot)
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitDone {
 		t.Errorf("exit code %d:\n%s", code, p.log.tail())
