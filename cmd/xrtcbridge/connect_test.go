@@ -54,6 +54,31 @@ func kept(t *testing.T, js jetstream.JetStream, dir string) (all []string) {
 	return all
 }
 
+// settled reports whether all that consumers have been sent is acknowledged.
+func settled(t *testing.T, js jetstream.JetStream) bool {
+	t.Helper()
+	streams := js.ListStreams(t.Context())
+	for s := range streams.Info() {
+		stream, err := js.Stream(t.Context(), s.Config.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumers := stream.ListConsumers(t.Context())
+		for c := range consumers.Info() {
+			if c.NumAckPending > 0 {
+				return false
+			}
+		}
+		if consumers.Err() != nil {
+			t.Fatal(consumers.Err())
+		}
+	}
+	if streams.Err() != nil {
+		t.Fatal(streams.Err())
+	}
+	return true
+}
+
 // check --connect leaves a bridge that runs with the same settings alone, which has a persistent
 // session, a durable and a group that others share: each message arrives once and no connection is
 // made anew. When the bridge is away, nothing on the servers or on the disk changes.
@@ -83,7 +108,8 @@ pipelines:
 `, broker.URL, hub.addr))
 	check := func() {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "check", "--connect", "--timeout", "1m", "p.yaml")
+		cmd := exec.CommandContext(t.Context(), "xrtcbridge", "check", "--connect", "--timeout",
+			bridgetest.Timeout.String(), "p.yaml")
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
@@ -149,14 +175,21 @@ pipelines:
 		t.Errorf("exit code %d", code)
 	}
 
+	bridgetest.Eventually(t, "the server knows of all acknowledgements", func() bool { return settled(t, hub.js) })
 	before = kept(t, hub.js, dir)
 	check()
 	if diff := cmp.Diff(before, kept(t, hub.js, dir)); diff != "" {
 		t.Errorf("something has changed: %s", diff)
 	}
+	done(publisher.Publish("notices/end", 1, false, "")) // behind all that was published before
 	births := 0
-	for len(notices) > 0 {
-		if <-notices == "notices/birth" {
+	for notice := ""; notice != "notices/end"; {
+		select {
+		case notice = <-notices:
+		case <-time.After(bridgetest.Timeout):
+			t.Fatal("the test's own client does not get what it has published")
+		}
+		if notice == "notices/birth" {
 			births++
 		}
 	}
