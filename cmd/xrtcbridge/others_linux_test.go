@@ -23,6 +23,15 @@ func (p *pod) start(user uint32, opened int, args ...string) *process {
 	return b
 }
 
+// ready waits until a bridge of another user is.
+func (p *pod) ready(user uint32, args ...string) {
+	p.t.Helper()
+	bridgetest.Eventually(p.t, strings.Join(args, " ")+" is ready", func() bool {
+		_, code := p.run(user, append([]string{"status"}, args...)...)
+		return code == exitDone
+	})
+}
+
 // said runs a command, and looks for its exit code, and for texts that it has to say or, behind a
 // !, must not say.
 func (p *pod) said(user uint32, code int, texts []string, args ...string) {
@@ -116,6 +125,8 @@ func TestS37BridgeWithoutStateOfAnotherUser(t *testing.T) {
 	inline := p.start(podUser, 2, "run", "--from", "generate,interval=1s", "--to", "discard")
 	pid := strconv.Itoa(inline.cmd.Process.Pid)
 	p.start(podUser, 2, "run", "off.yaml")
+	p.ready(podUser, "--pid", pid)
+	p.ready(podUser, "off.yaml")
 	for user, code := range map[uint32]int{0: exitNobody, podUser: exitDone, podUser + 1: exitNobody} {
 		var mend []string
 		if code == exitNobody {
