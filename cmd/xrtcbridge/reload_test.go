@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -360,6 +361,19 @@ func TestReloadByWatching(t *testing.T) {
 	}
 }
 
+// over writes text over the beginning of a file, at once, so that nobody finds a part of it.
+func over(t *testing.T, dir, name, text string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What was read for a file counts as the file does: secrets, credentials, certificates and schemas,
 // also where another one comes in as Kubernetes exchanges them, and those that the file names since a
 // moment ago, or that are missing.
@@ -424,15 +438,15 @@ func TestReloadByWatchingOthers(t *testing.T) {
 	}
 	says("s1 c1")
 	quiet(0)
-	write(t, dir, "secrets/word", "s2")
+	over(t, dir, "secrets/word", "s2")
 	says("s2 c1")
 	quiet(1)
-	write(t, credentials, "word", "c2")
+	over(t, credentials, "word", "c2")
 	says("s2 c2")
 	quiet(2)
-	write(t, dir, "schemas/any.json", `{"title": "2"}`)
+	over(t, dir, "schemas/any.json", `{"title": "2"}`)
 	quiet(3)
-	write(t, dir, "p.yaml", pipeline(words+link))
+	over(t, dir, "p.yaml", pipeline(words+link))
 	says("s2 c2 v1")
 	quiet(4)
 	volume("2", "v2")
@@ -441,12 +455,14 @@ func TestReloadByWatchingOthers(t *testing.T) {
 	volume("3", "v3")
 	says("s2 c2 v3")
 	quiet(6)
-	write(t, dir, "p.yaml", pipeline(words+link+" ${file:more/word}"))
+	over(t, dir, "p.yaml", pipeline(words+link+" ${file:more/word}"))
 	quiet(7) // it fails
 	if err := os.Mkdir(filepath.Join(dir, "more"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, "more/word", "m1")
+	if err := os.Rename(write(t, out, "more", "m1"), filepath.Join(dir, "more", "word")); err != nil {
+		t.Fatal(err)
+	}
 	says("s2 c2 v3 m1")
 	quiet(8)
 	if n, wrong := r.log.count(`"msg":"reloaded"`), r.log.count("reload failed"); n != 7 || wrong != 1 {
