@@ -96,7 +96,7 @@ func TestCurl(t *testing.T) {
 	run := func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), curl,
-			append([]string{"--silent", "--show-error", "--max-time", "20"}, args...)...)
+			append([]string{"--silent", "--show-error", "--max-time", fmt.Sprint(bridgetest.Timeout.Seconds())}, args...)...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err != nil {

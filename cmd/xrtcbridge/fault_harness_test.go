@@ -97,15 +97,12 @@ func (o *outlet) delivered() int {
 // await waits until n different messages have arrived.
 func (o *outlet) await(n int) {
 	o.t.Helper()
-	end := time.After(bridgetest.Timeout)
-	for o.delivered() < n {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-end:
-			o.t.Fatalf("waited %s in vain for %d messages, %d records read: %s", bridgetest.Timeout, n, o.read,
-				o.ledger.Report())
+	defer func() {
+		if o.t.Failed() {
+			o.t.Logf("%d records read: %s", o.read, o.ledger.Report())
 		}
-	}
+	}()
+	bridgetest.Reach(o.t, "messages have arrived", n, o.delivered)
 }
 
 // producer publishes messages of a ledger over MQTT at QoS 1. Keys go round: key k is at topic PREFIX/k.
@@ -125,7 +122,7 @@ const keys = 10
 func newProducer(t *testing.T, url, prefix string, size int, ledger *faulttest.Ledger) *producer {
 	t.Helper()
 	options := paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID(
-		"producer-" + prefix).SetOrderMatters(false)
+		"producer-" + prefix).SetOrderMatters(false).SetPingTimeout(bridgetest.Timeout) // what it loses then is not sent again
 	p := &producer{t: t, client: paho.NewClient(options), prefix: prefix, size: size, ledger: ledger}
 	if token := p.client.Connect(); !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
 		t.Fatalf("connect to %s: %v", url, token.Error())

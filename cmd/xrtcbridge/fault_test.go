@@ -87,9 +87,12 @@ func TestMosquittoLinesArriveOnceAndInOrder(t *testing.T) {
 
 func waitForSize(t *testing.T, path string, size int) {
 	t.Helper()
-	bridgetest.Eventually(t, fmt.Sprintf("%s has %d bytes", filepath.Base(path), size), func() bool {
+	bridgetest.Reach(t, "bytes are in "+filepath.Base(path), size, func() int {
 		info, err := os.Stat(path)
-		return err == nil && info.Size() >= int64(size)
+		if err != nil {
+			return 0
+		}
+		return int(info.Size())
 	})
 }
 
