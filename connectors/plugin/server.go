@@ -185,7 +185,7 @@ func (s *server) Open(ctx context.Context, r *pluginpb.OpenRequest) (*pluginpb.O
 	opening := ctx
 	if end, is := ctx.Deadline(); is {
 		var cancel context.CancelFunc
-		opening, cancel = context.WithDeadline(ctx, end.Add(-min(time.Second, time.Until(end)/4)))
+		opening, cancel = context.WithDeadline(ctx, end.Add(-min(5*time.Second, time.Until(end)/4)))
 		defer cancel()
 	}
 	i := newInstance(r, s.log, min(s.limit, int(min(r.GetMaxBytes(), 1<<30))))

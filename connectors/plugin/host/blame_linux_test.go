@@ -29,7 +29,7 @@ func TestMessagesThatKillThePlugin(t *testing.T) {
 				t.Parallel()
 				limits, tries, n := host.Limits{Crashes: 2}, 4, 40
 				if how == "hang" {
-					limits.Call, tries, n = 100*time.Millisecond, 1, 7 // and five seconds of grace
+					limits.Call, tries, n = 5*time.Second, 1, 7 // and as many of grace
 				}
 				var sent []bridge.Message
 				good, bad := make(map[string]bool), make(map[string]bool)

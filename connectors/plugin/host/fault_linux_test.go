@@ -182,6 +182,30 @@ func TestF18BreakerOpens(t *testing.T) {
 	}
 }
 
+// Who has left the group holds standard error, so that the end is known a second later only. A call
+// says it all the same.
+func TestF18EndThatIsKnownLate(t *testing.T) {
+	t.Parallel()
+	stray := filepath.Join(t.TempDir(), "pid")
+	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=stray:" + stray}})
+	t.Cleanup(func() {
+		if pid, err := strconv.Atoi(read(stray)); err != nil || syscall.Kill(pid, syscall.SIGKILL) != nil {
+			t.Errorf("there was no process in %s: %v", stray, err)
+		}
+	})
+	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Fail: "exit"},
+		bridgetest.Env(t, "test-from"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "ended by itself") {
+		t.Errorf("read: %v, want that the plugin has ended", err)
+	}
+	if err := source.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
 // One plugin that crashes all the time costs the other nothing.
 func TestF18OthersGoOn(t *testing.T) {
 	t.Parallel()
@@ -253,12 +277,12 @@ func TestF19StopBesideStoppedPlugin(t *testing.T) {
 
 // A call that does not come back in its time costs the plugin its life, and says which.
 func TestF19HangingCalls(t *testing.T) {
-	limits := host.Limits{Call: 2 * time.Second}
+	limits := host.Limits{Call: 8 * time.Second} // what is well returns in it, on a busy machine too
 	for _, c := range []struct {
 		name, want string
 		hang       func(t *testing.T, c bridge.Connector) error
 	}{
-		{"open", "a call to open did not return within 2s", func(t *testing.T, c bridge.Connector) error {
+		{"open", "a call to open did not return within 8s", func(t *testing.T, c bridge.Connector) error {
 			_, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "open"}, bridgetest.Env(t, "test-from"))
 			return err
 		}},
@@ -273,7 +297,7 @@ func TestF19HangingCalls(t *testing.T) {
 				return err
 			},
 		},
-		{"write that heeds its context", "settled 0 of 1 messages within 2s", func(t *testing.T, c bridge.Connector) error {
+		{"write that heeds its context", "settled 0 of 1 messages within 8s", func(t *testing.T, c bridge.Connector) error {
 			sink, err := c.Sink.Open(t.Context(), &sinkSettings{Hang: "heed"}, bridgetest.Env(t, "test-to"))
 			if err != nil {
 				return err
@@ -292,7 +316,7 @@ func TestF19HangingCalls(t *testing.T) {
 				return err
 			},
 		},
-		{"ack", "a call to ack did not return within 2s", func(t *testing.T, c bridge.Connector) error {
+		{"ack", "a call to ack did not return within 8s", func(t *testing.T, c bridge.Connector) error {
 			source, err := c.Source.Open(t.Context(), &sourceSettings{Hang: "ack", Flood: true}, bridgetest.Env(t, "test-from"))
 			if err != nil {
 				return err
@@ -303,7 +327,7 @@ func TestF19HangingCalls(t *testing.T) {
 			}
 			return ack(t.Context(), nil)
 		}},
-		{"check", "a call to check did not return within 2s", func(t *testing.T, c bridge.Connector) error {
+		{"check", "a call to check did not return within 8s", func(t *testing.T, c bridge.Connector) error {
 			return c.Source.Check(t.Context(), &sourceSettings{Size: 14})
 		}},
 		{
@@ -338,7 +362,7 @@ func TestF19HangingOpen(t *testing.T) {
 	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: time.Minute}})
 	c := named(t, p, "probe")
 	open := func(hang string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 		defer cancel()
 		source, err := c.Source.Open(ctx, &sourceSettings{Hang: hang}, bridgetest.Env(t, "test-from"))
 		if err == nil {
@@ -363,7 +387,7 @@ func TestF19HangingOpen(t *testing.T) {
 // since nothing was held.
 func TestF19HangingProcess(t *testing.T) {
 	t.Parallel()
-	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 8 * time.Second}})
 	pid, step := p.PID(), openStep(t, named(t, p, "probe"), &stepSettings{Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -384,7 +408,7 @@ func TestF19HangingProcess(t *testing.T) {
 // acknowledged comes again.
 func TestF19HangingRead(t *testing.T) {
 	t.Parallel()
-	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 8 * time.Second}})
 	c := named(t, p, "probe")
 	dir := t.TempDir()
 	hang := filepath.Join(dir, "hang")
@@ -410,10 +434,10 @@ func TestF19HangingRead(t *testing.T) {
 // nothing.
 func TestF19WaitingRead(t *testing.T) {
 	t.Parallel()
-	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 8 * time.Second}})
 	pid := p.PID()
 	source, err := named(t, p, "probe").Source.Open(t.Context(),
-		&sourceSettings{Size: 4, Tick: 4500 * time.Millisecond}, bridgetest.Env(t, "test-from"))
+		&sourceSettings{Size: 4, Tick: 10 * time.Second}, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +459,7 @@ func TestF19WaitingRead(t *testing.T) {
 // A plugin that is well, and does not answer Interrupt, is ended all the same.
 func TestF19HangingInterrupt(t *testing.T) {
 	t.Parallel()
-	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=deaf"}, Limits: host.Limits{Call: 2 * time.Second}})
+	p := plugintest.Load(t, host.Settings{Env: []string{"PROBE=deaf"}, Limits: host.Limits{Call: 8 * time.Second}})
 	c := named(t, p, "deaf")
 	source, err := c.Source.Open(t.Context(), c.Source.Settings(), bridgetest.Env(t, "test-from"))
 	if err != nil {
@@ -453,7 +477,7 @@ func TestF19HangingInterrupt(t *testing.T) {
 // Close of a source that hangs ends, and so does a Host.
 func TestF19HangingClose(t *testing.T) {
 	t.Parallel()
-	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 2 * time.Second}})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: 8 * time.Second}})
 	source, err := named(t, p, "probe").Source.Open(t.Context(), &sourceSettings{Hang: "close"},
 		bridgetest.Env(t, "test-from"))
 	if err != nil {
@@ -543,8 +567,9 @@ func TestF20LogFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The flood comes before the handshake, and how long it takes is the machine's affair.
+	began := time.Now()
 	p, err := h.Load(t.Context(), "noisy", host.Settings{
-		Path: path, Env: []string{"PROBE=stderr"}, Limits: host.Limits{Start: 2 * time.Minute},
+		Path: path, Env: []string{"PROBE=stderr"}, Limits: host.Limits{Start: time.Hour},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -564,8 +589,10 @@ func TestF20LogFlood(t *testing.T) {
 		return strings.Contains(log.String(), "the plugin logs too much")
 	})
 	text := log.String()
-	if n := strings.Count(text, "\n"); n > 20_000 || len(text) > 8<<20 {
-		t.Errorf("the log has %d lines, %d bytes", n, len(text))
+	took := time.Since(began)
+	most := 1000 + 400*int(took.Seconds()+1) // of 200 a second, and before each the word that some are missing
+	if n := strings.Count(text, "\n"); n > most || len(text) > 400*most {
+		t.Errorf("the log has %d lines, %d bytes after %v", n, len(text), took)
 	}
 }
 
@@ -792,30 +819,26 @@ func TestErrorsCrossTheWall(t *testing.T) {
 
 // A Write that is cut short says how far it came, so that nothing comes twice.
 func TestInterruptedWriteIsExact(t *testing.T) {
-	p := plugintest.Load(t, host.Settings{})
+	p := plugintest.Load(t, host.Settings{Limits: host.Limits{Call: time.Hour}})
 	out := filepath.Join(t.TempDir(), "out")
 	sink, err := named(t, p, "probe").Sink.Open(t.Context(), &sinkSettings{Path: out, Slow: 20 * time.Millisecond},
 		bridgetest.Env(t, "test-to"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	const all = 10_000 // which take minutes
 	var batch bridge.Batch
-	for i := range 200 {
+	for i := range all {
 		batch = append(batch, message(i, 8, 0))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
-		for deadline := time.Now().Add(bridgetest.Timeout); time.Now().Before(deadline); {
-			if text, _ := os.ReadFile(out); bytes.Count(text, []byte("\n")) >= 5 {
-				return
-			}
-		}
+		bridgetest.Eventually(t, "some are written", func() bool { return strings.Count(read(out), "\n") >= 5 })
 	}()
 	r, err := sink.Write(ctx, batch)
 	n := r.Settled
-	text, _ := os.ReadFile(out)
-	if lines := bytes.Count(text, []byte("\n")); n != lines || n < 5 || n == 200 || !errors.Is(err, context.Canceled) {
+	if lines := strings.Count(read(out), "\n"); n != lines || n < 5 || n == all || !errors.Is(err, context.Canceled) {
 		t.Errorf("wrote %d, %v; %d lines are there", n, err, lines)
 	}
 	_ = sink.Close()

@@ -200,7 +200,7 @@ func (i *instance) carrying(b bridge.Batch, call func() error) (among bool, err 
 		p.carrying.Add(-1)
 		p.blaming.Add(-blaming)
 		if died {
-			return true, p.outcome(nil)
+			return true, p.outcome(nil, 0)
 		}
 		i.plugin.suspects.Delete(i.env.Instance)
 		return false, err

@@ -475,9 +475,10 @@ func misbehave(how string) {
 		serveLies(argument)
 	case "host":
 		killedHost(argument)
-	case "child": // leave a process behind
+	case "child", "stray": // leave a process behind, in the group or not
 		cmd := exec.Command("/bin/sleep", "300")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: how == "stray"}
 		if err := cmd.Start(); err == nil {
 			_ = os.WriteFile(argument, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 		}

@@ -176,23 +176,23 @@ func (p *process) watch() {
 		case <-p.stopping:
 			return
 		}
-		healthy := p.healthy()
-		if !healthy {
-			healthy = p.healthy() // once may be chance
+		err := p.healthy()
+		if err != nil {
+			err = p.healthy() // once may be chance
 		}
-		if healthy {
+		if err == nil {
 			continue
 		}
-		p.fail(errors.New("it does not answer"))
+		p.fail(fmt.Errorf("it does not answer: %w", plain(err)))
 		return
 	}
 }
 
-func (p *process) healthy() bool {
+func (p *process) healthy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
 	_, err := p.calls.Health(ctx, new(pluginpb.HealthRequest))
-	return err == nil
+	return err
 }
 
 // fail ends the process, for the given reason.
@@ -203,6 +203,7 @@ func (p *process) fail(reason error) {
 	}
 	p.mu.Unlock()
 	_ = p.child.Kill(context.Background())
+	<-p.gone
 }
 
 // obituary returns why the process has ended, and whether that counts as a crash.
@@ -255,11 +256,15 @@ func (p *process) within(ctx context.Context, limit time.Duration, what string, 
 
 // failed returns the error of a call that has failed.
 func (p *process) failed(what string, err error) error {
+	grace := goneGrace
+	if status.Code(err) == codes.Unavailable {
+		grace = brokenGrace
+	}
 	err, malformed := fmt.Errorf("%s: %w", what, plain(err)), isMalformed(err)
 	if malformed {
 		return p.nonsense(err)
 	}
-	return p.outcome(err)
+	return p.outcome(err, grace)
 }
 
 // isMalformed reports whether err is about an answer that gRPC could not read.
@@ -272,24 +277,30 @@ func isMalformed(err error) bool {
 // that this counts as a crash.
 func (p *process) nonsense(err error) error {
 	p.fail(err)
-	return p.outcome(err)
+	return p.outcome(err, 0)
 }
 
-// goneGrace is how long the news of an end may take longer than the failure of a call.
-const goneGrace = 500 * time.Millisecond
+// How long the news of an end may take longer than the failure of a call, and than that of one
+// whose connection is broken, as that of a process that ends is.
+const (
+	goneGrace   = 500 * time.Millisecond
+	brokenGrace = 10 * time.Second
+)
 
 // outcome returns err, which a call returned, or the reason if the process has ended.
-func (p *process) outcome(err error) error {
-	late := time.NewTimer(goneGrace)
+func (p *process) outcome(err error, grace time.Duration) error {
+	late := time.NewTimer(grace)
 	defer late.Stop()
 	select {
 	case <-p.gone:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.end
 	case <-late.C:
+	}
+	if p.alive() {
 		return fmt.Errorf("plugin %q: %w", p.name, err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.end
 }
 
 // stopPatience is how long a process may take to end that was asked to.

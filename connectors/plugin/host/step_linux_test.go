@@ -128,7 +128,7 @@ func TestF19HelpersRead(t *testing.T) {
 	for language, load := range helpers {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			p := load(t, host.Limits{Call: 2 * time.Second})
+			p := load(t, host.Limits{Call: 8 * time.Second})
 			pid, c := p.PID(), named(t, p, "probe")
 			open := func(settings string) bridge.Source {
 				s := c.Source.Settings()
@@ -139,7 +139,7 @@ func TestF19HelpersRead(t *testing.T) {
 				}
 				return source
 			}
-			source := open(`{"tick": "4.5s"}`)
+			source := open(`{"tick": "10s"}`)
 			for i := range 2 {
 				b, ack, err := source.Read(t.Context())
 				if err != nil || len(b) != 1 || string(b[0].Payload) != strconv.Itoa(i+1) {
