@@ -33,10 +33,10 @@ var brokers = []struct {
 // message again have so little.
 func ackWait(t *testing.T) time.Duration {
 	again := []string{"UnackedComesAgain", "SettledFrontDoesNotComeAgain"}
-	if strings.Contains(t.Name(), "Conformance") && !slices.Contains(again, path.Base(t.Name())) {
-		return time.Minute
+	if slices.Contains(again, path.Base(t.Name())) || strings.HasPrefix(t.Name(), "TestChangedTopicsLoseNothing") {
+		return time.Second
 	}
-	return time.Second
+	return time.Minute
 }
 
 func startNATS(t *testing.T) string {

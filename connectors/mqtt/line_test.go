@@ -33,13 +33,13 @@ func TestSlowUplinkIsNotADeadOne(t *testing.T) {
 				}
 				proxy := faulttest.NewProxy(t, target)
 				set := sinkSettings(t, scheme+proxy.Addr(), qos)
-				set.Keepalive, set.WriteTimeout, set.AckTimeout = time.Second, 1500*time.Millisecond, 1500*time.Millisecond
+				set.Keepalive, set.WriteTimeout, set.AckTimeout = busyPing, busyPing, busyPing
 				if web { // mosquitto takes no part of a packet for life there
-					set.Keepalive = 20 * time.Second
+					set.Keepalive = 30 * time.Second
 				}
 				s := openSink(t, set)
-				proxy.Set(faulttest.Fault{Rate: 200_000})
-				payload := bytes.Repeat([]byte("0123456789"), 150_000) // 7.5 s
+				proxy.Set(faulttest.Fault{Rate: 75_000})
+				payload := bytes.Repeat([]byte("0123456789"), 150_000) // 20 s
 				write(t, s, bridge.Batch{{Topic: "big", Payload: payload}})
 				in.wait(t, 1)
 				proxy.Set(faulttest.Fault{})
@@ -87,13 +87,13 @@ func TestSlowDownlinkIsNotADeadOne(t *testing.T) {
 	broker := bridgetest.StartMosquitto(t)
 	proxy := faulttest.NewProxy(t, broker.Addr)
 	set, env := sourceSettings(t, "mqtt://"+proxy.Addr(), 1, "big"), bridgetest.Env(t, "test-from")
-	set.Keepalive, set.WriteTimeout, set.ConnectTimeout = 3*time.Second, 4*time.Second, 4*time.Second
+	set.Keepalive, set.WriteTimeout, set.ConnectTimeout = busyPing, busyPing, busyPing
 	closed(t, openWith(t, set, env).Close())
 	payload := bytes.Repeat([]byte("0123456789"), 30_000)
 	for range 4 {
 		send(t, client(t, broker.URL, nil), 1, bridge.Message{Topic: "big", Payload: payload})
 	}
-	proxy.Set(faulttest.Fault{Rate: 100_000}) // 12 s
+	proxy.Set(faulttest.Fault{Rate: 60_000}) // 20 s
 	for _, m := range read(t, openWith(t, set, env), 4) {
 		if !bytes.Equal(m.Payload, payload) {
 			t.Errorf("got %d bytes, want %d", len(m.Payload), len(payload))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
@@ -177,19 +178,24 @@ func TestCloseDeliversAcknowledgements(t *testing.T) {
 	}
 }
 
+// busyPing is what a machine that is busy needs for a ping and its answer: the broker ends a
+// connection of which it hears nothing for half as long again.
+const busyPing = 5 * time.Second
+
 // A buffer of 64 KiB holds up 1 MB of QoS 1: nothing may be lost, and the
 // connection must not be taken for dead though nobody reads the answers to pings.
 func TestP5SlowPipelineHoldsUpTheBroker(t *testing.T) {
+	t.Parallel()
 	broker := bridgetest.StartMosquitto(t)
 	set := sourceSettings(t, broker.URL, 1, "t")
-	set.Buffer, set.Keepalive, set.WriteTimeout = 64<<10, time.Second, time.Second
+	set.Buffer, set.Keepalive, set.WriteTimeout = 64<<10, busyPing, busyPing
 	s := openSource(t, set)
 	var want bridge.Batch
 	for i := range 250 {
 		want = append(want, bridge.Message{Topic: "t", Payload: fmt.Appendf(make([]byte, 4096), "%d", i)})
 	}
 	send(t, client(t, broker.URL, nil), 1, want...)
-	<-time.After(4 * time.Second) // twice what it takes for a ping to time out
+	<-time.After(4 * busyPing) // twice what it takes for a ping to time out
 	if got := read(t, s, len(want)); payloads(got) != payloads(want) {
 		t.Error("messages arrived different or in another order")
 	}
@@ -231,12 +237,18 @@ func TestP5SlowPipelineDropsAndCountsQoS0(t *testing.T) {
 }
 
 func TestUnreadQoS0IsCountedAtClose(t *testing.T) {
+	arrived := make(chan struct{})
 	address := standIn(t, func(p *peer) {
 		p.welcome()
 		p.grant(0)
 		for range 50 {
 			p.publish(0, 0, "x")
 		}
+		for range 2 { // that the second one is answered says that all before the first one was taken
+			p.ack(packets.Pubrel, 1)
+			p.next()
+		}
+		close(arrived)
 		p.drain()
 	})
 	env := bridgetest.Env(t, "test-from")
@@ -248,6 +260,7 @@ func TestUnreadQoS0IsCountedAtClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := len(read(t, s, 1))
+	<-arrived
 	closed(t, s.Close())
 	if got+int(dropped.Load()) != 50 {
 		t.Errorf("%d were read and %d dropped, of 50", got, dropped.Load())
@@ -331,12 +344,13 @@ func TestSeveralFilters(t *testing.T) {
 }
 
 func TestIdleConnectionsStayUp(t *testing.T) {
+	t.Parallel()
 	broker := bridgetest.StartMosquitto(t)
 	in, out := sourceSettings(t, broker.URL, 1, bridgetest.Topic), sinkSettings(t, broker.URL, 1)
-	in.Keepalive, in.WriteTimeout = time.Second, time.Second
-	out.Keepalive, out.WriteTimeout = time.Second, time.Second
+	in.Keepalive, in.WriteTimeout = busyPing, busyPing
+	out.Keepalive, out.WriteTimeout = busyPing, busyPing
 	source, sink := openSource(t, in), openSink(t, out)
-	<-time.After(4 * time.Second) // twice what it takes for a ping to time out
+	<-time.After(4 * busyPing) // twice what it takes for a ping to time out
 	if r, err := sink.Write(t.Context(), bridgetest.Numbered(1)); r.Settled != 1 || err != nil {
 		t.Errorf("wrote %d: %v", r.Settled, err)
 	}
