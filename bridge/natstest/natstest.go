@@ -18,6 +18,7 @@ func Start(tb testing.TB, set func(*server.Options)) *server.Server {
 	tb.Helper()
 	o := &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, JetStream: true, StoreDir: tb.TempDir(),
+		AuthTimeout: bridgetest.Timeout.Seconds(), // a busy machine may take longer than two
 	}
 	if set != nil {
 		set(o)

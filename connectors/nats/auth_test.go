@@ -234,7 +234,7 @@ func TestS11TLS(t *testing.T) {
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
 			ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 		}
-		o.TLS, o.TLSVerify, o.TLSTimeout = true, true, 5
+		o.TLS, o.TLSVerify, o.TLSTimeout = true, true, bridgetest.Timeout.Seconds()
 	})
 	own := bridge.TLS{CA: certFile, Cert: certFile, Key: keyFile}
 	for _, c := range []struct {

@@ -80,5 +80,5 @@ func TestLineThatHoldsAllIsNotADeadOne(t *testing.T) {
 		}
 		return ""
 	})
-	deliverAll(t, openSink(t, set), bridge.Batch{{Payload: make([]byte, 100_000)}})
+	deliverAll(t, openSink(t, set), bridge.Batch{{Payload: make([]byte, 400_000)}})
 }

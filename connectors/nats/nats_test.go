@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // client connects the test itself to a server.
 func client(t testing.TB, s *server.Server) jetstream.JetStream {
 	t.Helper()
-	nc, err := natsgo.Connect(s.ClientURL())
+	nc, err := natsgo.Connect(s.ClientURL(), natsgo.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}

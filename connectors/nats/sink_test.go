@@ -307,7 +307,7 @@ func TestN4ConfirmationOfAnEarlierBatch(t *testing.T) {
 	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
-	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 2*time.Second }))
+	sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.AckTimeout = true, 8*time.Second }))
 	seen := make(chan string, 2) // reply subjects
 	if _, err := js.Conn().Subscribe("a", func(m *natsgo.Msg) {
 		if seen <- m.Reply; len(seen) == 2 {
