@@ -47,9 +47,10 @@ var jqExample string
 // make the program take is bounded by max_steps and by the time that follows from it, some 2 µs a
 // step of a processor, or of the clock where there is no Linux: what goes through the whole of a
 // value can be one step, like setpath or ==, and who does that for each of its items runs out of
-// time before steps. Time is looked at between steps only. Hence values that the program itself
-// makes of one another many times over, like [., .] in a loop, are not bounded: going through these
-// can be one step.
+// time before steps. It may hold 256 MiB of lists and objects at a time beside the message; those
+// that it throws away, like the copy that an assignment makes, cost time only. Time and memory are
+// looked at between steps only. Hence values that the program itself makes of one another many times
+// over, like [., .] in a loop, are not bounded: going through these can be one step.
 //
 // # Errors
 //
@@ -195,6 +196,7 @@ func (s *jq) run(ctx context.Context, m *bridge.Message) error {
 	s.meter.steps, s.meter.most, s.meter.items = steps, max(1<<20, len(m.Payload)), len(m.Payload)
 	outputs := s.code.RunWithContext(steps, value, m.Topic, header, m.Time.Format(time.RFC3339Nano),
 		float64(s.now().UnixMicro())/1e6)
+	steps.memory.begin(outputs, value)
 	for {
 		value, more := outputs.Next()
 		if !more {

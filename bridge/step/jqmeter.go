@@ -29,6 +29,7 @@ func (e jqError) Error() string { return string(e) }
 const (
 	errSteps  = jqError("the program takes more than max_steps for this message")
 	errTimeUp = jqError("the program takes more time for this message than max_steps allows")
+	errHeld   = jqError("the program holds more memory for this message than it may: 256 MiB")
 	errIndex  = jqError("the program writes to an index far beyond the size of this message")
 )
 
