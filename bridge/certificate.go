@@ -72,11 +72,11 @@ func (r *renewed) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 func (c *Certificate) load() (pair tls.Certificate, err error) {
-	cert, err := readPEM(c.Cert)
+	cert, err := ReadRegular(c.Cert, mostPEM)
 	if err != nil {
 		return pair, err
 	}
-	key, err := readPEM(c.Key)
+	key, err := ReadRegular(c.Key, mostPEM)
 	if err != nil {
 		return pair, err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // TLS is the client side of TLS in settings, the same for every connector.
@@ -38,7 +37,7 @@ func (t TLS) Config() (*tls.Config, error) {
 func (t TLS) load() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.Name, InsecureSkipVerify: t.Insecure}
 	if t.CA != "" {
-		pem, err := readPEM(t.CA)
+		pem, err := ReadRegular(t.CA, mostPEM)
 		if err != nil {
 			return nil, &KeyError{Key: "ca", Err: err}
 		}
@@ -56,26 +55,15 @@ func (t TLS) load() (*tls.Config, error) {
 	return c, nil
 }
 
-// readPEM reads a regular file, since others need not end.
-func readPEM(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	case info.Size() > 16<<20:
-		return nil, fmt.Errorf("%s is larger than 16MiB, which is no PEM file", name)
-	}
-	return os.ReadFile(name)
-}
+// mostPEM is more bytes than a PEM file has.
+const mostPEM = 16 << 20
 
 func (t TLS) loadPair(c *tls.Config) error {
-	cert, err := readPEM(t.Cert)
+	cert, err := ReadRegular(t.Cert, mostPEM)
 	if err != nil {
 		return &KeyError{Key: "cert", Err: err}
 	}
-	key, err := readPEM(t.Key)
+	key, err := ReadRegular(t.Key, mostPEM)
 	if err != nil {
 		return &KeyError{Key: "key", Err: err}
 	}

@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -252,25 +250,3 @@ func (w *walker) located(n *yaml.Node, path string) string {
 
 // maxFile is how many bytes a file of a configuration has at most.
 const maxFile = 1 << 20
-
-// ReadRegular reads a file of at most that many bytes. Another one than a regular file is an error:
-// it might never end.
-func ReadRegular(name string, most int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%s is larger than %d bytes", name, most)
-	}
-	return text, err
-}

@@ -12,6 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
@@ -54,16 +55,16 @@ const mostContent = 16 << 20
 // Content is the fingerprint of what is in a file, or of why that cannot be read, as in
 // [Config.Read].
 func Content(name string) string {
-	text, err := ReadRegular(name, mostContent)
+	text, err := bridge.ReadRegular(name, mostContent)
 	if err != nil {
 		return Fingerprint(string(text), err.Error())
 	}
 	return Fingerprint(string(text))
 }
 
-// readFile is [ReadRegular] of a file whose content counts.
-func (r *run) readFile(name string, most int64) ([]byte, error) {
-	text, err := ReadRegular(name, most)
+// readFile is [bridge.ReadRegular] of a file whose content counts.
+func (r *run) readFile(name string, most bridge.Size) ([]byte, error) {
+	text, err := bridge.ReadRegular(name, most)
 	if _, known := r.config.Read[name]; !known && err == nil {
 		r.config.Read[name] = Fingerprint(string(text))
 	} else if !known {

@@ -5,13 +5,13 @@ package natsclient
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -55,7 +55,7 @@ func (s *Settings) Validate() error {
 		errs = append(errs, bridge.KeyErrorf("password", "a password goes with a username"))
 	}
 	if s.Creds != "" {
-		if err := checkCreds(s.Creds); err != nil {
+		if _, err := creds(s.Creds); err != nil {
 			errs = append(errs, bridge.KeyErrorf("creds", "%w", err))
 		}
 	}
@@ -116,10 +116,11 @@ func (s *Settings) auth() ([]nats.Option, error) {
 		options = append(options, nats.Token(s.Token.Reveal()))
 	}
 	if s.Creds != "" {
-		if err := checkCreds(s.Creds); err != nil {
+		option, err := creds(s.Creds)
+		if err != nil {
 			return nil, fmt.Errorf("read creds: %w", err)
 		}
-		options = append(options, nats.UserCredentials(s.Creds))
+		options = append(options, option)
 	}
 	if s.NKey != "" {
 		option, err := nkey(s.NKey)
@@ -138,39 +139,39 @@ func (s *Settings) auth() ([]nats.Option, error) {
 	return options, nil
 }
 
-// checkCreds tells whether a credentials file has what one needs to connect.
-func checkCreds(file string) error {
-	var o nats.Options
-	err := checkRegular(file)
-	if err == nil {
-		err = nats.UserCredentials(file)(&o)
+// creds returns the option of a credentials file. It is read now, and not again by the library: a
+// connection is never mended, and what is read later may not end.
+func creds(file string) (nats.Option, error) {
+	text, err := bridge.ReadRegular(file, mostCredentials)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
+	option, o := nats.UserCredentialBytes(text), nats.Options{}
+	if err = option(&o); err == nil {
 		_, err = o.UserJWT()
 	}
 	if err == nil {
 		_, err = o.SignatureCB([]byte("nonce"))
 	}
-	return err
+	return option, err
 }
 
+// nkey is creds for a file with a seed.
 func nkey(file string) (nats.Option, error) {
-	if err := checkRegular(file); err != nil {
+	text, err := bridge.ReadRegular(file, mostCredentials)
+	if err != nil {
 		return nil, err
 	}
-	return nats.NkeyOptionFromSeed(file)
+	pair, err := nkeys.ParseDecoratedNKey(text)
+	if err != nil {
+		return nil, err
+	}
+	public, err := pair.PublicKey()
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, fmt.Errorf("%s has no seed of a user", file)
+	}
+	return nats.Nkey(public, pair.Sign), nil
 }
 
-// checkRegular refuses files that need not end, or nearly so, which the library reads to their end.
-func checkRegular(name string) error {
-	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", name)
-	case info.Size() > 1<<20:
-		return fmt.Errorf("%s is larger than 1MiB, which is no file of credentials", name)
-	}
-	return nil
-}
+// mostCredentials is more bytes than a file of credentials has.
+const mostCredentials = 1 << 20

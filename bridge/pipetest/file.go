@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
-	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 )
 
 // file is a NAME_test.yaml.
@@ -88,7 +87,7 @@ func (c *content) payload() (payload []byte, given bool, err error) {
 			return nil, false, bridge.KeyErrorf("base64", "this is no base64")
 		}
 	case c.File != "" && c.read == nil:
-		if payload, err = config.ReadRegular(c.File, mostInput); err != nil {
+		if payload, err = bridge.ReadRegular(c.File, mostInput); err != nil {
 			return nil, false, &bridge.KeyError{Key: "file", Err: err}
 		}
 		c.read = payload
@@ -141,7 +140,7 @@ func (in *input) readLines() error {
 	if in.Lines == "" {
 		return nil
 	}
-	text, err := config.ReadRegular(in.Lines, mostInput)
+	text, err := bridge.ReadRegular(in.Lines, mostInput)
 	if err != nil {
 		return &bridge.KeyError{Key: "lines", Err: err}
 	}
