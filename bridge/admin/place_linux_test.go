@@ -101,3 +101,34 @@ func TestS37ElsewhereOfOthers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// S37: of bridges that start in the same instant one has the socket, and the others say so.
+func TestS37OneHasTheSocket(t *testing.T) {
+	at := admin.InState(owned.Place{Path: t.TempDir()})
+	for range 50 {
+		const starting = 8
+		var bridges [starting]*admin.Server
+		errs := make(chan error, starting)
+		for i := range bridges {
+			bridges[i] = admin.New(admin.Options{})
+			go func() {
+				_, err := bridges[i].Listen(t.Context(), at)
+				errs <- err
+			}()
+		}
+		have := 0
+		for range bridges {
+			if err := <-errs; err == nil {
+				have++
+			} else if !errors.As(err, new(*admin.InUseError)) {
+				t.Error(err)
+			}
+		}
+		for _, b := range bridges {
+			b.Close()
+		}
+		if have != 1 {
+			t.Fatalf("%d bridges took the socket", have)
+		}
+	}
+}

@@ -193,6 +193,13 @@ func (d *Dir) Path() string { return d.path }
 // Join returns the path of what is in the folder, good as long as that of Path.
 func (d *Dir) Join(name string) string { return filepath.Join(d.path, name) }
 
+// Lock waits until nobody else has locked the folder, and locks it until unlocked is called, where
+// the system and the file system can do that.
+func (d *Dir) Lock() (unlocked func()) {
+	lock(d.f)
+	return func() { unlock(d.f) }
+}
+
 // Close closes the folder.
 func (d *Dir) Close() error { return d.f.Close() }
 

@@ -363,3 +363,26 @@ func TestS37Dial(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// S37: a secret that several make in the same instant is one.
+func TestS37OneSecret(t *testing.T) {
+	for range 500 {
+		const starting = 8
+		at, secrets := owned.Place{Path: t.TempDir()}, make(chan string, starting)
+		for range starting {
+			go func() {
+				text, err := at.Secret("token", true)
+				if err != nil {
+					t.Error(err)
+				}
+				secrets <- text
+			}()
+		}
+		first := <-secrets
+		for range starting - 1 {
+			if other := <-secrets; other != first {
+				t.Fatalf("%q and %q", first, other)
+			}
+		}
+	}
+}

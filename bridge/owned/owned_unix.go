@@ -3,6 +3,7 @@
 package owned
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/user"
@@ -53,3 +54,11 @@ func usable(path string, folder bool) error {
 func privateSocket(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
 }
+
+// lock waits for a lock of f, which unlock gives back.
+func lock(f *os.File) {
+	for errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX), syscall.EINTR) {
+	}
+}
+
+func unlock(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

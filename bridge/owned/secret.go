@@ -28,6 +28,9 @@ func (p Place) Secret(file string, create bool) (string, error) {
 	var f *os.File
 	if err == nil {
 		defer func() { _ = dir.Close() }()
+		if create { // nobody else makes it meanwhile
+			defer dir.Lock()()
+		}
 		if f, err = dir.OpenFile(file, false); errors.Is(err, fs.ErrNotExist) && create {
 			f, err = dir.OpenFile(file, true)
 		}
