@@ -30,8 +30,8 @@ const (
 // ListenTCP makes the server answer at an address, to who has the token, and returns its URL. The
 // settings must be valid and have a token.
 func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
-	if set.Token.IsZero() {
-		return "", errors.New("listen for HTTP: there is no token")
+	if err := checkToken(set.Token.Reveal()); err != nil { // that of a file, too
+		return "", fmt.Errorf("use the token for HTTP: %w", err)
 	}
 	secure, err := set.TLS.Config(s.Logger)
 	if err != nil {
