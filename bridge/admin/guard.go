@@ -98,6 +98,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	may := g.server.may(g.token, r.Header.Get("Authorization"))
 	if !may {
 		h.Set("Connection", "close") // who is not let in holds nothing
+		r.Body = http.MaxBytesReader(w, r.Body, mostStrange)
 	}
 	_, pattern := g.server.mux.Handler(r)
 	switch {

@@ -27,6 +27,7 @@ const (
 	idleTimeout   = time.Minute
 	mostHeader    = 16 << 10
 	mostBody      = 1 << 20
+	mostStrange   = 4096 // of who may ask nothing but to be let in
 	mostConns     = 512 // at each listener; then the oldest of those who may ask nothing goes
 	closeTimeout  = time.Second
 )
@@ -114,15 +115,17 @@ func (s *Server) Listen(ctx context.Context, places ...Place) (Place, error) {
 	return l.place, nil
 }
 
-// serve answers at a listener until Close.
+// serve answers at a listener until Close, with HTTP/1.1: where a connection has many requests at a
+// time, to bound connections bounds nothing.
 func (s *Server) serve(l net.Listener, h http.Handler, secure *tls.Config) {
 	server := &http.Server{
 		Handler:           http.MaxBytesHandler(h, mostBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: mostHeader, TLSConfig: secure,
 		BaseContext: func(net.Listener) context.Context { return s.ctx }, ConnContext: withConnection,
-		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
 	}
+	server.Protocols.SetHTTP1(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.servers = append(s.servers, server)

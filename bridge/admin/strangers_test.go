@@ -87,3 +87,36 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 		})
 	}
 }
+
+// S42: who has no token makes the server hold little: one request a connection, and of its body what
+// a login takes. The answer comes before the rest of the body does.
+func TestS42BodiesOfStrangers(t *testing.T) {
+	set := loopback()
+	certificate, roots := certified(t)
+	set.TLS = certificate
+	s := serve(t, set)
+	conn, err := tls.Dial("tcp", s.url[strings.Index(s.url, "//")+2:len(s.url)-1], &tls.Config{
+		RootCAs: roots, NextProtos: []string{"h2", "http/1.1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if p := conn.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
+		t.Fatalf("it speaks %q", p)
+	}
+	const head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+		"Content-Length: 1000000\r\n\r\n{\"code\":\""
+	if _, err := io.WriteString(conn, head+strings.Repeat("a", 8192)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(answer.Body)
+	if answer.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "too large") {
+		t.Errorf("%s: %s", answer.Status, text)
+	}
+}
