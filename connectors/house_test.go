@@ -66,7 +66,7 @@ var arrows = []struct {
 		false,
 	},
 	{"connectors/plugin/skeleton", nil, false},
-	{"connectors/*", []string{"bridge", "bridge/framing", "bridge/natsclient", "bridge/socket"}, true},
+	{"connectors/*", []string{"bridge", "bridge/framing", "bridge/natsclient", "bridge/owned", "bridge/socket"}, true},
 	{"xrtc", []string{"bridge/owned", "xrtc/internal/wire"}, true}, // one dotenv library, see below
 	{"xrtc/internal/wire", nil, false},
 	{"xrtc/server", []string{"xrtc/internal/wire"}, false},

@@ -87,6 +87,31 @@ func closed(path string) (string, error) {
 	return real, checkMode(real, info)
 }
 
+// Reached returns an error if a link of another user led to what was opened at a path, of which info
+// is, unless that is the other user's, too: who can make links where this process looks could have
+// it read or write what they may not. What has been exchanged since it was opened is not there.
+func Reached(path string, info fs.FileInfo) error {
+	owner, _ := stranger(info)
+	real, err := resolve(path, func(at string, link fs.FileInfo) error {
+		user, other := stranger(link)
+		if link.Mode()&fs.ModeSymlink == 0 || !other || user == 0 || user == owner {
+			return nil
+		}
+		return &OthersError{
+			at, fmt.Sprintf("is a symbolic link of user %d to what is not theirs", user),
+			fmt.Sprintf("remove it, or chown -h %d %s if it may lead there", os.Geteuid(), quote(at)), true,
+		}
+	})
+	if err != nil || !owners {
+		return err
+	}
+	there, err := os.Lstat(real)
+	if err == nil && !os.SameFile(there, info) {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return err
+}
+
 const mostLinks = 40
 
 // resolve returns the path without links. It calls visit for everything on the way, links and the

@@ -17,6 +17,9 @@ const (
 	noFollow = syscall.O_NOFOLLOW | noWait
 )
 
+// owners says that files have owners here.
+const owners = true
+
 // stranger returns whose something is, and whether that is not this user.
 func stranger(info fs.FileInfo) (user uint32, other bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // folder is where a sink writes; nothing outside of it can be reached.
@@ -57,7 +58,13 @@ func split(path bridge.Template) (dir, name string, err error) {
 	}
 	if info, err := os.Lstat(text); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		// The user who wrote the path may follow links where message data may not.
-		if text, err = filepath.EvalSymlinks(text); err != nil {
+		link := text
+		if text, err = filepath.EvalSymlinks(link); err == nil {
+			if info, err = os.Stat(text); err == nil {
+				err = bridge.Permanent(owned.Reached(link, info))
+			}
+		}
+		if err != nil {
 			return "", "", fmt.Errorf("follow link: %w", err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // open opens a file for writing, mends it, and remembers it. It is for m, unless that is nil.
@@ -55,6 +56,12 @@ func (s *sink) attach(t *target) (created bool, err error) {
 	}
 	info, err := f.Stat()
 	if err != nil {
+		return false, errors.Join(fmt.Errorf("open: %w", err), f.Close())
+	}
+	if err := owned.Reached(t.path, info); err != nil {
+		if _, others := errors.AsType[*owned.OthersError](err); others {
+			err = &nameError{err}
+		}
 		return false, errors.Join(fmt.Errorf("open: %w", err), f.Close())
 	}
 	if kind := blocking(f, info); kind != "" {

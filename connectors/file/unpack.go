@@ -10,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // opened is a file that is open for reading.
@@ -38,6 +40,9 @@ func open(path string) (*opened, error) {
 	o := &opened{file: f, body: f}
 	if o.info, err = f.Stat(); err == nil {
 		o.inode, err = inodeOf(f, path, o.info), regular(path, o.info)
+	}
+	if err == nil {
+		err = owned.Reached(path, o.info)
 	}
 	if err == nil {
 		err = o.unpack(path)
