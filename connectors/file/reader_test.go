@@ -2,6 +2,7 @@ package file_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -114,5 +115,22 @@ func TestDamagedFileIsReadUpToThere(t *testing.T) {
 	if _, _, err := s.Read(t.Context()); !bridge.IsPermanent(err) ||
 		!strings.Contains(err.Error(), "damaged or not whole") {
 		t.Errorf("Read = %v", err)
+	}
+}
+
+// S50: a file says how much of it the unpacking keeps, and gets no more than the program zstd takes.
+func TestS50WindowOfAPackedFile(t *testing.T) {
+	const line = "\x51\x00\x00line line\n" // the last block, as it is, of ten bytes
+	for exponent, want := range map[byte]string{17: "", 18: "window size exceeded"} {
+		path := filepath.Join(t.TempDir(), "log.zst")
+		put(t, path, "\x28\xb5\x2f\xfd\x00"+string([]byte{exponent << 3})+line)
+		s, err := openSource(t, func(s *file.SourceSettings) { s.Path, s.Follow = []string{path}, false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := readAll(t, s)
+		if want == "" && (!errors.Is(err, io.EOF) || len(lines) != 1) || !strings.Contains(err.Error(), want) {
+			t.Errorf("a window of 2^%d: read %q, %v, want %q", 10+exponent, lines, err, want)
+		}
 	}
 }

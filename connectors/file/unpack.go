@@ -126,6 +126,10 @@ func (u *unpacker) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
+// mostWindow is how much of what was unpacked zstd may refer to, which is kept; it is what the
+// program zstd unpacks without --memory.
+const mostWindow = 128 << 20
+
 func (u *unpacker) begin() (err error) {
 	u.close()
 	packed := io.NewSectionReader(u.file, 0, 1<<62)
@@ -139,7 +143,7 @@ func (u *unpacker) begin() (err error) {
 		}
 		return err
 	}
-	d, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1))
+	d, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(mostWindow))
 	if err == nil {
 		u.from = d.IOReadCloser()
 	}
