@@ -33,6 +33,7 @@ type pipeline struct {
 
 	// Guarded by the lock of the monitor.
 	in, out history
+	read    history          // of the bytes of inputs that have an end
 	gone    engine.Counts    // of those that had the name before
 	retired *engine.Pipeline // the last of them
 	before  engine.Counts    // of those before that one
@@ -89,6 +90,7 @@ func (m *Monitor) tell(all []engine.Situation) {
 		in, out := p.bytes()
 		p.in.tell(total{now, l.Received, in})
 		p.out.tell(total{now, l.Delivered, out})
+		p.read.tell(done(s.Pipeline, now))
 		p.mu.Lock()
 		for _, e := range p.ends {
 			e.past.tell(e.total(now))

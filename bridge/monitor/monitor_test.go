@@ -118,3 +118,47 @@ func TestStatusWhileItRuns(t *testing.T) {
 		}
 	})
 }
+
+// How much is left of a file, and for how long, goes by bytes of the file, and not by those of
+// payloads: one that is packed would seem to be read in no time.
+func TestProgressIsOfBytesOfTheInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var progress func(done, total int64)
+		p := &engine.Pipeline{
+			Name: "copy",
+			From: []bridge.Endpoint[bridge.Source]{{
+				Type: "lines",
+				Open: func(_ context.Context, env bridge.Env) (bridge.Source, error) {
+					progress = env.Progress
+					progress(0, 1000)
+					return &lines{[]bridge.Batch{{{Payload: make([]byte, 1e6)}}}}, nil
+				},
+			}},
+			To: engine.To(bridge.Endpoint[bridge.Sink]{
+				Type: "door",
+				Open: func(context.Context, bridge.Env) (bridge.Sink, error) { return door{}, nil },
+			}),
+		}
+		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		m.Watch(p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		go m.Run(ctx, b)
+		synctest.Wait()
+		if got := m.Pipelines(b)[0].Progress; got == nil || got.Done != 0 || got.Total != 1000 || got.Left != nil {
+			t.Errorf("at first the progress is %+v", got)
+		}
+		time.Sleep(10 * time.Second) //nolint:forbidigo // of the bubble
+		progress(200, 1000)
+		time.Sleep(10 * time.Second) //nolint:forbidigo // of the bubble
+		switch got := m.Pipelines(b)[0].Progress; {
+		case got == nil || got.Left == nil:
+			t.Errorf("the progress is %+v", got)
+		case *got.Left < 75 || *got.Left > 81: // 800 at 10 a second
+			t.Errorf("%v seconds are left, want 80", *got.Left)
+		}
+		cancel()
+		<-done
+	})
+}

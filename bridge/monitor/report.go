@@ -22,10 +22,10 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 	if s.Err != nil {
 		said.Reason = s.Err.Error()
 	}
-	if done, size := s.Pipeline.Progress(); size > 0 {
-		said.Progress = &Progress{Done: done, Total: size}
-		if r := said.In.Bytes; r > 0 {
-			left := float64(size-done) / r
+	if n, size := s.Pipeline.Progress(); size > 0 {
+		said.Progress = &Progress{Done: n, Total: size}
+		if r := p.read.rates(done(s.Pipeline, now)).Bytes5m; r > 0 {
+			left := float64(size-n) / r
 			said.Progress.Left = &left
 		}
 	}
@@ -55,6 +55,13 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 	said.judge(since, s.Pipeline.StaleAfter, p.awaited(said.Since), now)
 	p.explain(&said, since, now)
 	return said
+}
+
+// done returns how many bytes of inputs that have an end were read. They are those on the disk, which
+// those of payloads are not: there are ends of lines, and what is packed.
+func done(p *engine.Pipeline, now time.Time) total {
+	n, _ := p.Progress()
+	return total{at: now, bytes: uint64(max(0, n))}
 }
 
 // wellSince returns since when a pipeline that runs lacks nothing, if it does not: its ends were up

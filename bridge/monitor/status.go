@@ -118,7 +118,7 @@ type Rates struct {
 type Progress struct {
 	Done  int64    `json:"done_bytes"`
 	Total int64    `json:"total_bytes"`
-	Left  *float64 `json:"seconds_left,omitempty"` // at the rate of now; not known at first
+	Left  *float64 `json:"seconds_left,omitempty"` // at the rate of the last five minutes; not known at first
 }
 
 // EndState is what an end does.

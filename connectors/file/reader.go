@@ -20,7 +20,8 @@ type reader struct {
 	most     int
 	progress func(done, total int64)
 
-	done, total int64 // bytes
+	done, total int64 // bytes, as they are on the disk
+	before      int64 // of them those of the files before this one
 
 	mu     sync.Mutex // guards what follows
 	paths  []string   // still to read, the first one perhaps begun
@@ -119,7 +120,7 @@ func (r *reader) next() error {
 	if err != nil {
 		return bridge.Permanent(fmt.Errorf("open: %w%s", err, mend(err)))
 	}
-	r.file, r.at, r.ended = f, 0, false
+	r.file, r.at, r.before, r.ended = f, 0, r.done, false
 	r.lines.Reset()
 	r.lines.Table = nil
 	return nil
@@ -129,13 +130,9 @@ func (r *reader) fill() error {
 	n, err := r.file.ReadAt(r.lines.Room(), r.at)
 	r.lines.Filled(n)
 	r.at += int64(n)
-	if r.ended = errors.Is(err, io.EOF); r.ended || !r.file.packed {
-		// How long a packed file will be, nobody knows.
-		if r.done += int64(n); r.file.packed {
-			r.done += r.file.info.Size() - int64(n)
-		}
-		r.progress(r.done, max(r.done, r.total)) // it may have grown
-	}
+	r.ended = errors.Is(err, io.EOF)
+	r.done = r.before + r.file.taken(r.at)
+	r.progress(r.done, max(r.done, r.total)) // it may have grown
 	switch {
 	case err == nil || r.ended:
 		return nil

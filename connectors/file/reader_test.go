@@ -1,11 +1,16 @@
 package file_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,5 +137,43 @@ func TestS50WindowOfAPackedFile(t *testing.T) {
 		if want == "" && (!errors.Is(err, io.EOF) || len(lines) != 1) || !strings.Contains(err.Error(), want) {
 			t.Errorf("a window of 2^%d: read %q, %v, want %q", 10+exponent, lines, err, want)
 		}
+	}
+}
+
+// A packed file shows how far it is while it is read, not only at its end.
+func TestProgressOfAPackedFile(t *testing.T) {
+	path, packed := filepath.Join(t.TempDir(), "in.gz"), new(bytes.Buffer)
+	z := gzip.NewWriter(packed)
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // so that it cannot be packed much
+	for range 100_000 {
+		fmt.Fprintln(z, random.Uint64())
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, packed.String())
+	env := bridgetest.Env(t, "test-from")
+	var seen []int64
+	env.Progress = func(done, total int64) {
+		if seen = append(seen, done); total != int64(packed.Len()) {
+			t.Errorf("%d bytes in all, want %d", total, packed.Len())
+		}
+	}
+	settings := file.Connector().Source.Settings().(*file.SourceSettings)
+	settings.Path = []string{path}
+	s, err := file.Connector().Source.Open(t.Context(), settings, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read(t, s, 100_000)
+	if _, _, err := s.Read(t.Context()); err != io.EOF {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if between := slices.Compact(seen); !slices.IsSorted(between) || len(between) < 4 ||
+		between[len(between)-1] != int64(packed.Len()) {
+		t.Errorf("the progress was %v of %d", between, packed.Len())
 	}
 }

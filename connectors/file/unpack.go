@@ -61,6 +61,16 @@ func (o *opened) close() {
 	_ = o.file.Close()
 }
 
+// taken returns how many of the bytes on the disk it took to come to a place in what is read.
+func (o *opened) taken(at int64) int64 {
+	u, ok := o.body.(*unpacker)
+	if !ok {
+		return at
+	}
+	n, _ := u.packed.Seek(0, io.SeekCurrent) // as it is always able to
+	return n
+}
+
 // regular returns an error that says what a file is that has no lines to read, and what to use.
 func regular(path string, info fs.FileInfo) error {
 	kind := "a device"
@@ -105,6 +115,8 @@ type unpacker struct {
 	zstd bool
 	from io.ReadCloser // nil: at the beginning
 	at   int64
+
+	packed *io.SectionReader // what from reads, once it has begun
 }
 
 // ReadAt returns [io.ErrUnexpectedEOF] if the packed file is cut off.
@@ -132,10 +144,9 @@ const mostWindow = 128 << 20
 
 func (u *unpacker) begin() (err error) {
 	u.close()
-	packed := io.NewSectionReader(u.file, 0, 1<<62)
-	u.at = 0
+	u.packed, u.at = io.NewSectionReader(u.file, 0, 1<<62), 0
 	if !u.zstd {
-		g, err := gzip.NewReader(packed)
+		g, err := gzip.NewReader(u.packed)
 		if err == nil {
 			u.from = g
 		} else if errors.Is(err, io.EOF) {
@@ -143,7 +154,7 @@ func (u *unpacker) begin() (err error) {
 		}
 		return err
 	}
-	d, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(mostWindow))
+	d, err := zstd.NewReader(u.packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(mostWindow))
 	if err == nil {
 		u.from = d.IOReadCloser()
 	}

@@ -40,7 +40,7 @@ func attacked() monitor.Status {
 			{Instance: "to", Kind: "sink", Type: "stdio", State: monitor.EndUp, After: []string{attack}},
 		},
 		Errors:  []monitor.Error{{Instance: attack, Text: attack}},
-		Reasons: []monitor.Count{{Outcome: "dropped", Reason: attack, N: 1}},
+		Reasons: []monitor.Count{{Outcome: "dropped", Reason: attack, N: 1}}, Progress: &monitor.Progress{Done: 12, Total: 34},
 	}}
 	return s
 }
@@ -58,7 +58,7 @@ func TestDocument(t *testing.T) {
 	trusted = true
 	w := get(p, "GET", "/")
 	got := w.Body.String()
-	for _, want := range []string{"4711", "&lt;img", `data-offers="tap "`} {
+	for _, want := range []string{"4711", "12 of 34 bytes read", "&lt;img", `data-offers="tap "`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in %s", want, got)
 		}

@@ -53,6 +53,15 @@ func showsTraffic(t *testing.T, tab *browsertest.Tab) {
 	tab.Until(browsertest.Has("#figures", "9,876,543") + " && " + browsertest.Has("#list tr.open", "77") + " && " +
 		`document.querySelector("#graph").textContent.includes("1,234,567") && ` + browsertest.Has("#ends", "1,234,567"))
 	t.Logf("it took %v", time.Since(began).Round(time.Millisecond))
+	if browsertest.Eval[bool](tab, `document.querySelector("#progress").offsetHeight > 0`) {
+		t.Error("an input without an end shows progress")
+	}
+	left := 80.0
+	f.set(func(s *monitor.Status) {
+		s.Pipelines[0].Progress = &monitor.Progress{Done: 256 << 10, Total: 1 << 20, Left: &left}
+	})
+	tab.Until(browsertest.Has("#progress", "25 %, 256 KiB of 1.0 MiB read, 1 m 20 s left") + " && " +
+		`document.querySelector("#list tr.open").title.includes("25 %, 256 KiB")`)
 	// What gets its messages from several gets the sum.
 	if got := browsertest.Eval[string](tab,
 		`[...document.querySelectorAll("#graph .rate")].map(e => e.textContent).sort().join(" ")`); got != "0/s 1,830/s 1,980/s 2,012/s 2,140/s 310/s 32/s" {

@@ -47,6 +47,8 @@ const brief = text => text.split(" ").slice(0, 2).join(" ") // a span's larger u
 const since = t => view.now - Date.parse(t) / 1000
 const ago = t => t ? span(since(t)) : "–"
 const clock = t => new Date(t).toLocaleTimeString([], {hour12: false})
+const progress = p => !p ? "" : Math.floor(100 * p.done_bytes / p.total_bytes) + " %, " + bytes(p.done_bytes) + " of " + bytes(p.total_bytes) + " read" +
+	(p.seconds_left == null ? "" : ", " + span(p.seconds_left) + " left")
 const said = state => (SIGNS[state] ?? "?") + " " + state
 
 // ---- Elements
@@ -275,7 +277,7 @@ function draw() {
 		put(c[3], rate(p.out.messages_10s))
 		put(c[4], p.owed < 1e4 ? count(p.owed) : rough.format(p.owed))
 		put(c[5], brief(ago(p.oldest_owed)))
-		row.title = [p.name, p.reason, ...p.notes ?? []].filter(Boolean).join("\n")
+		row.title = [p.name, p.reason, ...p.notes ?? [], progress(p.progress)].filter(Boolean).join("\n")
 		row.classList.toggle("open", p === open)
 	})
 	show($("none"), !listed.length)
@@ -327,12 +329,8 @@ function drawPipeline(p) {
 	put($("reason"), reasons.join("\n"))
 	put($("pause"), p.state === "paused" ? "Resume" : "Pause")
 	show($("progress"), Boolean(p.progress))
-	if (p.progress) {
-		const {done_bytes: done, total_bytes: total, seconds_left: left} = p.progress
-		$("progress").firstElementChild.max = total || 1
-		$("progress").firstElementChild.value = done
-		put($("progress").lastElementChild, bytes(done) + " of " + bytes(total) + (left == null ? "" : ", " + span(left) + " left"))
-	}
+	$("progress").firstElementChild.value = p.progress ? p.progress.done_bytes / p.progress.total_bytes : 0
+	put($("progress").lastElementChild, progress(p.progress))
 	const l = p.ledger, why = o => (p.reasons ?? []).filter(r => r.outcome === o).map(r => count(r.n) + " by " + r.reason).join(", ")
 	const figures = [["Owed", count(p.owed)], ["Oldest owed", ago(p.oldest_owed)], ["Last in", ago(p.last_in)], ["Last out", ago(p.last_out)],
 		["Received", count(l.received)], ["Delivered", count(l.delivered)], ["Filtered", count(l.filtered)],
