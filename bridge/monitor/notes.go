@@ -1,10 +1,13 @@
 package monitor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
 // How long something takes before it is noted, and how many messages a step that has let some pass
@@ -14,13 +17,31 @@ const (
 	mostDry  = 1000
 )
 
-// explain notes what keeps a pipeline that runs from delivering, as far as its state does not say
-// so. The lock must be held.
-func (p *pipeline) explain(said *Pipeline, since []sofar, now time.Time) {
-	if said.State != Running && said.State != Degraded && said.State != Starting {
+// explain notes what keeps a pipeline that runs from delivering, or one that is to stop from that, as
+// far as its state does not say so. The lock must be held.
+func (p *pipeline) explain(said *Pipeline, s engine.Situation, since []sofar, now time.Time) {
+	note := func(format string, args ...any) { said.Notes = append(said.Notes, fmt.Sprintf(format, args...)) }
+	down := func(e sofar) bool {
+		return e.State == EndDown && (e.Kind == "sink" && !e.Optional || e.Kind == "step")
+	}
+	switch said.State {
+	case Running, Degraded, Starting:
+	case Draining:
+		late := now.Sub(said.Since) > cmp.Or(s.Pipeline.DrainTimeout, engine.DefaultDrainTimeout)+patience
+		for i, e := range p.ends { // which are closed at once, also while they work
+			if at := since[i]; late && (at.State == EndUp || !e.working.since().IsZero()) {
+				note("it was to stop at %s, and %s %s does not let go: it goes on, or away, when that does or the bridge "+
+					"is started again", clock(said.Since), at.Type, at.Instance)
+			}
+		}
+		return
+	default:
 		return
 	}
-	note := func(format string, args ...any) { said.Notes = append(said.Notes, fmt.Sprintf(format, args...)) }
+	if s.Phase == engine.Starting && s.Pipeline.Buffer == nil && slices.ContainsFunc(since, down) {
+		note("nothing is read yet: %s is opened when all behind it is open; with buffer: disk it would be at once",
+			said.list("source"))
+	}
 	for i, e := range p.ends {
 		at := &since[i]
 		who := at.Type + " " + at.Instance

@@ -93,6 +93,17 @@ func TestStatusNamesCauses(t *testing.T) {
 			}, time.Minute, monitor.Starting, "out p-to is down: connection refused",
 		},
 		{
+			"sources wait for a sink", &engine.Pipeline{
+				From: []bridge.Endpoint[bridge.Source]{source("x")},
+				To: engine.To(bridge.Endpoint[bridge.Sink]{
+					Type: "out",
+					Open: func(context.Context, bridge.Env) (bridge.Sink, error) {
+						return nil, down
+					},
+				}),
+			}, 0, monitor.Starting, "nothing is read yet: lines p-from is opened when all behind it is open",
+		},
+		{
 			"a wrong password", &engine.Pipeline{
 				From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
 					return nil, bridge.Permanent(errors.New("not authorized: check username and password"))
@@ -223,6 +234,38 @@ func TestStatusNamesCauses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What keeps a pipeline that is to stop from that is said when its time for draining is over.
+func TestStatusNamesWhatDoesNotLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := &engine.Pipeline{
+			Name: "p", From: []bridge.Endpoint[bridge.Source]{source("x")}, DrainTimeout: time.Second,
+			To: engine.To(sinkOf("out", func(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+				<-release
+				return bridge.Result{Settled: len(b)}, nil
+			})),
+		}
+		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		m.Watch(p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		time.Sleep(5 * time.Second) //nolint:forbidigo // of the bubble
+		if got := m.Pipelines(b)[0]; got.State != monitor.Draining || len(got.Notes) > 0 {
+			t.Errorf("%s %q", got.State, got.Notes)
+		}
+		time.Sleep(10 * time.Second) //nolint:forbidigo // of the bubble
+		if got := m.Pipelines(b)[0]; got.State != monitor.Draining || len(got.Notes) != 1 ||
+			!strings.Contains(got.Notes[0], "out p-to does not let go") {
+			t.Errorf("%s %q", got.State, got.Notes)
+		}
+		close(release)
+		<-done //nolint:errcheck // it was late
+	})
 }
 
 // local is when a bubble begins, as a status has it.

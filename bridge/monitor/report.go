@@ -53,7 +53,7 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 		said.Since = p.wellSince(said.Since, said.Ends)
 	}
 	said.judge(since, s.Pipeline.StaleAfter, p.awaited(said.Since), now)
-	p.explain(&said, since, now)
+	p.explain(&said, s, since, now)
 	return said
 }
 
