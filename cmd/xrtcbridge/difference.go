@@ -18,9 +18,10 @@ type difference struct {
 	// Refused are top-level keys whose change needs a restart of the process.
 	Refused []string `json:"refused,omitempty"`
 
-	// Applied says that it was done, and not only looked at. Warnings are what went wrong on the
-	// way, or may be not what is meant.
+	// Applied says that it was done, and not only looked at, and Result in words what came of it.
+	// Warnings are what went wrong on the way, or may be not what is meant.
 	Applied  bool     `json:"applied"`
+	Result   string   `json:"result,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -91,11 +92,18 @@ func (d difference) summary() string {
 // write prints d for people.
 func (d difference) write(w io.Writer) {
 	for _, kind := range []struct {
-		verb string
-		all  []change
-	}{{"starts", d.Starts}, {"stops", d.Stops}, {"restarts", d.Restarts}} {
+		done, planned string
+		all           []change
+	}{
+		{"started", "would start", d.Starts},
+		{"stopped", "would stop", d.Stops},
+		{"restarted", "would restart", d.Restarts},
+	} {
 		for _, c := range kind.all {
-			line := kind.verb + " " + c.Pipeline
+			line := kind.planned + " " + c.Pipeline
+			if d.Applied {
+				line = kind.done + " " + c.Pipeline
+			}
 			if len(c.Because) > 0 {
 				line += ": " + strings.Join(c.Because, ", ") + " changed"
 			}
@@ -108,8 +116,13 @@ func (d difference) write(w io.Writer) {
 	for _, key := range d.Refused {
 		fmt.Fprintf(w, "needs a restart: %s changed\n", key)
 	}
-	fmt.Fprintln(w, plural(len(d.Untouched), "pipeline")+" untouched")
+	if len(d.Untouched) > 0 || d.empty() && d.Applied {
+		fmt.Fprintln(w, plural(len(d.Untouched), "pipeline")+" untouched")
+	}
 	for _, text := range d.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", text)
+	}
+	if d.Result != "" {
+		fmt.Fprintln(w, d.Result)
 	}
 }

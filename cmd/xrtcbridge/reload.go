@@ -64,6 +64,20 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	default:
 		next.close()
 	}
+	switch {
+	case errors.Is(err, engine.ErrStopping):
+		d.Result = "reload was given up"
+	case errors.Is(err, errHalfway):
+		d.Result = "reload failed, and not all goes on as before"
+	case dry && err != nil:
+		d.Result = "dry run: a reload would fail, and all goes on as before"
+	case dry:
+		d.Result = "dry run: nothing was changed"
+	case err != nil:
+		d.Result = "reload failed, all goes on as before"
+	default:
+		d.Result = "reloaded"
+	}
 	if dry {
 		return d, err
 	}
@@ -72,17 +86,19 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	}
 	switch {
 	case errors.Is(err, engine.ErrStopping):
-		r.log.WarnContext(ctx, "reload was given up", "err", err)
+		r.log.WarnContext(ctx, d.Result, "err", err)
 		return d, err
 	case err != nil:
-		r.log.ErrorContext(ctx, "reload failed, all goes on as before", "err", err)
-		r.noted(err)
-		return d, err
+		r.log.ErrorContext(ctx, d.Result, "err", err)
+	default:
+		r.log.InfoContext(ctx, d.Result, "changes", d.summary())
 	}
-	r.log.InfoContext(ctx, "reloaded", "changes", d.summary())
-	r.noted(nil)
-	return d, nil
+	r.noted(err)
+	return d, err
 }
+
+// errHalfway is the kind of error of a reload that has failed and could not be taken back.
+var errHalfway = errors.New("not all goes on as before")
 
 // reading is what was read for a reload.
 type reading struct {
@@ -156,8 +172,10 @@ func (r *running) apply(ctx context.Context, d *difference, next reading) error 
 		for _, c := range d.Starts {
 			r.forget(c.Pipeline)
 		}
-		d.Warnings = append(d.Warnings, more...)
-		return errors.Join(err, back)
+		if d.Warnings = append(d.Warnings, more...); back != nil {
+			return fmt.Errorf("%w; and %w: %w", err, errHalfway, back)
+		}
+		return err
 	}
 	if err != nil {
 		return err
@@ -305,17 +323,15 @@ func (r *running) situation() map[string]monitor.Pipeline {
 	return all
 }
 
-// forget takes a pipeline that has ended out of the bridge, and says what became of its messages.
+// forget takes a pipeline that has ended out of the bridge, and says what became of its messages. One
+// that does not let go is taken out when it does, see revive.
 func (r *running) forget(name string) {
-	for _, p := range r.seen.Pipelines(r.bridge) {
-		if p.Name == name {
-			r.flags.logLedger(r.log, name, engine.Ledger(p.Ledger))
-		}
-	}
+	last := r.situation()[name]
 	if err := r.bridge.Remove(name); err != nil {
 		r.log.Error("a pipeline that was removed goes on", "err", err)
 		return
 	}
+	r.flags.logLedger(r.log, name, engine.Ledger(last.Ledger))
 	r.seen.Forget(name)
 }
 

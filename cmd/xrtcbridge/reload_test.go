@@ -142,7 +142,9 @@ func TestReload(t *testing.T) {
 	r.flows("b.txt")
 
 	dry := r.reload(reloadTop+ticks("kept", "kept.txt")+ticks("b", "c.txt")+ticks("d", "d.txt"), exitDone, "--dry-run")
-	for _, want := range []string{"starts d\n", "restarts b: to changed\n", "1 pipeline untouched\n"} {
+	for _, want := range []string{
+		"would start d\n", "would restart b: to changed\n", "1 pipeline untouched\n", "\ndry run: nothing was changed\n",
+	} {
 		if !strings.Contains(dry, want) {
 			t.Errorf("the dry run does not say %q:\n%s", want, dry)
 		}
@@ -150,24 +152,26 @@ func TestReload(t *testing.T) {
 	if n := r.status().Config.Reloads; n != 0 || r.opens("b") != 2 || r.opens("d") != 0 {
 		t.Errorf("a dry run did something: %d reloads", n)
 	}
-	if said, code := r.ask("reload", r.file); code != exitDone || said != dry {
+	done := strings.NewReplacer("would start", "started", "would restart", "restarted",
+		"dry run: nothing was changed", "reloaded").Replace(dry)
+	if said, code := r.ask("reload", r.file); code != exitDone || said != done {
 		t.Errorf("the reload says another thing than the dry run: %d\n%s", code, said)
 	}
 	r.flows("c.txt")
 	r.flows("d.txt")
 
 	good := reloadTop + ticks("kept", "kept.txt") + ticks("b", "c.txt")
-	if said := r.reload(good, exitDone); !strings.Contains(said, "stops d\n") {
-		t.Errorf("it does not say that d stops:\n%s", said)
+	if said := r.reload(good, exitDone); !strings.Contains(said, "stopped d\n") {
+		t.Errorf("it does not say that d has stopped:\n%s", said)
 	}
-	if said := r.reload("# the same\n"+good, exitDone); said != "2 pipelines untouched\n" {
+	if said := r.reload("# the same\n"+good, exitDone); said != "2 pipelines untouched\nreloaded\n" {
 		t.Errorf("nothing changes, and reload says:\n%s", said)
 	}
 	for _, c := range []struct{ name, text, want string }{
 		{"syntax", "pipelines: [", "p.yaml:1"},
 		{"a mistake", good + ticks("bad", "x.txt, mod: 1"), "p.yaml:4"},
 		{"a section", "fail_fast: true\n" + good, "a change of fail_fast needs a restart"},
-		{"a section and its difference", "fail_fast: true\n" + good + ticks("f", "f.txt"), "starts f\n"},
+		{"a section and its difference", "fail_fast: true\n" + good + ticks("f", "f.txt"), "would start f\n"},
 		{"one that cannot start", good + "  e: {from: {file: {path: nowhere}}, to: discard}\n", "no file matches"},
 		{"a change that cannot start", reloadTop + ticks("kept", "kept.txt") + ticks("b", "kept.txt/x"), "kept.txt"},
 		{"nothing to run", "pipelines: {}\n", "p.yaml:1"},
@@ -175,11 +179,12 @@ func TestReload(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := r.status().Config.Reloads
 			rejected := r.log.count("reload failed")
-			if said := r.reload(c.text, exitFailed); !strings.Contains(said, c.want) {
-				t.Errorf("it does not say %q:\n%s", c.want, said)
+			if said := r.reload(c.text, exitFailed); !strings.Contains(said, c.want) ||
+				!strings.Contains(said, "reload failed, all goes on as before\n") {
+				t.Errorf("it does not say %q, and how it ended:\n%s", c.want, said)
 			}
 			s := r.status()
-			if s.Config.Rejected == nil || c.want != "starts f\n" &&
+			if s.Config.Rejected == nil || c.want != "would start f\n" &&
 				!strings.Contains(s.Config.Rejected.Error, c.want) || s.Config.Reloads != before {
 				t.Errorf("the status says %+v", s.Config)
 			}
@@ -337,6 +342,33 @@ func TestPauseDuringAReload(t *testing.T) {
 		t.Errorf("it is %s", got)
 	}
 	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A pipeline that was new in a reload which failed, and did not let go then, is gone when it does.
+func TestWhatDidNotLetGoIsTakenOut(t *testing.T) {
+	c, err := (&config.Loader{Registry: builtin()}).Inline("generate,count=1", "discard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{
+		bridge: new(engine.Bridge), seen: monitor.New(), log: slog.New(slog.DiscardHandler), turn: make(chan struct{}, 1),
+	}
+	p := &planned{Pipeline: c.Pipelines[0]}
+	r.bridge.Pipelines = append(r.bridge.Pipelines, r.launch(p))
+	release := r.bridge.Hold() // as one holds that looks at its files
+	done := make(chan error)
+	go func() { done <- r.bridge.Run(t.Context()) }()
+	bridgetest.Eventually(t, "it ends", func() bool { return r.situation()[p.Name].State == monitor.Finished })
+	ended := make(chan error, 1)
+	ended <- nil
+	r.revive(p.Name, ended)
+	if got := r.situation(); len(got) > 0 {
+		t.Errorf("there is %v", got)
+	}
+	release()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -45,13 +45,10 @@ top), the exit code is 1, the log and status say why, and all goes on as before.
 		if refused, ok := errors.AsType[*admin.Error](err); ok {
 			_ = json.Unmarshal(refused.Body, &d) // without one the error says all
 		}
-		switch {
-		case err != nil && d.empty() && len(d.Untouched) == 0: // the files could not be read
-		case asJSON:
+		if asJSON && (err == nil || d.Result != "") {
 			return errors.Join(err, printJSON(s, d))
-		default:
-			d.write(s.out)
 		}
+		d.write(s.out)
 		return err
 	})
 }

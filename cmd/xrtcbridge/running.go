@@ -232,7 +232,7 @@ func needRestart(now, next loaded) []string {
 var errStuck = errors.New("a connector does not let go")
 
 // stop stops a pipeline, within its time for draining, also while the bridge stops. One that does
-// not is started again when it has let go.
+// not is started again when it has let go, or taken out if it is not wanted then.
 func (r *running) stop(ctx context.Context, p *planned) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain(p.Pipeline)+abortGrace)
 	defer cancel()
@@ -252,14 +252,17 @@ func (r *running) stop(ctx context.Context, p *planned) error {
 	}
 }
 
-// revive starts a pipeline that was stopped in vain when it has ended after all.
+// revive starts a pipeline that was stopped in vain when it has ended after all, or takes it out.
 func (r *running) revive(name string, ended <-chan error) {
 	<-ended //nolint:errcheck // it was told already
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	for _, s := range r.bridge.Situations() {
-		if p := r.plan[name]; p != nil && s.Pipeline.Name == name &&
-			(s.Phase == engine.Finished || s.Phase == engine.Failed) {
+		switch p := r.plan[name]; {
+		case s.Pipeline.Name != name || s.Phase != engine.Finished && s.Phase != engine.Failed:
+		case p == nil:
+			r.forget(name)
+		default:
 			r.seen.Retire(s.Pipeline)
 			if err := r.bridge.Start(r.launch(p)); err != nil {
 				r.log.Warn("start a pipeline again", "pipeline", name, "err", err)

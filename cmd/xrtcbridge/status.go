@@ -137,7 +137,7 @@ func (s std) printStatus(st monitor.Status) error {
 		}
 	}
 	if r := st.Config.Rejected; r != nil {
-		fmt.Fprintf(s.out, "the reload %s ago changed nothing: %s\n", since(st.Now, &r.At), clip(r.Error, mostNote))
+		fmt.Fprintf(s.out, "the reload %s ago failed: %s\n", since(st.Now, &r.At), clip(r.Error, mostNote))
 	}
 	return nil
 }

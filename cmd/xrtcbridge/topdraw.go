@@ -120,7 +120,7 @@ func (t top) header() []string {
 		lines = append(lines, "asking the bridge")
 	}
 	if r := s.Config.Rejected; r != nil {
-		lines = append(lines, fmt.Sprintf("▲ reload refused %s ago: %s", lasting(s.Now.Sub(r.At)), r.Error))
+		lines = append(lines, fmt.Sprintf("▲ reload failed %s ago: %s", lasting(s.Now.Sub(r.At)), r.Error))
 	}
 	return lines
 }

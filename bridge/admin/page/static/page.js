@@ -297,7 +297,7 @@ function note(text) {
 function drawNotes() {
 	const s = view.status, notes = []
 	if (view.lost) notes.push(["down", "No connection to the bridge: " + view.lost + ". What is shown is old; trying again."])
-	if (s?.config.rejected) notes.push(["failed", "The reload of " + clock(s.config.rejected.at) + " was refused, and nothing changed: " + s.config.rejected.error])
+	if (s?.config.rejected) notes.push(["failed", "The reload of " + clock(s.config.rejected.at) + " failed: " + s.config.rejected.error])
 	if (!view.lost) for (const r of s?.reasons ?? []) notes.push(["degraded", r])
 	if (noted) notes.push(["note", noted])
 	const signature = JSON.stringify(notes)
