@@ -297,6 +297,14 @@ type Described interface {
 	Describe() Description
 }
 
+// OneRunner is implemented by settings of a source that leaves something behind for the one which
+// goes on with it, unless they say what that is called.
+type OneRunner interface {
+	// OneRun is called before Validate where no other run follows, as of settings that stand on a
+	// command line: then nothing is to stay behind, and others are not to be in each other's way.
+	OneRun()
+}
+
 // Forgetter is implemented by settings of a source for which its system keeps something beyond a
 // connection, like a durable consumer or the session of a client.
 type Forgetter interface {

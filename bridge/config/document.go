@@ -24,7 +24,7 @@ type document struct {
 	file  string
 	dir   string // of the file, for ${file:}
 	order int
-	shown bool // other users of the machine can read it, as they can a command line
+	shown bool // it is of a command line, which is for one run, and which other users of the machine can read
 	text  string
 	root  *yaml.Node            // nil if the text is no YAML
 	bad   map[*yaml.Node]bool   // broke a rule that has been reported

@@ -98,6 +98,8 @@ type every struct {
 	hidden    int
 }
 
+func (e *every) OneRun() { e.hidden = 2 }
+
 type stream struct {
 	Subjects []string `yaml:"subjects,short,required"`
 	Storage  string   `yaml:"storage" enum:"file|memory"`

@@ -26,6 +26,7 @@ func TestInline(t *testing.T) {
 		cmp.Diff(rotation{Size: 1e6, Keep: 1, Age: time.Hour}, *got.Rotate),
 		cmp.Diff([]string{"x"}, got.Streams["s"].Subjects),
 		cmp.Diff("inline", c.Pipelines[0].Name),
+		cmp.Diff(2, got.hidden), // it knows that no run follows
 	} {
 		if d != "" {
 			t.Errorf("(-want +got):\n%s", d)

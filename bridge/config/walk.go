@@ -228,7 +228,7 @@ func (w *walker) finish(places []place, v reflect.Value, s *shape, set map[strin
 	}
 }
 
-// validate calls the method Validate of v or *v, if there is one. Without its connection v may lack
+// validate calls the methods OneRun, on a command line, and Validate of v or *v, if there are such. Without its connection v may lack
 // what is required.
 func (w *walker) validate(places []place, v reflect.Value) {
 	defer func() {
@@ -238,6 +238,9 @@ func (w *walker) validate(places []place, v reflect.Value) {
 	}()
 	// An embedded struct may be of an unexported type, which Interface refuses.
 	p := reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Interface()
+	if once, ok := p.(bridge.OneRunner); ok && w.shown {
+		once.OneRun()
+	}
 	if checked, ok := p.(interface{ Validate() error }); ok {
 		w.report(places, checked.Validate())
 	}

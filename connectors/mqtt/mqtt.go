@@ -47,6 +47,9 @@
 // Mosquitto keeps only 1000 messages for a client that is away, and drops what is more, unless its
 // max_queued_messages says otherwise.
 //
+// Source on a command line (run --from): without client_id, bridge and session: persistent its
+// session is clean, and of a name that nobody else has. It is for one run, and leaves none behind.
+//
 // Source, QoS 1 and 2 in a clean session: what arrives is acknowledged as above, and delivered
 // though the connection has ended, or counted as dropped; what the broker had not delivered then is
 // lost.

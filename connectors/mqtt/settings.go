@@ -2,10 +2,12 @@ package mqtt
 
 import (
 	"cmp"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -54,6 +56,13 @@ type SinkSettings struct {
 	Retain      bridge.Template `yaml:"retain" doc:"have the broker keep the last message of each topic: true, false, or a template that gives one of them"`
 	MaxInflight int             `yaml:"max_inflight" min:"1" max:"65534" doc:"messages sent and not confirmed, 1 to 65534"`
 	AckTimeout  time.Duration   `yaml:"ack_timeout" doc:"for which the broker may confirm nothing and take nothing"`
+}
+
+// OneRun implements [bridge.OneRunner].
+func (s *SourceSettings) OneRun() {
+	if s.ClientID == "" && s.Bridge == "" && s.Session != "persistent" {
+		s.Session, s.ClientID = "clean", "xrtcbridge-inline-"+strings.ToLower(rand.Text()[:8])
+	}
 }
 
 // Validate checks what the types do not.

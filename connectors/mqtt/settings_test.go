@@ -90,6 +90,30 @@ func TestMaxUnacked(t *testing.T) {
 	}
 }
 
+// A run that no other one follows leaves no session behind, and takes that of no other, unless it is
+// named.
+func TestOneRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		change     func(*mqtt.SourceSettings)
+		session    string
+		id, differ bool
+	}{
+		"as it is":       {func(*mqtt.SourceSettings) {}, "clean", true, true},
+		"a name":         {func(s *mqtt.SourceSettings) { s.ClientID = "x" }, "", true, false},
+		"a bridge":       {func(s *mqtt.SourceSettings) { s.Bridge = "x" }, "", false, false},
+		"if it is asked": {func(s *mqtt.SourceSettings) { s.Session = "persistent" }, "persistent", false, false},
+	} {
+		a, b := sourceSettings(t, "mqtt://127.0.0.1:1", 1, "t"), sourceSettings(t, "mqtt://127.0.0.1:1", 1, "t")
+		for _, s := range []*mqtt.SourceSettings{a, b} {
+			c.change(s)
+			s.OneRun()
+		}
+		if a.Session != c.session || (a.ClientID != "") != c.id || (a.ClientID != b.ClientID) != c.differ {
+			t.Errorf("%s: session %q, client ids %q and %q", name, a.Session, a.ClientID, b.ClientID)
+		}
+	}
+}
+
 func TestExclusive(t *testing.T) {
 	s := sinkSettings(t, "mqtt://127.0.0.1:1", 1)
 	if got := s.Describe().Exclusive; got != "" {

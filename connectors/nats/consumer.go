@@ -207,6 +207,10 @@ func quoted(filters []string) string {
 
 const defaultAckWait = 30 * time.Second
 
+// forgotten is how long a consumer of one run is kept when that does not read. One that is gone
+// after an outage is made anew behind what was acknowledged.
+const forgotten = 5 * time.Minute
+
 func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{
 		Durable:       s.durable(env),
@@ -215,6 +219,9 @@ func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetst
 		MaxDeliver:    -1,
 		MaxAckPending: s.maxUnacked(env.MaxBatch),
 		Metadata:      map[string]string{madeBy: cmp.Or(s.Deliver, "all")},
+	}
+	if s.once {
+		c.InactiveThreshold = forgotten
 	}
 	if most := stream.CachedInfo().Config.ConsumerLimits.MaxAckPending; most > 0 && s.MaxAckPending == 0 {
 		c.MaxAckPending = min(c.MaxAckPending, most)

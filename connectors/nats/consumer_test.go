@@ -236,6 +236,34 @@ func TestConsumerDeletedBeforeItsFirstMessage(t *testing.T) {
 	}
 }
 
+// A run that no other one follows has a consumer for itself, which the server forgets.
+func TestConsumerOfOneRun(t *testing.T) {
+	s := serve(t, nil)
+	js := client(t, s)
+	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
+	storeN(t, js, "a", 0, 1)
+	for _, durable := range []string{"", "", "D"} {
+		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Durable = "S", durable })
+		settings.OneRun()
+		source := openSource(t, settings, bridgetest.Env(t, "test-from"))
+		readN(t, source, 1)
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	forgotten := 0
+	for c := range stream.ListConsumers(t.Context()).Info() {
+		if c.Config.InactiveThreshold > 0 {
+			forgotten++
+		} else if c.Name != "D" {
+			t.Errorf("%s stays behind", c.Name)
+		}
+	}
+	if forgotten != 2 {
+		t.Errorf("%d consumers of one run, want one for each", forgotten)
+	}
+}
+
 // Of what another instance has taken nobody here knows the end.
 func TestConsumerDeletedWhileShared(t *testing.T) {
 	s := natstest.Start(t, nil)

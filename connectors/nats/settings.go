@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"crypto/rand"
 	"errors"
 	"strings"
 	"time"
@@ -55,6 +56,15 @@ type SourceSettings struct {
 	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; empty: all"`
 	AckWait       time.Duration `yaml:"ack_wait" doc:"0: 30s for a consumer of ours"`
 	MaxAckPending int           `yaml:"max_ack_pending" min:"0" doc:"most messages without acknowledgement; 0: four batches, at least 1000"`
+
+	once bool // the server is to forget the consumer when nobody has read it for a while
+}
+
+// OneRun implements [bridge.OneRunner].
+func (s *SourceSettings) OneRun() {
+	if s.Stream != "" && s.Durable == "" {
+		s.once, s.Durable = true, "xrtcbridge-inline-"+strings.ToLower(rand.Text()[:8])
+	}
 }
 
 // SinkSettings are the settings of the sink.
