@@ -36,7 +36,7 @@ func Dial(ctx context.Context, places ...Place) (*Client, error) {
 			return newClient(p), nil
 		}
 		if tried = append(tried, p.String()); !errors.Is(err, ErrNobody) {
-			errs = append(errs, fmt.Errorf("connect to %s: %w", p, err))
+			errs = append(errs, fmt.Errorf("connect to %s: %w", p, late(ctx, err)))
 		}
 	}
 	if len(errs) > 0 {
@@ -86,7 +86,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (*http.R
 	}
 	answer, err := c.HTTP.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("ask the bridge at %s: %w", c.Place, err)
+		return nil, fmt.Errorf("ask the bridge at %s: %w", c.Place, late(ctx, err))
 	}
 	if answer.StatusCode/100 == 2 {
 		return answer, nil
@@ -94,7 +94,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (*http.R
 	defer func() { _ = answer.Body.Close() }()
 	said, err := io.ReadAll(io.LimitReader(answer.Body, mostBody))
 	if err != nil {
-		return nil, fmt.Errorf("ask the bridge at %s: %w", c.Place, err)
+		return nil, fmt.Errorf("ask the bridge at %s: %w", c.Place, late(ctx, err))
 	}
 	var f failed
 	if json.Unmarshal(said, &f) != nil || f.Error == "" {
@@ -116,9 +116,17 @@ func (c *Client) Ask(ctx context.Context, method, path string, body, into any) e
 		err = json.NewDecoder(answer.Body).Decode(into)
 	}
 	if err != nil {
-		return fmt.Errorf("read what the bridge at %s answers: %w", c.Place, err)
+		return fmt.Errorf("read what the bridge at %s answers: %w", c.Place, late(ctx, err))
 	}
 	return nil
+}
+
+// late returns the cause of an error that says only that the time of ctx is over.
+func late(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.DeadlineExceeded) {
+		return cause
+	}
+	return err
 }
 
 // Status asks what the bridge does.

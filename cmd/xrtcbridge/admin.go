@@ -167,7 +167,8 @@ func (f *runningFlags) refused(err error) error {
 	case errors.Is(err, admin.ErrNobody):
 		return failure{
 			code: exitNobody, err: err,
-			hint: "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant; " +
+			hint: "xrtcbridge run" + strings.Join(append([]string{""}, f.given...), " ") + " starts one; --config FILE, " +
+				"--state FOLDER or --pid NUMBER says which bridge is meant; " +
 				"one without a state folder answers to its own user only (sudo -u USER …)",
 		}
 	case errors.As(err, new(failure)):
@@ -197,14 +198,16 @@ func fromPlaces(pid int) []admin.Place {
 // visit returns what leads to the state of a bridge that runs.
 func visit(set store.Settings) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, mostWait)
-		defer cancel()
-		c, err := admin.Dial(ctx, runPlaces(set, "")...)
-		if err != nil {
-			return nil, err
-		}
-		defer c.Close()
-		return c.Upgrade(ctx, statePath, "nats")
+		var conn net.Conn
+		err := soon(ctx, mostWait, func(ctx context.Context) error {
+			c, err := admin.Dial(ctx, runPlaces(set, "")...)
+			if err == nil {
+				defer c.Close()
+				conn, err = c.Upgrade(ctx, statePath, "nats")
+			}
+			return err
+		})
+		return conn, err
 	}
 }
 

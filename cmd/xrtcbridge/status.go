@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,7 +67,7 @@ runs other files. --json prints what GET /status answers.`,
 const mostWait = 10 * time.Second
 
 func askStatus(ctx context.Context, c *admin.Client) (st monitor.Status, err error) {
-	err = soon(ctx, func(ctx context.Context) (err error) {
+	err = soon(ctx, mostWait, func(ctx context.Context) (err error) {
 		st, err = c.Status(ctx)
 		return err
 	})
@@ -78,19 +77,15 @@ func askStatus(ctx context.Context, c *admin.Client) (st monitor.Status, err err
 // alive returns an error if a bridge has a socket and does not answer, for what may take its time
 // to be done.
 func alive(ctx context.Context, c *admin.Client) error {
-	return soon(ctx, func(ctx context.Context) error { return c.Ask(ctx, http.MethodGet, "/livez", nil, nil) })
+	return soon(ctx, mostWait, func(ctx context.Context) error { return c.Ask(ctx, http.MethodGet, "/livez", nil, nil) })
 }
 
-// soon asks what a bridge says at once.
-func soon(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, mostWait,
-		fmt.Errorf("no answer within %v: it is stopped, or has too much to do", mostWait))
+// soon asks what a bridge says at once, and takes so long at most.
+func soon(ctx context.Context, most time.Duration, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most,
+		fmt.Errorf("no answer within %v: it is stopped, or has too much to do", most))
 	defer cancel()
-	err := ask(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
-	}
-	return err
+	return ask(ctx)
 }
 
 // printStatus prints a status for people.

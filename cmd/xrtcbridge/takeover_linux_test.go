@@ -44,6 +44,10 @@ func TestSocketOfABridgeThatHangs(t *testing.T) {
 				!strings.Contains(errs, want[full]) {
 				t.Errorf("status: %d, %s", code, errs)
 			}
+			if code, _, errs := command(t, dir, "top"); code != exitFailed || strings.Contains(errs, "deadline") ||
+				!strings.Contains(errs, strings.ReplaceAll(want[full], "10s", "5s")) {
+				t.Errorf("top: %d, %s", code, errs)
+			}
 			second.signal(syscall.SIGTERM)
 			second.exit()
 			for _, c := range waiting {

@@ -69,13 +69,16 @@ func (b someBridge) dial(ctx context.Context) (*admin.Client, error) {
 }
 
 func (b someBridge) fetch(ctx context.Context) (s monitor.Status, err error) {
-	c, err := b.dial(ctx)
-	if err == nil {
-		defer c.Close()
-		if s, err = c.Status(ctx); err == nil {
-			err = b.flags.runs(c.Place, s)
+	err = soon(ctx, topPatience, func(ctx context.Context) error {
+		c, err := b.dial(ctx)
+		if err == nil {
+			defer c.Close()
+			if s, err = c.Status(ctx); err == nil {
+				err = b.flags.runs(c.Place, s)
+			}
 		}
-	}
+		return err
+	})
 	return s, b.flags.refused(err)
 }
 
@@ -106,8 +109,6 @@ func (s std) watch(ctx context.Context, b topBridge) error {
 	}
 	t := top{
 		ask: func() tea.Msg {
-			ctx, done := context.WithTimeout(ctx, topPatience)
-			defer done()
 			status, err := b.fetch(ctx)
 			return polled{status, err, time.Now()}
 		},
@@ -131,8 +132,6 @@ func (s std) watch(ctx context.Context, b topBridge) error {
 
 // snapshot prints what the list of top shows, for pipes and files.
 func (s std) snapshot(ctx context.Context, b topBridge) error {
-	ctx, done := context.WithTimeout(ctx, topPatience)
-	defer done()
 	status, err := b.fetch(ctx)
 	if err != nil {
 		return err
