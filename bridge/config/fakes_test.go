@@ -83,7 +83,7 @@ type every struct {
 	Duration  time.Duration       `yaml:"duration"`
 	Size      bridge.Size         `yaml:"size"`
 	Secret    bridge.Secret       `yaml:"secret"`
-	URL       bridge.URL          `yaml:"url"`
+	URL       bridge.URL          `yaml:"url" doc:"every://host:1883, everys://host:8883"`
 	Template  bridge.Template     `yaml:"template"`
 	Condition bridge.Condition    `yaml:"condition"`
 	Texts     []string            `yaml:"texts"`

@@ -52,7 +52,7 @@ func (w *walker) text(n *yaml.Node, v reflect.Value, f *field) {
 	case reflect.TypeFor[bridge.URL]():
 		u, err := bridge.ParseURL(text)
 		if err != nil {
-			w.fail(n, f.name+": "+err.Error(), "")
+			w.fail(n, f.name+": "+err.Error(), urlHint(n.Value, f))
 			return
 		}
 		if written, err := bridge.ParseURL(literal(n.Value)); w.shown && err == nil && hasPassword(written) {
@@ -80,6 +80,27 @@ func (w *walker) text(n *yaml.Node, v reflect.Value, f *field) {
 	default:
 		w.basic(n, v, f, text)
 	}
+}
+
+var (
+	bareHost  = regexp.MustCompile(`^[\w.-]*[A-Za-z][\w.-]*(:\d+)?$|^(\d+\.){3}\d+(:\d+)?$`)
+	docScheme = regexp.MustCompile(`([a-z]+://)[^\s:,]*(:\d+)?`)
+)
+
+// urlHint gives the address that is meant by one without a scheme: that which the doc of the field
+// has with the same port, or first.
+func urlHint(text string, f *field) string {
+	schemes := docScheme.FindAllStringSubmatch(f.doc, -1)
+	if !bareHost.MatchString(text) || len(schemes) == 0 || !strings.HasPrefix(f.doc, schemes[0][1]) {
+		return ""
+	}
+	scheme := schemes[0][1]
+	for _, s := range schemes {
+		if s[2] != "" && strings.HasSuffix(text, s[2]) {
+			scheme = s[1]
+		}
+	}
+	return "as in " + f.name + ": " + scheme + text
 }
 
 var filledIn = regexp.MustCompile(`\$\{[^}]*\}`)

@@ -22,7 +22,7 @@ const OwnSubjects = "$XRTCBRIDGE."
 
 // Settings say where the servers are, and who comes.
 type Settings struct {
-	URL            []bridge.URL  `yaml:"url,short,required" doc:"nats, tls, ws or wss; servers of one cluster"`
+	URL            []bridge.URL  `yaml:"url,short,required" doc:"nats://host:4222, tls://host:4222, ws://host or wss://host; servers of one cluster"`
 	Username       string        `yaml:"username" doc:"user name, if the other side wants one"`
 	Password       bridge.Secret `yaml:"password" doc:"its password"`
 	Token          bridge.Secret `yaml:"token" doc:"instead of user name and password"`

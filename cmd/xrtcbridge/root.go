@@ -35,7 +35,14 @@ func refuseUnknownHelp(root *cobra.Command) {
 		help := cmd.Run
 		cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
 			if _, _, err := root.Find(args); err != nil {
-				return failure{code: exitUsage, err: err, hint: "xrtcbridge help lists the commands"}
+				hint := "xrtcbridge help lists the commands"
+				if c, known := builtin().Lookup(args[0]); known {
+					hint = "xrtcbridge connectors " + args[0] + " shows its settings"
+					if c.Step != nil {
+						hint = "xrtcbridge steps " + args[0] + " shows its settings"
+					}
+				}
+				return failure{code: exitUsage, err: err, hint: hint}
 			}
 			help(cmd, args)
 			return nil
