@@ -88,9 +88,8 @@ type place struct {
 	mu       mutex     // guards what follows
 	seen     int64     // messages that passed or were refused
 	failures []int64   // numbers of the latest ones that were refused
-	logged   time.Time // when the log was last told
-	unlogged int       // messages since
-	say      func()    // logs them
+	reports  []*report // what the log is told
+	alike    []byte    // kindOf the last reason
 }
 
 // pass counts messages of which none was refused.
@@ -136,7 +135,7 @@ func (p *place) carryOut(ctx context.Context, refused []refusal) (int, outcome, 
 		return 0, pending, bridge.Permanent(fmt.Errorf("%s: message with %s, %d bytes: %w; on_error: dead_letter would "+
 			"put it aside, and drop leave it out", p, p.identity.about(m), len(m.Payload), why))
 	case bridge.FateDrop:
-		p.tell(ctx, refused, "dropped what was refused")
+		p.tell(refused, "dropped what was refused")
 		return len(refused), dropped, nil
 	case bridge.FateDeadLetter:
 	}
@@ -157,7 +156,7 @@ func (p *place) carryOut(ctx context.Context, refused []refusal) (int, outcome, 
 		return w.done, deadLettered, fmt.Errorf("dead letter: %w; it is about: %w", w.err, refused[w.done].failure.err)
 	}
 	crashpoint.Reach(crashpoint.LetterWritten)
-	p.tell(ctx, refused, "put what was refused with the dead letters")
+	p.tell(refused, "put what was refused with the dead letters")
 	return len(refused), deadLettered, nil
 }
 
@@ -193,35 +192,6 @@ func (p *place) recent() int {
 }
 
 func (p *place) window() int { return cmp.Or(p.onError.Window, 100) }
-
-// tell logs what became of messages that were refused, at most one line a second; the rest at the
-// end.
-func (p *place) tell(ctx context.Context, refused []refusal, what string) {
-	p.unlogged += len(refused)
-	last := refused[len(refused)-1]
-	topic, log := clipped(last.message.Topic, mostTopic), p.env.Logger
-	if at := p.identity.at(last.message); at != "" {
-		log = log.With("at", at)
-	}
-	p.say = func() {
-		err := clipped(last.failure.err.Error(), mostReason)
-		log.WarnContext(ctx, what, "err", err, "topic", topic, //nolint:sloglint // one of two texts
-			"attempts", last.failure.attempts, "n", p.unlogged)
-		p.logged, p.unlogged = time.Now(), 0
-	}
-	if time.Since(p.logged) >= time.Second {
-		p.say()
-	}
-}
-
-// tellRest logs what tell has kept back.
-func (p *place) tellRest() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.unlogged > 0 {
-		p.say()
-	}
-}
 
 // How much of a topic, and of a reason that may quote one, stands in a line for people.
 const (

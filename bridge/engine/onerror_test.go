@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
@@ -286,3 +288,62 @@ func TestDeadLettersAreWrittenOneAtATime(t *testing.T) {
 }
 
 var errEOF = io.EOF
+
+// The log has each reason at once, and counts what is alike together, whatever values stand in the
+// text. What is too varied has one line for all.
+func TestLogOfRefusalsTellsReasonsApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		why  func(payload string) error
+		want map[string]int // messages, by what the last line about them has
+	}{
+		"alike": {
+			func(p string) error { return errors.New("no field " + strconv.Quote(p) + " in " + p) },
+			map[string]int{"no field": 300},
+		},
+		"two reasons": {
+			func(p string) error {
+				if strings.HasSuffix(p, "3") {
+					return errors.New("value " + p + " is too high")
+				}
+				return errors.New("no field")
+			},
+			map[string]int{"too high": 30, "no field": 270},
+		},
+		"all differ": {
+			func(p string) error { return errors.New("bad " + strings.Repeat("x", len(p)) + strings.Repeat("y", int(p[len(p)-1]))) },
+			map[string]int{"bad": 300},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := &numbers{n: 300}
+			sink := sinkFunc(func(_ context.Context, b bridge.Batch) (bridge.Result, error) {
+				r := bridge.Result{Settled: len(b)}
+				for i, m := range b {
+					r.Refused = append(r.Refused, bridge.Refusal{Index: i, Err: c.why(string(m.Payload))})
+				}
+				return r, nil
+			})
+			var log strings.Builder
+			p := pipeline(source, &engine.Pipeline{To: engine.To(to(sink)), OnError: bridge.OnError{Then: bridge.FateDrop}})
+			if err := p.Run(t.Context(), logTo(&log), nil); err != nil {
+				t.Fatal(err)
+			}
+			got, lines := make(map[string]int), 0
+			for line := range strings.Lines(log.String()) {
+				for kind := range c.want {
+					if _, n, _ := strings.Cut(strings.TrimSpace(line), " n="); strings.Contains(line, kind) {
+						count, err := strconv.Atoi(n)
+						if err != nil {
+							t.Fatal(line)
+						}
+						got[kind] += count
+						lines++
+					}
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" || lines > 20 {
+				t.Errorf("in %d lines (-want +got):\n%s%s", lines, diff, log.String())
+			}
+		})
+	}
+}
