@@ -228,8 +228,8 @@ func (w *walker) finish(places []place, v reflect.Value, s *shape, set map[strin
 	}
 }
 
-// validate calls the methods OneRun, on a command line, and Validate of v or *v, if there are such. Without its connection v may lack
-// what is required.
+// validate calls the methods OneRun, on a command line, and Validate of v or *v, if there are such.
+// Without its connection v may lack what is required.
 func (w *walker) validate(places []place, v reflect.Value) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -238,7 +238,7 @@ func TestConsumerDeletedBeforeItsFirstMessage(t *testing.T) {
 
 // A run that no other one follows has a consumer for itself, which the server forgets.
 func TestConsumerOfOneRun(t *testing.T) {
-	s := serve(t, nil)
+	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
 	storeN(t, js, "a", 0, 1)
