@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Place is a folder to be opened, or a file to be read.
@@ -194,9 +195,16 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) Join(name string) string { return filepath.Join(d.path, name) }
 
 // Lock waits until nobody else has locked the folder, and locks it until unlocked is called, where
-// the system and the file system can do that.
+// the system and the file system can do that. Whoever may read the folder can lock it for ever, so
+// that it goes on without after ten seconds.
 func (d *Dir) Lock() (unlocked func()) {
-	lock(d.f)
+	for patience := time.After(10 * time.Second); !lock(d.f); {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-patience:
+			return func() {}
+		}
+	}
 	return func() { unlock(d.f) }
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
@@ -362,6 +363,24 @@ func TestS37Dial(t *testing.T) {
 	if _, err := d.Dial(t.Context(), "socket"); err == nil || !strings.Contains(err.Error(), "belongs to user 4711") {
 		t.Error(err)
 	}
+}
+
+// S37: who may read a folder, and locks it, keeps a bridge from nothing.
+func TestS37StrangersLock(t *testing.T) {
+	at := owned.Place{Path: t.TempDir()}
+	theirs, err := os.Open(at.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	if err := syscall.Flock(int(theirs.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) { // whose ten seconds are none
+		if secret, err := at.Secret("token", true); err != nil || secret == "" {
+			t.Errorf("%q, %v", secret, err)
+		}
+	})
 }
 
 // S37: a secret that several make in the same instant is one.
