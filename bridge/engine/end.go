@@ -113,10 +113,15 @@ func neverConnected(p *place, e *end) error {
 	return fmt.Errorf("%w: %v", ErrNeverConnected, e.reason) //nolint:errorlint // its kind does not count any more
 }
 
-// cut returns the error for an input that has not come to its end.
-func cut(p *place, e *end) error {
+// cut returns the error for an input that has not come to its end, with what that means for the next
+// run.
+func cut(p *place, e *end, next string) error {
+	err := fmt.Errorf("%s: %w", p, ErrCut)
 	if total := e.total.Load(); total > 0 {
-		return fmt.Errorf("%s: %w: %d of %d bytes have been read", p, ErrCut, e.done.Load(), total)
+		err = fmt.Errorf("%w: %d of %d bytes have been read", err, e.done.Load(), total)
 	}
-	return fmt.Errorf("%s: %w", p, ErrCut)
+	if next != "" {
+		err = fmt.Errorf("%w; %s", err, next)
+	}
+	return err
 }

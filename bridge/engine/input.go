@@ -68,7 +68,7 @@ func (in *input) stopped() {
 	case !in.end.opened.Load():
 		in.fail(neverConnected(in.place, in.end))
 	case in.endpoint.Ends:
-		in.fail(cut(in.place, in.end))
+		in.fail(cut(in.place, in.end, in.endpoint.Guarantee.Why))
 	}
 }
 

@@ -300,7 +300,7 @@ func TestStepThatFailsAtAStopHidesNothing(t *testing.T) {
 		up := new(bridgetest.Upstream)
 		up.Send(bridgetest.Numbered(3)...)
 		p := between(up, new(bridgetest.Downstream))
-		p.From[0].Ends = true
+		p.From[0].Ends, p.From[0].Guarantee.Why = true, "a restart begins anew"
 		boom := errors.New("boom")
 		p.Steps = stepOf(func(b bridge.Batch, out *bridge.Output) error {
 			if out.Last() {
@@ -314,8 +314,8 @@ func TestStepThatFailsAtAStopHidesNothing(t *testing.T) {
 			return nil
 		})
 		err := runFor(t, p, time.Minute, func() {})
-		if !errors.Is(err, engine.ErrCut) || !errors.Is(err, boom) {
-			t.Errorf("got %v, want ErrCut and the failure", err)
+		if !errors.Is(err, engine.ErrCut) || !errors.Is(err, boom) || !strings.Contains(err.Error(), "; a restart begins anew") {
+			t.Errorf("got %v, want ErrCut, what that means, and the failure", err)
 		}
 	})
 }
