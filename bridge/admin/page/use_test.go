@@ -127,7 +127,7 @@ func keys(t *testing.T, tab *browsertest.Tab) {
 	focus := func(want string) { t.Helper(); tab.Until(fmt.Sprintf(`document.activeElement.matches(%q)`, want)) }
 	asked := func(want string) {
 		t.Helper()
-		if got := <-f.actions; got != want {
+		if got := f.asked(t); got != want {
 			t.Errorf("the bridge was asked %q, want %q", got, want)
 		}
 	}
@@ -167,17 +167,20 @@ func keys(t *testing.T, tab *browsertest.Tab) {
 	tab.Until(browsertest.Has("#question", "Pause orders-to-warehouse?"))
 	tab.Press(kb.Enter)
 	asked("POST /pipelines/orders-to-warehouse/pause application/json {}")
+	tab.Until(browsertest.Has("#notes", "Pause orders-to-warehouse: not drained"))
 	f.set(func(s *monitor.Status) { s.Pipelines[1].State = monitor.Paused })
 	tab.Until(browsertest.Has("#pause", "Resume"))
 	tab.Press("p")
 	tab.Until(browsertest.Has("#question", "Resume orders-to-warehouse?"))
 	tab.Press(kb.Enter)
 	asked("POST /pipelines/orders-to-warehouse/resume application/json {}")
+	tab.Until(browsertest.Has("#notes", "Resume orders-to-warehouse: not drained"))
 	tab.Press("R")
 	tab.Until(browsertest.Has("#dialog", "~ restarts sensors: steps, to changed") + " && " +
 		browsertest.Has("#dialog", "2 untouched\n! old leaves"))
 	tab.Press(kb.Enter)
 	asked("POST /reload application/json {}")
+	tab.Until(browsertest.Has("#notes", "· Reload")) // else the answer may replace what is told next
 	// What is canceled tells nothing, and what was told while it was asked stays.
 	tab.Press("R")
 	tab.Until(browsertest.Has("#question", "Reload the configuration?") + ` && document.querySelector("#dialog").open`)
@@ -238,7 +241,7 @@ func messages(t *testing.T, tab *browsertest.Tab) {
 	tab.Click("#replay")
 	tab.Until(browsertest.Has("#question", "Replay 1 dead letters of sensors-to-jetstream?"))
 	tab.Press(kb.Enter)
-	if got, want := <-f.actions,
+	if got, want := f.asked(t),
 		`POST /dead/replay application/json {"pipeline":"sensors-to-jetstream","numbers":[9]}`; got != want {
 		t.Errorf("the bridge was asked %q, want %q", got, want)
 	}
