@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
@@ -186,7 +187,7 @@ func TestCloseEndsWaits(t *testing.T) {
 // Close ends what waits for the server, and a stream that is being read.
 func TestCloseEndsRequests(t *testing.T) {
 	limits := server.Open()
-	limits.GetItemTimeout = time.Minute // longer than the test waits
+	limits.GetItemTimeout = bridgetest.Timeout // longer than the test waits
 	c := xrtctest.Start(t, server.Config{Limits: limits}).Client(t)
 	set(t, c, "a", "1")
 	ended := make(chan error)
@@ -305,7 +306,7 @@ func TestConcurrentSetsAndGets(t *testing.T) {
 			want[strconv.Itoa(i)+"-"+strconv.Itoa(n)]++
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of the getters
+	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout) // of the getters
 	defer cancel()
 	var setters sync.WaitGroup
 	for i := range crowd {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
@@ -88,8 +89,9 @@ func TestGetSchedules(t *testing.T) {
 }
 
 func TestGetWatchWaits(t *testing.T) {
-	s := xrtctest.Start(t, server.Config{})
-	c := s.Client(t)
+	l := server.Open()
+	l.GetItemTimeout = bridgetest.Timeout
+	c := xrtctest.Start(t, server.Config{Limits: l}).Client(t)
 	got := make(chan []string, 1)
 	// The watch moves on only with what is set after it began, or what was there.
 	go func() { got <- get(t, c, xrtc.GetRequest{Portals: xrtc.Portals("a"), Mode: xrtc.Watch}) }()

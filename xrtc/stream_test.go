@@ -24,7 +24,7 @@ import (
 // take returns the payloads of the first n items, and the errors on the way.
 func take(t testing.TB, c *xrtc.Client, n int, r xrtc.GetRequest) (got []string, errs []error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
 	defer cancel()
 	for it, err := range c.Stream(ctx, r) {
 		if err != nil {

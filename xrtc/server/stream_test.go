@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
 )
@@ -16,16 +17,7 @@ import (
 // waitUntil waits for something that gives no event.
 func waitUntil(t testing.TB, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(20 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatal("it did not come to pass in 20 s")
-		}
-	}
+	bridgetest.Eventually(t, "it comes to pass", ok)
 }
 
 // parked returns how many goroutines are in that function.

@@ -59,7 +59,7 @@ func (s *Server) Config() xrtc.Config {
 
 // Stop ends the server: streams first, as their time-out would.
 func (s *Server) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // others may have the machine
 	defer cancel()
 	err := errors.Join(s.Shutdown(ctx), s.Close())
 	s.serving.Wait()
