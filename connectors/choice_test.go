@@ -216,12 +216,12 @@ func natsWithMQTT(t *testing.T) (natsURL, mqttURL string, js jetstream.JetStream
 		o, set.ServerName = set, "choice"
 		set.MQTT = server.MQTTOpts{Host: set.Host, Port: server.RANDOM_PORT}
 	})
-	nc, err := natsgo.Connect(s.ClientURL())
+	nc, err := natsgo.Connect(s.ClientURL(), natsgo.Timeout(bridgetest.Timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if js, err = jetstream.New(nc); err != nil {
+	if js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(bridgetest.Timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "X", Subjects: []string{"x.>"}}); err != nil {

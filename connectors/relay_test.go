@@ -246,7 +246,7 @@ func TestRelayConflates(t *testing.T) {
 		newest[portal], arrived[portal] = i, time.Now()
 	})
 	defer stop()
-	at := r.publish(t, n, 1, 3000)
+	at := r.publish(t, n, 256, 3000) // of which a request takes three, so that they come too fast however slow this is
 	bridgetest.Eventually(t, "the newest of each portal arrives", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,7 +67,9 @@ func TestProbeSetsAndConsumesNothing(t *testing.T) {
 
 // A wrong key is told, and so is a server that lets nobody log in so soon again.
 func TestProbeOfKeys(t *testing.T) {
-	f := startFront(t, server.Config{Limits: server.Public()}, nil)
+	l := server.Public()
+	l.LoginTimeout = 2 * bridgetest.Timeout
+	f := startFront(t, server.Config{Limits: l}, nil)
 	s := sinkSettings(t, f.Server, bridge.Text("hall"))
 	wrong := *s
 	wrong.APIKey = bridge.NewSecret("wrong567890123456789012345678901")
@@ -77,7 +78,7 @@ func TestProbeOfKeys(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 	f.Client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // less than the pause of 5 s
+	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout) // less than the pause
 	defer cancel()
 	got, err := s.Probe(ctx, bridgetest.Env(t, "check"))
 	want := bridge.Probed{
