@@ -332,7 +332,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	})
 	connects := func(trust *tls.Config) (got [3]bool) {
 		t.Helper()
-		nc, err := nats.Connect(e.NATSURL(), nats.Secure(trust))
+		nc, err := nats.Connect(e.NATSURL(), nats.Secure(trust), nats.Timeout(bridgetest.Timeout))
 		if got[0] = err == nil; got[0] {
 			nc.Close()
 		}

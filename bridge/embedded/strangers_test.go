@@ -9,12 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/nats-io/nats.go"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 )
 
@@ -74,7 +74,7 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 	natsAs := func(options ...nats.Option) *nats.Conn {
 		t.Helper()
 		nc, err := nats.Connect(e.NATSURL(), append(options, nats.UserInfo("u", "p"), nats.NoReconnect(),
-			nats.Timeout(20*time.Second))...)
+			nats.Timeout(bridgetest.Timeout))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 	mqttAs := func(id string) mqtt.Client {
 		t.Helper()
 		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(strings.Replace(e.MQTTURL(), "mqtt", "tcp", 1)).SetClientID(id).
-			SetUsername("m").SetPassword("p").SetAutoReconnect(false).SetConnectTimeout(20 * time.Second))
+			SetUsername("m").SetPassword("p").SetAutoReconnect(false).SetConnectTimeout(bridgetest.Timeout))
 		token := c.Connect()
 		if token.Wait(); token.Error() != nil {
 			t.Fatal(token.Error())
@@ -118,11 +118,6 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 	}
 	oldest := strangers(200)
 	strangers(800)
-	for range 5 {
-		strangers(100)
-		natsAs().Close()
-		mqttAs("during").Disconnect(0)
-	}
 	for i, c := range oldest {
 		if i%2 == 1 {
 			continue // of MQTT, which says nothing
@@ -131,8 +126,13 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 			t.Fatalf("one of the oldest was told %q, and should have gone to make room", said)
 		}
 	}
+	for range 5 {
+		strangers(100)
+		natsAs().Close()
+		mqttAs("during").Disconnect(0)
+	}
 	for name, nc := range map[string]*nats.Conn{"NATS": before, "in the process": inProcess} {
-		if err := nc.FlushTimeout(20 * time.Second); err != nil {
+		if err := nc.FlushTimeout(bridgetest.Timeout); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -405,7 +405,7 @@ func TestS31UsersKeepToTheirProtocol(t *testing.T) {
 		if (err == nil) != c.mqtt {
 			t.Errorf("MQTT as %q with %q: %v", c.user, c.password, err)
 		}
-		nc, err := nats.Connect(e.NATSURL(), nats.UserInfo(c.user, c.password))
+		nc, err := nats.Connect(e.NATSURL(), nats.UserInfo(c.user, c.password), nats.Timeout(bridgetest.Timeout))
 		if (err == nil) != c.nats {
 			t.Errorf("NATS as %q with %q: %v", c.user, c.password, err)
 		}

@@ -104,7 +104,7 @@ func TestF13DiskFull(t *testing.T) {
 		if err == nil {
 			continue
 		}
-		if time.Since(freed) > 30*time.Second {
+		if time.Since(freed) > bridgetest.Timeout {
 			t.Fatal(err)
 		}
 		<-time.After(50 * time.Millisecond)

@@ -271,7 +271,7 @@ func TestStdinCanBeClosed(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(bridgetest.Timeout):
 		t.Error("closing standard input waits for something to come")
 	}
 }
