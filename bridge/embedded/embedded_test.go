@@ -30,7 +30,7 @@ import (
 
 const anyPort = "127.0.0.1:0"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 
 func start(t *testing.T, s embedded.Settings) *embedded.Server {
 	t.Helper()

@@ -22,7 +22,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 
 // between returns a pipeline from up to down.
 func between(up *bridgetest.Upstream, down ...*bridgetest.Downstream) *engine.Pipeline {

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	bridgetest.Parallel(2) // disks are slow
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 const pipeline = "sensors"

@@ -10,7 +10,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/discard"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 
 func TestEveryMessageIsDelivered(t *testing.T) {
 	c := discard.Connector()

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	plugintest.Main(file.Connector())
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 func TestSourceOfFollowedFile(t *testing.T) { plugintest.Both(t, file.Connector(), testFollowedFile) }

@@ -18,7 +18,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/generate"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 
 func open(t testing.TB, most int, change func(*generate.Settings)) bridge.Source {
 	t.Helper()

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	plugintest.Main(mqtt.Connector())
 	bridgetest.Parallel(2)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 // topicOf is the template {{ topic }}.

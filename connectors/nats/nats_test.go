@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	plugintest.Main(nats.Connector())
 	bridgetest.Parallel(4) // these wait for pings, or for a line that is slow
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 // client connects the test itself to a server.

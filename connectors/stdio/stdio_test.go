@@ -16,7 +16,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/stdio"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 
 func TestSource(t *testing.T) {
 	bridgetest.TestSource(t, func(t *testing.T) bridgetest.SourceTest {

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	plugintest.Main(xrtc.Connector())
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 // client returns the settings with which a server is reached.

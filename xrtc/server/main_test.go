@@ -8,13 +8,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/server"
 	"github.com/xrtcbridge/xrtcbridge/xrtc/xrtctest"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(memoryChild) == "" {
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 	}
 	if err := serveInChild(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

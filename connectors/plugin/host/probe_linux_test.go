@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	misbehave(os.Getenv("PROBE"))
 	plugintest.Main(probe())
 	bridgetest.Parallel(2)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find))
 }
 
 func probe() bridge.Connector {
