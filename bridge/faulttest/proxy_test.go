@@ -101,9 +101,7 @@ func TestSetTargetConcernsNewConnections(t *testing.T) {
 }
 
 func TestProxyResetsAConnectionWithoutAServer(t *testing.T) {
-	s := newServer(t)
-	s.Close()
-	p := faulttest.NewProxy(t, s.addr())
+	p := faulttest.NewProxy(t, bridgetest.FreeAddr(t))
 	c, err := net.Dial("tcp", p.Addr())
 	if err == nil { // the reset was not faster than Dial
 		err = ends(t, own(t, c.(*net.TCPConn)))

@@ -353,7 +353,7 @@ func TestF08SilentPeerIsNoticedBySource(t *testing.T) {
 	address := standIn(t, func(p *peer) { p.welcome(); p.grant(1); <-stop })
 	t.Cleanup(func() { close(stop) })
 	set := sourceSettings(t, address, 1, "t")
-	set.Keepalive, set.WriteTimeout = time.Second, time.Second
+	set.Keepalive, set.WriteTimeout = busyPing, busyPing
 	s := openSource(t, set)
 	expectError(t, s, "does not answer pings")
 }

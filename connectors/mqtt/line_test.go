@@ -69,13 +69,13 @@ func TestLineThatHoldsNearlyAllIsNotADeadOne(t *testing.T) {
 	s := openSink(t, func() *mqtt.SinkSettings {
 		set := sinkSettings(t, standIn(t, func(p *peer) {
 			p.welcome()
-			<-time.After(3 * time.Second)
+			<-time.After(2 * busyPing)
 			if m, ok := p.next().(*packets.PublishPacket); ok {
 				p.ack(packets.Puback, m.MessageID)
 			}
 			p.drain()
 		}), 1)
-		set.Keepalive, set.WriteTimeout = time.Second, 500*time.Millisecond
+		set.Keepalive, set.WriteTimeout = busyPing, busyPing
 		return set
 	}())
 	write(t, s, bridge.Batch{{Topic: "t", Payload: make([]byte, holds+8<<10)}})
