@@ -69,13 +69,13 @@ func TestLineThatHoldsNearlyAllIsNotADeadOne(t *testing.T) {
 	s := openSink(t, func() *mqtt.SinkSettings {
 		set := sinkSettings(t, standIn(t, func(p *peer) {
 			p.welcome()
-			<-time.After(2 * busyPing)
+			<-time.After(9 * time.Second) // two more than a ping has, and five less than it has for what is held
 			if m, ok := p.next().(*packets.PublishPacket); ok {
 				p.ack(packets.Puback, m.MessageID)
 			}
 			p.drain()
 		}), 1)
-		set.Keepalive, set.WriteTimeout = busyPing, busyPing
+		set.Keepalive, set.WriteTimeout = busyPing, 2*time.Second
 		return set
 	}())
 	write(t, s, bridge.Batch{{Topic: "t", Payload: make([]byte, holds+8<<10)}})
