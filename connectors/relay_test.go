@@ -88,11 +88,10 @@ func newRelay(tb testing.TB, overflow string) *relay {
 	r.pipeline = c.Pipelines[0]
 	running, stop := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
-	var opened sync.WaitGroup
-	opened.Add(2)
-	log := slog.New(watch{slog.NewTextHandler(tb.Output(), nil), opened.Done})
+	var opened atomic.Int32 // again after a failure
+	log := slog.New(watch{slog.NewTextHandler(tb.Output(), nil), func() { opened.Add(1) }})
 	go func() { done <- r.pipeline.Run(running, bridge.Env{Logger: log}, nil) }()
-	opened.Wait()
+	bridgetest.Eventually(tb, "both ends are open", func() bool { return opened.Load() >= 2 })
 	r.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {

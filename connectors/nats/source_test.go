@@ -462,6 +462,7 @@ func TestEqualIDsOfCorePublishersReachAStream(t *testing.T) {
 	from := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Subject = "dev.>" })
 	to := sinkSettings(t, s, func(s *nats.SinkSettings) { s.Subject, s.JetStream = bridge.Text("all"), true })
 	opened := make(chan struct{})
+	isOpen := sync.OnceFunc(func() { close(opened) }) // the engine may open it again
 	p := &engine.Pipeline{
 		Name: "relay",
 		From: []bridge.Endpoint[bridge.Source]{{
@@ -469,7 +470,7 @@ func TestEqualIDsOfCorePublishersReachAStream(t *testing.T) {
 			Open: func(ctx context.Context, env bridge.Env) (bridge.Source, error) {
 				source, err := nats.Connector().Source.Open(ctx, from, env)
 				if err == nil {
-					close(opened)
+					isOpen()
 				}
 				return source, err
 			},
