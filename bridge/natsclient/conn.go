@@ -77,7 +77,7 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 				return nil, err
 			}
 			c.socket.Store(socket.New(plain, patience))
-			last.Conn = c.socket.Load()
+			last.Conn = &screen{Conn: c.socket.Load()}
 			if ctx.Err() != nil { // Cut may have come before there was anything to cut
 				c.Cut()
 			}

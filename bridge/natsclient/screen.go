@@ -1,0 +1,124 @@
+package natsclient
+
+import (
+	"bytes"
+	"errors"
+	"net"
+)
+
+// What a server may send at once. The library makes room for a message as large as the server says
+// it is, and for a line until it ends; a size that is no number it can have ends the process.
+const (
+	mostLine    = 1 << 20
+	mostMessage = 128 << 20 // with headers; servers allow 64 MiB at most
+)
+
+var errNotNATS = errors.New("the server sends what is no NATS, or far too large")
+
+// screen is a connection that fails when what comes has no shape for the library. Below TLS and
+// WebSockets nothing of it can be seen: there it looks at what comes before, and a certificate says
+// who speaks.
+type screen struct {
+	net.Conn
+	asked  bool // something was written
+	hidden bool // TLS, or HTTP
+
+	line []byte // what has come of a line
+	left int    // bytes of a message that are still to come
+	tail bool   // what ends a message is still to come
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	if !s.asked && len(p) > 0 {
+		s.asked, s.hidden = true, p[0] < ' ' || p[0] == 'G' // GET, or a record of a handshake
+	}
+	return s.Conn.Write(p)
+}
+
+func (s *screen) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if !s.hidden {
+		if bad := s.look(p[:n]); bad != nil {
+			return 0, bad
+		}
+	}
+	return n, err
+}
+
+// look follows what comes as the library does.
+func (s *screen) look(b []byte) error {
+	for len(b) > 0 {
+		if s.left > 0 {
+			n := min(s.left, len(b))
+			s.left -= n
+			b = b[n:]
+			continue
+		}
+		end := bytes.IndexByte(b, '\n')
+		part := b
+		if end >= 0 {
+			part = b[:end]
+		}
+		b = b[len(part):]
+		if !s.tail && (end < 0 || len(s.line) > 0) {
+			if len(s.line)+len(part) > mostLine {
+				return errNotNATS
+			}
+			s.line = append(s.line, part...)
+			part = s.line
+		}
+		if end < 0 {
+			return nil
+		}
+		b = b[1:]
+		if !s.tail {
+			size, message, ok := sizeOf(part)
+			if !ok {
+				return errNotNATS
+			}
+			s.left, s.tail, s.line = size, message, s.line[:0]
+			continue
+		}
+		s.tail = false
+	}
+	return nil
+}
+
+// sizeOf returns how many bytes follow a line of the protocol, if it is one of a message.
+func sizeOf(line []byte) (size int, message, ok bool) {
+	verb, rest := line[:min(len(line), 4)], line[min(len(line), 4):]
+	sizes := 0
+	switch {
+	case bytes.EqualFold(verb, []byte("MSG ")) || bytes.EqualFold(verb, []byte("MSG\t")):
+		sizes = 1
+	case bytes.EqualFold(verb, []byte("HMSG")):
+		sizes = 2
+	case bytes.EqualFold(verb, []byte("INFO")) || bytes.EqualFold(verb, []byte("-ERR")):
+	default:
+		return 0, false, true // a word, or what the library refuses
+	}
+	rest = bytes.TrimSuffix(rest, []byte("\r"))
+	// The library takes the next line for what belongs to a line without anything, and cuts off the end
+	// of one that has a \r elsewhere.
+	if len(bytes.TrimLeft(rest, " \t")) == 0 || bytes.IndexByte(rest, '\r') >= 0 {
+		return 0, false, false
+	}
+	for i := range sizes { // from the last one on
+		rest = bytes.TrimRight(rest, " \t")
+		at, n := len(rest), 0
+		for power := 1; at > 0 && rest[at-1] >= '0' && rest[at-1] <= '9'; at-- {
+			n += int(rest[at-1]-'0') * power
+			if power = min(power*10, mostMessage+1); n > mostMessage {
+				return 0, false, false
+			}
+		}
+		if at == len(rest) || at > 0 && rest[at-1] != ' ' && rest[at-1] != '\t' {
+			return 0, false, false
+		}
+		if i == 0 {
+			size = n
+		}
+		rest = rest[:at]
+	}
+	return size, sizes > 0, true
+}
