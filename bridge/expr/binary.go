@@ -61,7 +61,7 @@ func numberAt[T any](name string, width int, little bool, value func(bits uint64
 			return nil, unlike(name, "the payload, a text or bytes", data)
 		}
 		if !ok {
-			return nil, reason(fmt.Sprintf("%s: there are no %d bytes at that index", name, width))
+			return nil, reason(fmt.Sprintf("%s: there is nothing so long (%d) at that index", name, width))
 		}
 		return value(bits), nil
 	}

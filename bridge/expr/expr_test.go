@@ -185,20 +185,20 @@ func TestPayloadThatIsNotJSON(t *testing.T) {
 func TestJSONIsWantedWhereItIsReadOnly(t *testing.T) {
 	const none = "the payload is not JSON"
 	for text, want := range map[string]string{
-		`payload startsWith "{" && json.a > 1`:                      "false",
-		`payload == "Online" || json.a > 1`:                         "true",
-		`payload startsWith "{" ? json.a : "off"`:                   "off",
-		`payload startsWith "{" && any(json.list, # == json.a)`:     "false",
-		`payload startsWith "{" && "a" in json`:                     "false",
-		`any([1, 2], # == 1) || json.a > 1`:                         "true",
-		`let on = payload == "Online"; on ? topic : json[topic]`:    "a",
-		`all([topic, "b"], # == "a" || json.a)`:                     none,
-		`payload startsWith "O" && json.a > 1`:                      none,
-		`json.a ?? "none"`:                                          none,
-		`json?.a ?? "none"`:                                         none,
-		`json`:                                                      none,
-		`toJSON(json)`:                                              none,
-		`payload endsWith "}" || payload != "" && type(json) != ""`: none,
+		`payload startsWith "{" && json.a > 1`:                         "false",
+		`payload == "Online" || json.a > 1`:                            "true",
+		`payload startsWith "{" ? json.a : "off"`:                      "off",
+		`payload startsWith "{" && any(json.list, # == json.a)`:        "false",
+		`payload startsWith "{" && "a" in json`:                        "false",
+		`any([1, 2], # == 1) || json.a > 1`:                            "true",
+		`let on = payload == "Online"; on ? topic : json[topic]`:       "a",
+		`all([topic, "b"], # == "a" || json.a)`:                        none,
+		`payload startsWith "O" && json.a > 1`:                         none,
+		`json.a ?? "none"`:                                             none,
+		`json?.a ?? "none"`:                                            none,
+		`json`:                                                         none,
+		`toJSON(json)`:                                                 none,
+		`payload endsWith "}" || payload != "" && type(json) != "nil"`: none,
 	} {
 		got, err := render(t, "{{ "+text+" }}", &bridge.Message{Topic: "a", Payload: []byte("Online")})
 		switch {
@@ -225,6 +225,10 @@ func TestCompileErrors(t *testing.T) {
 		{"{{ topik }}", 3, "unknown name topik; did you mean topic? " + known},
 		{"äöü {{ toSubjec(topic) }}", 7, "unknown name toSubjec; did you mean toSubject? " + known},
 		{"{{ topic }}{{ uper(topic) }}", 14, "unknown name uper; did you mean upper? " + known},
+		{`{{ type(topic) == "strng" }}`, 18, `type() never says "strng"; did you mean string? it says nil, bool, number, ` +
+			"string, bytes, array, map, time, duration"},
+		{`{{ 1 > 0 && "int" != type(json.a) }}`, 12, `type() never says "int"; did you mean number? it says nil, bool, number, ` +
+			"string, bytes, array, map, time, duration"},
 		{"{{ xyzzy }}", 3, "unknown name xyzzy; " + known + "; a text is written in quotes"},
 		{"{{ $env.topic }}", 3, "unknown name $ENV; did you mean env? " + known},
 		{"{{ now() }}", 3, "time.Time is not callable; variables are written without ()"},

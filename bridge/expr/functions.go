@@ -34,6 +34,7 @@ func additions(w *World) []addition {
 	textToText := []any{new(func(string) string)}
 	all := []addition{
 		{"round", round, once, false, []any{new(func(any) any), new(func(any, int) any)}},
+		{"type", typeOf, once, false, []any{new(func(any) string)}},
 		{"default", orDefault, once, false, []any{new(func(any, any) any)}},
 		{
 			"bytes", ofBytes("bytes", slices.Clip[[]byte]), texts, false,

@@ -35,6 +35,9 @@ func TestFunctions(t *testing.T) {
 	const sample = `{"n":1,"f":1.005,"s":"ü","neg":-2.5,"big":123456789012345678,"e":"","l":[1],"room":"room12",` +
 		`"ts":"2026-01-02T03:04:05.5+01:00"}`
 	for _, c := range []struct{ text, want string }{
+		{"map([json.f, json.neg, len(topic), 18446744073709551615.0, 1 == 1, nil, topic, json, [1], bytes(topic), now, now - now], type(#))",
+			`["number","number","number","number","bool","nil","string","map","array","bytes","time","duration"]`},
+		{"type(fromJSON('18446744073709551615'))", "number"},
 		{"round(json.f, 2)", "1.01"},
 		{"round(json.f)", "1"},
 		{"round(json.neg)", "-3"},
@@ -289,12 +292,12 @@ func TestBinaryPayload(t *testing.T) {
 		{"float64le(unhex('0000000000803540'), 0) / 2", "10.75"},
 		{"uint16be(payload, 0) / 10", "6540.8"},
 		{"float32be(unhex('7fc00000'), 0)", "!the value is not a finite number, as after a division by 0"},
-		{"uint16be(payload, 17)", "!uint16be: there are no 2 bytes at that index"},
-		{"uint64be(payload, 11)", "!uint64be: there are no 8 bytes at that index"},
-		{"uint16be(payload, -1)", "!uint16be: there are no 2 bytes at that index"},
-		{"uint8(payload, -19)", "!uint8: there are no 1 bytes at that index"},
-		{"uint8(payload, 9223372036854775807)", "!uint8: there are no 1 bytes at that index"},
-		{"uint8('', 0)", "!uint8: there are no 1 bytes at that index"},
+		{"uint16be(payload, 17)", "!uint16be: there is nothing so long (2) at that index"},
+		{"uint64be(payload, 11)", "!uint64be: there is nothing so long (8) at that index"},
+		{"uint16be(payload, -1)", "!uint16be: there is nothing so long (2) at that index"},
+		{"uint8(payload, -19)", "!uint8: there is nothing so long (1) at that index"},
+		{"uint8(payload, 9223372036854775807)", "!uint8: there is nothing so long (1) at that index"},
+		{"uint8('', 0)", "!uint8: there is nothing so long (1) at that index"},
 		{"uint8(payload, header.no)", "" +
 			"!uint8 wants a whole number behind the payload, not nil; write … ?? and a value if it may be missing"},
 		{

@@ -225,7 +225,7 @@ func (r *metering) function(node *ast.Node, name string, do function, args []ast
 // be far larger than its arguments.
 func functionCost(name string) (c cost, grows bool) {
 	switch name {
-	case "len", "type", "first", "last", "get", "take", "int", "float", "duration", "now":
+	case "len", "first", "last", "get", "take", "int", "float", "duration", "now":
 		return texts, false
 	case "timezone": // may read a file
 		return func(m *meter, args []any) { texts(m, args); m.left -= 1000 }, false

@@ -103,6 +103,9 @@ func build(text string, w *World, lazy bool) (c code, used []field, err error) {
 	if err != nil {
 		return c, nil, err
 	}
+	if err := checkKinds(&tree.Node); err != nil {
+		return c, nil, err
+	}
 	if err := optimizer.Optimize(&tree.Node, config); err != nil {
 		return c, nil, err
 	}

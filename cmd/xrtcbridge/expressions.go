@@ -28,6 +28,7 @@ Functions of the bridge
   portalid(topic)      any text to a portal id, a different one for each; a valid one stays as it is
   segment(topic, i)    the i-th part between slashes, from 0; -1 is the last
   fromJSON(text)       the value of a JSON text; toJSON(x) writes it, on one line
+  type(x)              nil, bool, number, string, bytes, array, map, time or duration
   default(x, y)        x, or y if x is missing or the empty text; x ?? y takes the empty text as it is
   round(x, n)          n decimal places, none without n; round(json.watts, -3) rounds to thousands
   capture(text, "p")   what groups of a pattern match, nil if nothing does:
