@@ -48,10 +48,10 @@ func (f *failure) named(m *bridge.Message, tries int) error {
 	}
 	mend := "; on_error: {retry: {max: 5}, then: dead_letter} would put it aside"
 	if tries > 0 {
-		mend = fmt.Sprintf(", and may %d times", tries)
+		mend = ", and may " + bridge.Plural(tries, "time")
 	}
-	return fmt.Errorf("failed %d times in a row at the same message, with topic %q and %d bytes%s: %w",
-		f.attempts, clipped(m.Topic, mostTopic), len(m.Payload), mend, f.err)
+	return fmt.Errorf("failed %d times in a row at the same message, with topic %q and %s%s: %w",
+		f.attempts, clipped(m.Topic, mostTopic), bridge.Plural(len(m.Payload), "byte"), mend, f.err)
 }
 
 // refusal is a message that failed for good.
@@ -132,8 +132,8 @@ func (p *place) carryOut(ctx context.Context, refused []refusal) (int, outcome, 
 	switch p.onError.Then {
 	case bridge.FateStop:
 		m, why := refused[0].message, refused[0].failure.err
-		return 0, pending, bridge.Permanent(fmt.Errorf("%s: message with %s, %d bytes: %w; on_error: dead_letter would "+
-			"put it aside, and drop leave it out", p, p.identity.about(m), len(m.Payload), why))
+		return 0, pending, bridge.Permanent(fmt.Errorf("%s: message with %s, %s: %w; on_error: dead_letter would "+
+			"put it aside, and drop leave it out", p, p.identity.about(m), bridge.Plural(len(m.Payload), "byte"), why))
 	case bridge.FateDrop:
 		p.tell(refused, "dropped what was refused")
 		return len(refused), dropped, nil

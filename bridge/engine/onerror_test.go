@@ -186,7 +186,7 @@ func TestF22StopsWithTheReason(t *testing.T) {
 			bridge.OnError{Then: bridge.FateDeadLetter, DeadLetter: to(refuses)},
 			"dead letter: picky sink",
 		},
-		"stop after so many attempts": {bridge.OnError{Tries: 3}, `message with topic "t", 1 bytes: not now`},
+		"stop after so many attempts": {bridge.OnError{Tries: 3}, `message with topic "t", 1 byte: not now`},
 	} {
 		sink := &picky{tries: make(map[string]int), never: poison}
 		if c.onError.Tries > 0 {
@@ -310,7 +310,9 @@ func TestLogOfRefusalsTellsReasonsApart(t *testing.T) {
 			map[string]int{"too high": 30, "no field": 270},
 		},
 		"all differ": {
-			func(p string) error { return errors.New("bad " + strings.Repeat("x", len(p)) + strings.Repeat("y", int(p[len(p)-1]))) },
+			func(p string) error {
+				return errors.New("bad " + strings.Repeat("x", len(p)) + strings.Repeat("y", int(p[len(p)-1])))
+			},
 			map[string]int{"bad": 300},
 		},
 	} {

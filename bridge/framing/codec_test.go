@@ -90,7 +90,7 @@ func TestCodecs(t *testing.T) {
 		{codec: csv, text: "b,a\n"},
 		{csv, "b,a\r\n1,\"x\n\"\"y\"\r\n\r\n\n2,z", []string{`{"b":"1","a":"x\n\"y"}`, `{"b":"2","a":"z"}`}, ""},
 		{csv, "\xef\xbb\xbf\"b\",a\n1\n2,3\n", []string{
-			"!row 1 at 9: column 2: there are 1 values, and 2 columns",
+			"!row 1 at 9: column 2: there are values for 1 of 2 columns",
 			`{"b":"2","a":"3"}`,
 		}, ""},
 		{

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
@@ -78,8 +79,8 @@ func (p *pipeline) explain(said *Pipeline, s engine.Situation, since []sofar, no
 				note("%s works at the same messages since %s, and nothing passes it meanwhile", who, clock(busy))
 			}
 			if dry, since := e.dried(); dry > 0 && !e.holds && (at.Passed == 0 || dry >= mostDry) {
-				note("%s has got %d messages since %s and let none of them pass: see what they are like, and what it asks for",
-					who, dry, clock(since))
+				note("%s has got %s since %s and let none of them pass: see what they are like, and what it asks for",
+					who, bridge.Plural(dry, "message"), clock(since))
 			}
 		case "sink", "dead_letter":
 			if long {
@@ -117,8 +118,8 @@ func astray(ends []sofar, note func(string, ...any)) {
 			}
 		}
 		if came > 0 && got == 0 {
-			note("%d messages have come out of %s, and none was for %s: see the when of each, and what the messages are like",
-				came, strings.Join(after, ", "), strings.Join(next, ", "))
+			note("%s came out of %s, and none was for %s: see the when of each, and what the messages are like",
+				bridge.Plural(came, "message"), strings.Join(after, ", "), strings.Join(next, ", "))
 		}
 	}
 }

@@ -136,7 +136,7 @@ func TestStatusNamesCauses(t *testing.T) {
 				To: engine.Branch{Mode: engine.ModeRoute, Branches: []engine.Branch{
 					{When: never{}, Sink: sinkOf("one", takes)}, {When: never{}, Sink: sinkOf("two", takes)},
 				}},
-			}, 0, monitor.Running, "3 messages have come out of p-from, and none was for one p-to, " +
+			}, 0, monitor.Running, "3 messages came out of p-from, and none was for one p-to, " +
 				"two p-to-2: see the when of each",
 		},
 		{
@@ -177,7 +177,7 @@ func TestStatusNamesCauses(t *testing.T) {
 					return bridge.Result{}, errors.New("value out of range")
 				})),
 			}, time.Minute, monitor.Degraded, "out p-to: the sink fails at the same message again and again: " +
-				`failed 3 times in a row at the same message, with topic "a/b" and 1 bytes; on_error`,
+				`failed 3 times in a row at the same message, with topic "a/b" and 1 byte; on_error`,
 		},
 		{
 			"a step that fails again and again", &engine.Pipeline{

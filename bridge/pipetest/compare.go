@@ -105,7 +105,7 @@ func (o *outcome) compare(t *test, at func(key, message string) string) (failure
 	if len(failures) > 0 && o.log != "" {
 		said := strings.SplitAfter(strings.TrimSuffix(o.log, "\n"), "\n")
 		if len(said) > mostLog {
-			said = slices.Concat(said[:mostLog], []string{fmt.Sprintf("… and %d more lines\n", len(said)-mostLog)})
+			said = slices.Concat(said[:mostLog], []string{fmt.Sprintf("… and %d more\n", len(said)-mostLog)})
 		}
 		failures = append(failures, "the log says:\n"+indented(said))
 	}

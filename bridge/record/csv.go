@@ -131,7 +131,7 @@ func (t *Table) Append(dst, row []byte) ([]byte, error) {
 			continue
 		}
 		if n++; n < len(t.keys) {
-			return dst[:before], wrongAt(end, "there are %d values, and %d columns", n, len(t.keys))
+			return dst[:before], wrongAt(end, "there are values for %d of %d columns", n, len(t.keys))
 		}
 		return append(dst, '}'), nil
 	}

@@ -92,7 +92,7 @@ func TestText(t *testing.T) {
 		},
 		{"parse: csv", "\xef\xbb\xbfa\n", []string{`[]`}},
 		{"parse: csv", "", []string{`[]`}},
-		{"parse: csv", "a,b\n1,2\n\n3", []string{`!parse csv: line 4, column 2: there are 1 values, and 2 columns`}},
+		{"parse: csv", "a,b\n1,2\n\n3", []string{`!parse csv: line 4, column 2: there are values for 1 of 2 columns`}},
 		{"parse: csv", "a,b\n1,2,3", []string{`!parse csv: line 2, column 5: there are more values than the 2 columns`}},
 		{"parse: csv", "a,b\n1,x\"y\"", []string{
 			`!parse csv: line 2, column 4: a quote stands within a value that does not begin with one; quotes: false allows it`,

@@ -259,9 +259,9 @@ func (r *reader) missing(next uint64) error {
 			"last", r.at)
 	}
 	if r.store.settings.Strict {
-		return bridge.Permanent(fmt.Errorf("the buffer has lost %d messages, "+
+		return bridge.Permanent(fmt.Errorf("the buffer has lost %s, "+
 			"and state.strict is set: look at it with xrtcbridge buffer verify %s; "+
-			"a run without strict goes on behind them", n, r.pipeline))
+			"a run without strict goes on behind that", bridge.Plural(n, "message"), r.pipeline))
 	}
 	return nil
 }

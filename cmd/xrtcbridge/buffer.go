@@ -119,12 +119,12 @@ func newBufferVerify(s std, f *stateFlags) *cobra.Command {
 		if f.json {
 			err = printJSON(s, v)
 		} else {
-			_, err = fmt.Fprintf(s.out, "%d messages are whole, %d are lost, %d records are damaged\n",
-				v.Messages, v.Lost, v.Damaged)
+			_, err = fmt.Fprintf(s.out, "%s whole, %d lost, %s damaged\n",
+				bridge.Plural(v.Messages, "message"), v.Lost, bridge.Plural(v.Damaged, "record"))
 		}
 		if err == nil && v.Lost > 0 {
 			err = failure{
-				code: exitFailed, err: fmt.Errorf("the buffer of %q has lost %d messages", args[0], v.Lost),
+				code: exitFailed, err: fmt.Errorf("the buffer of %q has lost %s", args[0], bridge.Plural(v.Lost, "message")),
 				hint: "a run goes on behind them and counts them as dropped",
 			}
 		}

@@ -85,7 +85,7 @@ func (k *catalog) connect(ctx context.Context, s std, c loaded, files []string, 
 		}
 	}
 	if failed > 0 {
-		return failure{code: exitFailed, err: fmt.Errorf("%d of %s failed", failed, plural(len(all), "place"))}
+		return failure{code: exitFailed, err: fmt.Errorf("%d of %s failed", failed, bridge.Plural(len(all), "place"))}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -164,7 +165,7 @@ func allThere(pipeline string, found int, only store.Choice) error {
 	case only.Reason != "" && found == 0:
 		return fmt.Errorf("pipeline %q has no such dead letter with %q in its reason", pipeline, only.Reason)
 	case only.Reason == "" && found < named:
-		return fmt.Errorf("pipeline %q has %d of these %d dead letters", pipeline, found, named)
+		return fmt.Errorf("pipeline %q has %d of %s", pipeline, found, bridge.Plural(named, "dead letter"))
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ numbers if there are any, or, with --all, all of the pipeline.`,
 		}
 		n, err := state.Purge(ctx, args[0], numbers...)
 		if err == nil || n > 0 {
-			fmt.Fprintf(s.out, "threw %d dead letters away\n", n)
+			fmt.Fprintf(s.out, "threw %s away\n", bridge.Plural(n, "dead letter"))
 		}
 		return err
 	})

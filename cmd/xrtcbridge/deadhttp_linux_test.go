@@ -86,8 +86,8 @@ pipelines:
 		{asked{"", numbers}, `write {"pipeline"`},
 		{map[string]any{"pipeline": "p", "all": true}, "unknown field"},
 		{asked{"q", numbers}, `no pipeline "q" runs`},
-		{asked{"p", []uint64{99}}, `has 0 of these 1 dead letters`},
-		{asked{"p", numbers}, "3 dead letters could not be delivered again, and are kept by new numbers"},
+		{asked{"p", []uint64{99}}, `has 0 of 1 dead letter`},
+		{asked{"p", numbers}, "could not be delivered again, and kept: 3 dead letters by new numbers"},
 	} {
 		if text, err := replay(bad.body); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%v: %q, %v, want %s", bad.body, text, err, bad.want)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 // difference is what a reload changes, as reload prints it and POST /reload answers.
@@ -86,7 +88,7 @@ func (d difference) summary() string {
 	add("starts", d.Starts)
 	add("stops", d.Stops)
 	add("restarts", d.Restarts)
-	return strings.Join(append(parts, plural(len(d.Untouched), "pipeline")+" untouched"), "; ")
+	return strings.Join(append(parts, bridge.Plural(len(d.Untouched), "pipeline")+" untouched"), "; ")
 }
 
 // write prints d for people.
@@ -117,7 +119,7 @@ func (d difference) write(w io.Writer) {
 		fmt.Fprintf(w, "needs a restart: %s changed\n", key)
 	}
 	if len(d.Untouched) > 0 || d.empty() && d.Applied {
-		fmt.Fprintln(w, plural(len(d.Untouched), "pipeline")+" untouched")
+		fmt.Fprintln(w, bridge.Plural(len(d.Untouched), "pipeline")+" untouched")
 	}
 	for _, text := range d.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", text)

@@ -83,7 +83,7 @@ func (e *editing) letter(ctx context.Context, l *store.Letter) error {
 // failed returns what could not be changed, and why.
 func (e *editing) failed() error {
 	if more := e.n - uint64(len(e.errs)); more > 0 {
-		return errors.Join(append(e.errs, fmt.Errorf("so do %d more", more))...)
+		return errors.Join(append(e.errs, fmt.Errorf("and %d more", more))...)
 	}
 	return errors.Join(e.errs...)
 }

@@ -301,7 +301,7 @@ func fateOf(o *bridge.OnError, retried bool, stopped string) *fate {
 	}[o.Then]
 	switch {
 	case retried && o.Tries > 0:
-		f.Why = fmt.Sprintf("what may work another time is tried %d times; %s", o.Tries, f.Why)
+		f.Why = fmt.Sprintf("what may work another time is tried %s; %s", bridge.Plural(o.Tries, "time"), f.Why)
 	case retried:
 		f.Why = "what may work another time is tried for ever; " + f.Why
 	}

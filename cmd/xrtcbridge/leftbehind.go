@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -45,7 +46,7 @@ func forgotten(e store.Entry, plan map[string]*planned) []string {
 	if e.Kind != "buffer" || e.Size == 0 || p != nil && p.Buffer != nil {
 		return nil
 	}
-	waits := plural(e.Size, "message") + " wait"
+	waits := bridge.Plural(e.Size, "message") + " wait"
 	if e.Size == 1 {
 		waits += "s"
 	}

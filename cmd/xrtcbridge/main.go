@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/suggest"
 )
@@ -102,13 +103,6 @@ func unknown(what, name string, known []string, hint string) failure {
 	return failure{code: exitUsage, err: fmt.Errorf("there is no %s %q", what, name), hint: hint}
 }
 
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 // failure is an error with the exit code that it leads to. Another error of a command leads to
 // exitFailed.
 type failure struct {
@@ -124,7 +118,7 @@ func (f failure) tell(w io.Writer) {
 	case errors.As(f.err, &mistakes):
 		// One a line and nothing in front, so that editors find the places.
 		fmt.Fprintf(w, "%v\nxrtcbridge: %s in the configuration, nothing was started\n", mistakes,
-			plural(len(mistakes), "mistake"))
+			bridge.Plural(len(mistakes), "mistake"))
 	case f.err != nil:
 		fmt.Fprintf(w, "xrtcbridge: %v\n", f.err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 )
 
@@ -88,6 +89,6 @@ func writePlaceholders(s std, c loaded, asJSON bool) error {
 	if len(c.Placeholders) > 0 {
 		names = ", for " + strings.Join(c.Placeholders, ", ")
 	}
-	_, err := fmt.Fprintf(s.out, "%s%s\n", plural(len(c.Placeholders), "placeholder"), names)
+	_, err := fmt.Fprintf(s.out, "%s%s\n", bridge.Plural(len(c.Placeholders), "placeholder"), names)
 	return err
 }

@@ -80,7 +80,7 @@ func TestS37StateOfAnotherUser(t *testing.T) {
 		p.said(0, exitDone, nil, args...)
 	}
 	p.said(0, exitFailed, []string{sudo, "!chown", "!--shared"}, changes[0]...)
-	p.said(0, exitDone, []string{"threw 1 dead letters away"}, changes[1]...)
+	p.said(0, exitDone, []string{"threw 1 dead letter away"}, changes[1]...)
 	p.said(0, exitFailed, []string{"a bridge is using the state"}, changes[2]...)
 	b.signal(syscall.SIGTERM)
 	if code := b.exit(); code != exitDone {

@@ -146,8 +146,8 @@ pipelines:
 	tab.Until(browsertest.Has("#name", "letters"))
 	tab.Click("#dead button")
 	tab.Until(browsertest.Has("#letters", "../c") + " && " + browsertest.Has("#letters", "letters-to"))
-	confirm("#replay", "Replay 1 dead letters of letters?")
-	tab.Until(browsertest.Has("#notes", "delivered 1 dead letters, 0 failed again") + " && " +
+	confirm("#replay", "Replay 1 dead letter of letters?")
+	tab.Until(browsertest.Has("#notes", "delivered 1 dead letter, 0 failed again") + " && " +
 		browsertest.Has("#dead [role=status]", "none"))
 	if d := cmp.Diff([]string{"../c"}, readLines(t, filepath.Join(dir, "taken"))); d != "" {
 		t.Error(d)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/host"
 )
@@ -81,7 +82,7 @@ func newPluginsCheck(s std) *cobra.Command {
 				}
 			}
 			if failed > 0 {
-				return fmt.Errorf("%s cannot be used", plural(failed, "program"))
+				return fmt.Errorf("%s cannot be used", bridge.Plural(failed, "program"))
 			}
 			return nil
 		},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
@@ -49,7 +50,7 @@ func (f *tapFlags) recordTest(ctx context.Context, c *admin.Client, s std, folde
 		"bytes": {strconv.Itoa(monitor.MostTapBytes)},
 	}
 	var left []error
-	fmt.Fprintf(s.err, "recording %d messages; an interrupt ends it before\n", f.n)
+	fmt.Fprintf(s.err, "recording %s; an interrupt ends it before\n", bridge.Plural(f.n, "message"))
 	lost, err := follow(ctx, c, query, f.n, func(_ []byte, t *monitor.Tapped) error {
 		switch {
 		case t.Cut > 0:
@@ -74,12 +75,12 @@ func (f *tapFlags) recordTest(ctx context.Context, c *admin.Client, s std, folde
 		fmt.Fprintf(s.err, "left out: %s\n", inOneLine(why.Error()))
 	}
 	if lost.Missed > 0 {
-		fmt.Fprintf(s.err, "%d messages in between passed too fast to be recorded\n", lost.Missed)
+		fmt.Fprintf(s.err, "%s in between passed too fast to be recorded\n", bridge.Plural(lost.Missed, "message"))
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "recorded %s in %s: %s\n", plural(len(r.Messages)-len(more), "message"), f.record, name)
+	fmt.Fprintf(s.out, "recorded %s in %s: %s\n", bridge.Plural(len(r.Messages)-len(more), "message"), f.record, name)
 	return nil
 }
 

@@ -62,18 +62,18 @@ func (r *replaying) run(ctx context.Context) error {
 	}
 	leftOut := ""
 	if filtered > 0 {
-		leftOut = fmt.Sprintf(", %d were left out by a step or condition", filtered)
+		leftOut = fmt.Sprintf(", %d left out by a step or condition", filtered)
 	}
-	fmt.Fprintf(r.err, "delivered %d dead letters, %d failed again%s\n", delivered, failed, leftOut)
+	fmt.Fprintf(r.err, "delivered %s, %d failed again%s\n", bridge.Plural(delivered, "dead letter"), failed, leftOut)
 	hint := r.flags.command("dead list "+r.Name) + " shows why"
 	if f.parts > 0 {
-		errs = append(errs, fmt.Errorf("not whole, and kept: %s", plural(f.parts, "dead letter")))
+		errs = append(errs, fmt.Errorf("not whole, and kept: %s", bridge.Plural(f.parts, "dead letter")))
 		hint += "; --incomplete delivers what there is of messages that are not whole"
 	}
 	errs = append(errs, edit.failed())
 	if failed > 0 {
 		numbers, err := r.renumbered(ctx, f.last, began)
-		errs = append(errs, fmt.Errorf("%d dead letters could not be delivered again, and are kept%s", failed, numbers), err)
+		errs = append(errs, fmt.Errorf("could not be delivered again, and kept: %s%s", bridge.Plural(failed, "dead letter"), numbers), err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return failure{code: exitFailed, err: err, hint: hint}

@@ -59,9 +59,9 @@ func newStateList(s std, f *stateFlags) *cobra.Command {
 func printEntries(s std, asJSON bool, all []store.Entry) error {
 	l := s.list(asJSON, "PIPELINE", "WHAT", "OF", "SIZE", "SINCE")
 	for _, e := range all {
-		size := fmt.Sprintf("%d messages", e.Size)
+		size := bridge.Plural(e.Size, "message")
 		if e.Kind == "checkpoint" {
-			size = fmt.Sprintf("%d bytes", e.Size)
+			size = bridge.Plural(e.Size, "byte")
 		}
 		if e.Damaged {
 			size = "damaged"
@@ -158,9 +158,9 @@ func reset(ctx context.Context, s std, state *store.Store, c loaded, pipeline st
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "forgot %d checkpoints", checkpoints)
+	fmt.Fprintf(s.out, "forgot %s", bridge.Plural(checkpoints, "checkpoint"))
 	if buffer {
-		fmt.Fprintf(s.out, " and %d messages", messages)
+		fmt.Fprintf(s.out, " and %s", bridge.Plural(messages, "message"))
 	}
 	fmt.Fprintln(s.out)
 	return nil
@@ -243,7 +243,7 @@ func inState(entries []store.Entry, pipeline string) (all []string) {
 		switch {
 		case e.Pipeline != pipeline:
 		case e.Kind != "checkpoint":
-			all = append(all, fmt.Sprintf("%s (%s)", e.Kind, plural(e.Size, "message")))
+			all = append(all, fmt.Sprintf("%s (%s)", e.Kind, bridge.Plural(e.Size, "message")))
 		case !slices.Contains(all, "checkpoints"):
 			all = append(all, "checkpoints")
 		}

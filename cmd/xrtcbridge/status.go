@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
@@ -22,8 +23,9 @@ func newStatus(s std) *cobra.Command {
 		Short: "Say how a bridge that runs does, and why it is not ready",
 		Long: `status asks the bridge that runs FILE (default: pipelines.yaml) for each pipeline: its state,
 messages in and out a second (of the last 10 seconds), what it owes to its sinks and since when,
-what it dropped and kept as dead letters, and how often it was started again; and behind them
-why it is not well, with what to do about it.
+what it has dropped and put with the dead letters since the bridge was started (dead list says
+what is there now), and how often it was started again; and behind them why it is not well, with
+what to do about it.
 
 The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at
 all ends that it needs. It is 1 if it is not, or stops, and 3 if no bridge answers, or one that
@@ -97,11 +99,11 @@ func (s std) printStatus(st monitor.Status) error {
 	case !st.Ready:
 		ready = "not ready"
 	}
-	fmt.Fprintf(s.out, "%s: %s in process %d (%s) for %s\n", ready, plural(len(st.Pipelines), "pipeline"), st.PID,
+	fmt.Fprintf(s.out, "%s: %s in process %d (%s) for %s\n", ready, bridge.Plural(len(st.Pipelines), "pipeline"), st.PID,
 		st.Version,
 		since(st.Now, &st.Started))
 	if len(st.Pipelines) > 0 {
-		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "DEAD", "RESTARTS")
+		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "DEAD-LETTERED", "RESTARTS")
 		for _, p := range st.Pipelines {
 			l.row(nil, p.Name, p.State, since(st.Now, &p.Since), amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed),
 				since(st.Now, p.Oldest), amount(p.Ledger.Dropped), amount(p.Ledger.DeadLettered), amount(p.Restarts))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
 
@@ -182,7 +183,7 @@ func (s *service) send(states ...string) {
 
 // statusLine is a line like "3 pipelines: 2 running, 1 waiting (sensors: connection refused)".
 func statusLine(pipelines []monitor.Pipeline) string {
-	line := plural(len(pipelines), "pipeline")
+	line := bridge.Plural(len(pipelines), "pipeline")
 	var states []string
 	var why string
 	for _, state := range []monitor.State{

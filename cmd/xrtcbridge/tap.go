@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
@@ -128,11 +129,11 @@ func (f *tapFlags) show(ctx context.Context, c *admin.Client, s std, target stri
 		why string
 	}{
 		{lost.Missed, "passed too fast to be shown"},
-		{lost.Skipped, "were left out by --sample " + f.sample},
-		{lost.Failed, "have no answer to --when: " + lost.Why},
+		{lost.Skipped, "left out by --sample " + f.sample},
+		{lost.Failed, "without an answer to --when: " + lost.Why},
 	} {
 		if l.n > 0 {
-			fmt.Fprintf(s.err, "%d messages %s\n", l.n, l.why)
+			fmt.Fprintf(s.err, "%s %s\n", bridge.Plural(l.n, "message"), l.why)
 		}
 	}
 	return err
@@ -171,7 +172,7 @@ func follow(ctx context.Context, c *admin.Client, query url.Values, n int, do fu
 				return lost, err
 			}
 		case line.End != "" && n > 0:
-			return lost, fmt.Errorf("%s after %d of %d messages", line.End, seen, n)
+			return lost, fmt.Errorf("%s after %d of %s", line.End, seen, bridge.Plural(n, "message"))
 		case line.End != "":
 			return lost, errors.New(line.End)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 	"github.com/xrtcbridge/xrtcbridge/bridge/pipetest"
@@ -144,11 +145,11 @@ func (f *testFlags) test(ctx context.Context, s std, folders *pluginFolders, nam
 	case passed+failed+updated == 0:
 		return failure{code: exitUsage, err: fmt.Errorf("no test has a name that matches %q", f.run)}
 	case failed > 0:
-		return fmt.Errorf("%s failed, %d passed", plural(failed, "test"), passed)
+		return fmt.Errorf("%s failed, %d passed", bridge.Plural(failed, "test"), passed)
 	case updated > 0:
-		fmt.Fprintf(s.out, "%s passed, %d updated: read what has changed\n", plural(passed, "test"), updated)
+		fmt.Fprintf(s.out, "%s passed, %d updated: read what has changed\n", bridge.Plural(passed, "test"), updated)
 	default:
-		fmt.Fprintf(s.out, "%s passed\n", plural(passed, "test"))
+		fmt.Fprintf(s.out, "%s passed\n", bridge.Plural(passed, "test"))
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ func newTop(s std) *cobra.Command {
 		Long: `top shows the pipelines of a bridge that runs on the same machine, those with trouble first:
 state, rates, what is owed and since when, what was dropped, and the last error. A pipeline that
 is opened shows its ends and steps as a tree, with what has passed them, and its latest errors.
-When the bridge ends top says so, and waits for the next.
+When the bridge ends top says so, and waits for the next. What was dropped and dead-lettered is
+counted since it was started; xrtcbridge dead list says which dead letters are there now.
 
 Keys: q quit, enter and esc open and close a pipeline, arrows or j k move, / shows those whose
 name or state has some letters, s sorts by state, name, rate, what is owed or what was dropped,
@@ -137,7 +138,7 @@ func (s std) snapshot(ctx context.Context, b topBridge) error {
 		return err
 	}
 	t := top{}.fold(polled{status: status, at: status.Now})
-	l := s.list(false, "PIPELINE", "STATE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "RESTARTS", "DEAD", "NOTE")
+	l := s.list(false, "PIPELINE", "STATE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "RESTARTS", "DEAD-LETTERED", "NOTE")
 	for _, p := range t.rows() {
 		l.row(nil, p.Name, p.State, amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed),
 			since(status.Now, p.Oldest),

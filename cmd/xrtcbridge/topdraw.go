@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
 )
@@ -139,7 +140,7 @@ func census(s monitor.Status) string {
 	for _, state := range states {
 		parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 	}
-	return strings.TrimSuffix(plural(len(s.Pipelines), "pipeline")+": "+strings.Join(parts, ", "), ": ")
+	return strings.TrimSuffix(bridge.Plural(len(s.Pipelines), "pipeline")+": "+strings.Join(parts, ", "), ": ")
 }
 
 // footer says which keys there are, and what came of the last one.
@@ -191,7 +192,7 @@ func (t top) body() (titles, lines []string, from, to int) {
 		column{"OLDEST", 5, 6, 0, 0, func(p monitor.Pipeline) string { return since(t.status.Now, p.Oldest) }},
 		column{"DROPPED", 6, 7, 0, 0, func(p monitor.Pipeline) string { return amount(p.Ledger.Dropped) }},
 		column{"RESTARTS", 8, 8, 0, 0, func(p monitor.Pipeline) string { return amount(p.Restarts) }},
-		column{"DEAD", 9, 6, 0, 0, func(p monitor.Pipeline) string { return amount(p.Ledger.DeadLettered) }},
+		column{"DEAD-LETTERED", 9, 13, 0, 0, func(p monitor.Pipeline) string { return amount(p.Ledger.DeadLettered) }},
 		column{"OUT", 7, 6, 0, 30, func(p monitor.Pipeline) string { return sparkline(t.traces[p.Name].out, 30) }},
 	)
 	for i, p := range rows {
@@ -251,7 +252,7 @@ func (t top) opened(p monitor.Pipeline) []string {
 		title += "  optional"
 	}
 	if p.Restarts > 0 {
-		title += "  " + plural(int(p.Restarts), "restart") //nolint:gosec // not so many
+		title += "  " + bridge.Plural(p.Restarts, "restart")
 	}
 	lines := append([]string{title}, t.wrapped(p.Reason)...)
 	for _, note := range p.Notes {

@@ -30,7 +30,7 @@ func TestCodecsOfFiles(t *testing.T) {
 			s.Codec.Kind, s.Codec.Types.Default, s.Encoding = "csv", "auto", "windows-1252"
 		}, []string{
 			`{"n":1,"name":"x\r\ny"}`, "bad", `{"name":"z","n":"é"}`,
-		}, "the row at byte 7 of " + filepath.Join(dir, "b.csv") + ": column 4: there are 1 values, and 2 columns"},
+		}, "the row at byte 7 of " + filepath.Join(dir, "b.csv") + ": column 4: there are values for 1 of 2 columns"},
 		{"b.csv", func(s *file.SourceSettings) { s.Codec.Kind = "whole" }, []string{"name,n\nbad\nz,\xe9\n"}, ""},
 		{
 			"a.csv", func(s *file.SourceSettings) { s.Codec.Kind, s.Codec.Start = "multiline", "^[n1]" },

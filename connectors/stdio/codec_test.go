@@ -43,7 +43,7 @@ func TestColumnsOutliveAnInstance(t *testing.T) {
 	s = openCodec(t, c, stdin, "csv", 100)
 	batch, _, err = s.Read(t.Context())
 	if refused, ok := err.(bridge.Refusals); !ok || len(refused) != 1 ||
-		refused.Error() != "row 2 of stdin: column 2: there are 1 values, and 2 columns" {
+		refused.Error() != "row 2 of stdin: column 2: there are values for 1 of 2 columns" {
 		t.Errorf("refused %v", err)
 	}
 	if len(batch) != 2 || string(batch[1].Payload) != `{"a":"5","b":"6"}` {

@@ -239,7 +239,7 @@ func messages(t *testing.T, tab *browsertest.Tab) {
 		t.Errorf("%d letters are shown, want the one of the filter", got)
 	}
 	tab.Click("#replay")
-	tab.Until(browsertest.Has("#question", "Replay 1 dead letters of sensors-to-jetstream?"))
+	tab.Until(browsertest.Has("#question", "Replay 1 dead letter of sensors-to-jetstream?"))
 	tab.Press(kb.Enter)
 	if got, want := f.asked(t),
 		`POST /dead/replay application/json {"pipeline":"sensors-to-jetstream","numbers":[9]}`; got != want {

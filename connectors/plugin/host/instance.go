@@ -210,8 +210,8 @@ func (i *instance) carrying(b bridge.Batch, call func() error) (among bool, err 
 		return true, err
 	}
 	if err != nil && len(b) == 1 {
-		err = fmt.Errorf("%w; it had the message with topic %q and %d bytes alone", err, clean(b[0].Topic, 100),
-			len(b[0].Payload))
+		err = fmt.Errorf("%w; it had the message with topic %q and %s alone", err, clean(b[0].Topic, 100),
+			bridge.Plural(len(b[0].Payload), "byte"))
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.end = err

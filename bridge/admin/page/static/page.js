@@ -644,7 +644,7 @@ async function dead() {
 }
 async function replay() {
 	const pipeline = view.shown, numbers = letters.map(l => l.number)
-	if (!await ask("Replay " + numbers.length + " dead letters of " + pipeline + "?",
+	if (!await ask("Replay " + numbers.length + (numbers.length === 1 ? " dead letter of " : " dead letters of ") + pipeline + "?",
 		[make("p", {}, "Each goes on from the place that refused it. What fails again is kept as a new one.")], "Replay")) return
 	await attempt("replay", async () => (await (await call("dead/replay", {method: "POST", body: {pipeline, numbers}})).text()).trim() || undefined, "Replay")
 	dead()
