@@ -11,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 )
 
@@ -19,6 +20,7 @@ type outcome struct {
 	sinks   []string // places, in the order of the file
 	written map[string][]delivered
 	letters []letter
+	left    []string // what steps have left out, a line each
 	ledger  engine.Ledger
 	waiting int    // messages that were not read
 	failed  error  // why the pipeline has stopped
@@ -31,7 +33,7 @@ func (w *world) outcome(p *engine.Pipeline) *outcome {
 	defer w.mu.Unlock()
 	at := &outcome{
 		sinks: sinksOf(p).all, written: maps.Clone(w.written), letters: slices.Clip(w.letters),
-		ledger: p.Ledger(),
+		left: slices.Clip(w.left), ledger: p.Ledger(),
 	}
 	for _, f := range w.feeds {
 		f.mu.Lock()
@@ -62,7 +64,7 @@ func (o *outcome) compare(t *test, at func(key, message string) string) (failure
 				fail("sinks."+t.names[place], fmt.Sprintf("sink %s: %s", t.names[place], message))
 			}
 		case len(want.Sinks) > 0 && len(got) > 0:
-			fail("sinks", fmt.Sprintf("sink %s: it is not named, and got %s:\n%s", t.names[place], count(len(got), "message"),
+			fail("sinks", fmt.Sprintf("sink %s: it is not named, and got %s:\n%s", t.names[place], bridge.Plural(len(got), "message"),
 				indented(lines(got, func(d delivered) string { return d.line(nil) }))))
 		}
 	}
@@ -102,6 +104,9 @@ func (o *outcome) compare(t *test, at func(key, message string) string) (failure
 	case want.Fails != nil && !strings.Contains(o.failed.Error(), *want.Fails):
 		fail("fails", fmt.Sprintf("the pipeline has stopped because of something else than %q: %v", *want.Fails, o.failed))
 	}
+	if left := o.leftOut(); len(failures) > 0 && left != "" {
+		failures = append(failures, left)
+	}
 	if len(failures) > 0 && o.log != "" {
 		said := strings.SplitAfter(strings.TrimSuffix(o.log, "\n"), "\n")
 		if len(said) > mostLog {
@@ -115,7 +120,7 @@ func (o *outcome) compare(t *test, at func(key, message string) string) (failure
 // compare returns what is wrong with what a sink got, empty if nothing is.
 func (a *arrivals) compare(got []delivered) string {
 	if a.Count != nil && *a.Count != len(got) {
-		return fmt.Sprintf("got %s, want %d", count(len(got), "message"), *a.Count)
+		return fmt.Sprintf("got %s, want %d", bridge.Plural(len(got), "message"), *a.Count)
 	}
 	if a.Messages == nil {
 		return ""
@@ -124,7 +129,7 @@ func (a *arrivals) compare(got []delivered) string {
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("got %s, want %d:\n%s", count(len(got), "message"), len(a.Messages), text)
+	return fmt.Sprintf("got %s, want %d:\n%s", bridge.Plural(len(got), "message"), len(a.Messages), text)
 }
 
 func compareLetters(want []deadLetter, got []letter) string {
@@ -132,7 +137,7 @@ func compareLetters(want []deadLetter, got []letter) string {
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("got %s, want %d:\n%s", count(len(got), "dead letter"), len(want), text)
+	return fmt.Sprintf("got %s, want %d:\n%s", bridge.Plural(len(got), "dead letter"), len(want), text)
 }
 
 // differ returns the difference between what is wanted and what came. What is as wanted is shown as
@@ -252,13 +257,6 @@ func canonical(text []byte) (string, bool) {
 	e.SetEscapeHTML(false)
 	err := e.Encode(value)
 	return strings.TrimSuffix(sorted.String(), "\n"), err == nil
-}
-
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return strconv.Itoa(n) + " " + noun
 }
 
 func lines[T any](all []T, line func(T) string) (texts []string) {

@@ -28,6 +28,7 @@ type world struct {
 	sinks   map[string]*behaviour
 	written map[string][]delivered // by place
 	letters []letter
+	left    []string // what steps leave out, a line each
 }
 
 // delivered is a message that a sink was given.

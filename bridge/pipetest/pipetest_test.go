@@ -154,6 +154,10 @@ func TestExpectations(t *testing.T) {
 			"a template that fails refuses", `{topic: a/1, json: {t: 21}}`,
 			``, `{sinks: {file: {count: 1}}, dead_letters: [{at: to, reason: room}]}`, "",
 		},
+		{
+			"filtered instead of delivered", cold, ``, `{sinks: {nats: {count: 1}}}`,
+			"steps have left out:\n    filter step: {topic: ",
+		},
 		{"filtered", hot + "," + cold + "," + hot, ``, `{filtered: 2}`, ""},
 		{"filtered, but fewer", hot + "," + cold, ``, `{filtered: 2}`, "filtered: 1, want 2"},
 		{"a dead letter", bad, ``, `{dead_letters: [{topic: a/4, payload: x, at: step, reason: not JSON}]}`, ""},

@@ -210,6 +210,7 @@ func (w *world) run(ctx context.Context, p *engine.Pipeline, t *test) *outcome {
 	}
 	p.Clock, p.State, p.Buffer = bridge.NewClock(&w.clock), state{w}, nil
 	p.Jitter = func(n time.Duration) time.Duration { return n / 2 }
+	w.watchSteps(p)
 	ctx, cancel := context.WithCancel(ctx)
 	abort := make(chan struct{})
 	var said bytes.Buffer
