@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -232,8 +233,9 @@ func (e *expectation) asserts() bool {
 const suffix = "_test"
 
 // Find returns the files with tests that a name stands for: a file with tests, a file with
-// pipelines that has one beside it, or a folder that has some in it.
-func Find(name string) ([]string, error) {
+// pipelines that has one beside it, or a folder that has some in it. If it is to look deep, those
+// below count, too, but for folders whose name begins with a point.
+func Find(name string, deep bool) ([]string, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("find tests: %w", err)
@@ -242,15 +244,11 @@ func Find(name string) ([]string, error) {
 	base := strings.TrimSuffix(name, extension)
 	switch {
 	case info.IsDir():
-		var all []string
-		for _, pattern := range []string{"*" + suffix + ".yaml", "*" + suffix + ".yml"} {
-			found, _ := filepath.Glob(filepath.Join(escaped(name), pattern)) // the pattern is right
-			all = append(all, found...)
+		all, err := within(name, deep)
+		if err == nil && len(all) == 0 {
+			err = fmt.Errorf("find tests: there is no file NAME%s.yaml in the folder %s", suffix, name)
 		}
-		if len(all) == 0 {
-			return nil, fmt.Errorf("find tests: there is no file NAME%s.yaml in the folder %s", suffix, name)
-		}
-		return all, nil
+		return all, err
 	case strings.HasSuffix(base, suffix):
 		return []string{name}, nil
 	}
@@ -262,9 +260,20 @@ func Find(name string) ([]string, error) {
 	return nil, fmt.Errorf("find tests: there is no file %s beside %s", base+suffix+extension, name)
 }
 
-// escaped keeps what is in the name of a folder from being part of a pattern.
-func escaped(name string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
+// within returns the files with tests in a folder.
+func within(folder string, deep bool) (all []string, err error) {
+	err = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error {
+		switch base := filepath.Base(name); {
+		case e != nil && e.IsDir() && name != folder && (!deep || base[0] == '.' || errors.Is(err, fs.ErrPermission)):
+			return fs.SkipDir
+		case err != nil:
+			return fmt.Errorf("find tests: %w", err)
+		case !e.IsDir() && (strings.HasSuffix(base, suffix+".yaml") || strings.HasSuffix(base, suffix+".yml")):
+			all = append(all, name)
+		}
+		return nil
+	})
+	return all, err
 }
 
 // tested returns the files with the pipelines that a file tests.

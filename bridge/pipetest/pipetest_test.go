@@ -600,14 +600,35 @@ func TestRunAndFind(t *testing.T) {
 	}
 	dir := filepath.Dir(name)
 	for _, of := range []string{dir, name, filepath.Join(dir, "p.yaml")} {
-		if found, err := pipetest.Find(of); err != nil || !cmp.Equal(found, []string{name}) {
+		if found, err := pipetest.Find(of, true); err != nil || !cmp.Equal(found, []string{name}) {
 			t.Errorf("%s: %v %v", of, found, err)
 		}
 	}
-	if _, err := pipetest.Find(t.TempDir()); err == nil {
+	if _, err := pipetest.Find(t.TempDir(), true); err == nil {
 		t.Error("an empty folder has tests")
 	}
-	if _, err := pipetest.Find(filepath.Join(dir, "x.yaml")); !errors.Is(err, os.ErrNotExist) {
+	above := t.TempDir()
+	var below []string
+	for _, sub := range []string{"a/b", "a/.git", "c"} {
+		folder := filepath.Join(above, sub)
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(folder, "p_test.yml")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if sub != "a/.git" {
+			below = append(below, file)
+		}
+	}
+	if found, err := pipetest.Find(above, true); err != nil || !cmp.Equal(found, below) {
+		t.Errorf("below there is %v %v", found, err)
+	}
+	if found, err := pipetest.Find(above, false); err == nil {
+		t.Errorf("in the folder there is %v", found)
+	}
+	if _, err := pipetest.Find(filepath.Join(dir, "x.yaml"), true); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,18 +38,54 @@ func TestPagesAreCurrent(t *testing.T) {
 		if err := writeMarkdown(&want, all); err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(root, folder, "README.md")
-		if *writePages {
-			if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		current(t, folder, want.String())
+	}
+	current(t, "examples", examplesPage(t))
+}
+
+// current compares the README.md of a folder, or writes it.
+func current(t *testing.T, folder, want string) {
+	file := filepath.Join(root, folder, "README.md")
+	if *writePages {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(string(got), want.String()); diff != "" {
-			t.Errorf("%s/README.md is not current: run go generate ./cmd/xrtcbridge\n%s", folder, diff)
-		}
 	}
+	got, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(got), want); diff != "" {
+		t.Errorf("%s/README.md is not current: run go generate ./cmd/xrtcbridge\n%s", folder, diff)
+	}
+}
+
+// examplesPage lists the examples by the title and the first sentence of each.
+func examplesPage(t *testing.T) string {
+	all, err := os.ReadDir(filepath.Join(root, "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("<!-- Written by go generate ./cmd/xrtcbridge: change the README.md of the example. -->\n\n# Examples\n\n" +
+		"`xrtcbridge run` in the folder of one runs it, `xrtcbridge test examples` the tests of all.\n\n| example | what it does |\n|---|---|\n")
+	for _, example := range all {
+		if !example.IsDir() {
+			continue
+		}
+		name := example.Name()
+		text, err := os.ReadFile(filepath.Join(root, "examples", name, "README.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		title, rest, _ := strings.Cut(strings.TrimPrefix(string(text), "# "), "\n\n")
+		first, _, _ := strings.Cut(strings.Join(strings.Fields(rest), " "), ". ")
+		if strings.HasPrefix(first, "|") {
+			first = "" // a table
+		} else {
+			first = ". " + strings.ReplaceAll(strings.TrimSuffix(first, "."), "|", `\|`)
+		}
+		fmt.Fprintf(&b, "| [%s](%s) | %s%s |\n", name, name, title, first)
+	}
+	return b.String()
 }

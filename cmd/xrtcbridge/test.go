@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,8 +33,8 @@ func newTest(s std, folders *pluginFolders) *cobra.Command {
 		Use:   "test [FILE...]",
 		Short: "Test pipelines: what comes of which messages",
 		Long: `test runs the tests in NAME_test.yaml, beside the pipelines in NAME.yaml. A FILE is one or
-the other, or a folder with such files (default: this folder). It exits with 0 if all tests
-pass, 1 if one fails, and 2 if a file has a mistake or there is no test to run.
+the other, or a folder with such files in it or below (default: in this folder). It exits with 0 if
+all tests pass, 1 if one fails, and 2 if a file has a mistake or there is no test to run.
 
 The pipelines are the real ones, with their steps, conditions, routing, retries and on_error.
 Only their ends are replaced: sources read the messages of the test, sinks keep what they get,
@@ -115,10 +117,12 @@ func (f *testFlags) test(ctx context.Context, s std, folders *pluginFolders, nam
 	}
 	var report junitReport
 	var passed, failed, updated int
+	var mistakes []error
 	for _, file := range files {
 		results, err := testFile(ctx, s, folders, file, o)
-		if err != nil {
-			return failure{code: exitUsage, err: err}
+		if err != nil { // which says nothing of the other files
+			mistakes = append(mistakes, err)
+			continue
 		}
 		report.add(file, results)
 		for _, r := range results {
@@ -142,6 +146,11 @@ func (f *testFlags) test(ctx context.Context, s std, folders *pluginFolders, nam
 		}
 	}
 	switch {
+	case len(mistakes) > 0:
+		if passed+failed > 0 {
+			fmt.Fprintf(s.out, "%s passed, %d failed\n", bridge.Plural(passed, "test"), failed)
+		}
+		return failure{code: exitUsage, err: errors.Join(mistakes...)}
 	case passed+failed+updated == 0:
 		return failure{code: exitUsage, err: fmt.Errorf("no test has a name that matches %q", f.run)}
 	case failed > 0:
@@ -162,12 +171,13 @@ func findTests(named []string) ([]string, error) {
 	}
 	var files []string
 	for _, name := range named {
-		found, err := pipetest.Find(name)
+		found, err := pipetest.Find(name, !folder)
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range found {
-			if folder { // it may have programs started, and nobody has named it
+			beside := filepath.Dir(file)
+			if folder || beside != filepath.Clean(name) && beside != filepath.Dir(name) { // it may have programs started, and nobody has named it
 				if _, err := owned.ReadFile(file); err != nil {
 					return nil, err
 				}
