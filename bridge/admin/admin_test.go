@@ -227,6 +227,21 @@ func TestS8EveryRouteWantsTheToken(t *testing.T) {
 	}
 }
 
+// Who has no token hears where it is: in the settings, or in a file that was made, by its path.
+func TestWithoutATokenSaysWhereItIs(t *testing.T) {
+	made := loopback()
+	made.TokenFile = "/var/lib/bridge/admin.token"
+	for set, want := range map[*admin.Settings]string{
+		{Listen: made.Listen, Token: made.Token}: "it is the one that admin: {token: …} in the file of the bridge names",
+		&made:                                    "it is in the file /var/lib/bridge/admin.token",
+	} {
+		if code, text := serve(t, *set).ask(t, "GET", "/status", ""); code != http.StatusUnauthorized ||
+			!strings.Contains(text, want) {
+			t.Errorf("%d %s, want %q", code, text, want)
+		}
+	}
+}
+
 // S9: what comes under another name, or from a page of another site, is refused, on loopback too,
 // and with the right token.
 func TestS9HostAndOrigin(t *testing.T) {

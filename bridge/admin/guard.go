@@ -58,7 +58,7 @@ func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
 	s.url = u.String()
 	s.mu.Unlock()
 	g := &guard{
-		server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), tls: secure,
+		server: s, token: sha256.Sum256([]byte(set.Token.Reveal())), where: set.where(), tls: secure,
 		hosts: slices.Concat(set.Hosts, []string{host, "localhost", "127.0.0.1", "::1"}),
 	}
 	s.serve(l, g, secure)
@@ -71,6 +71,7 @@ func (s *Server) ListenTCP(ctx context.Context, set Settings) (string, error) {
 type guard struct {
 	server *Server
 	token  [sha256.Size]byte
+	where  string // the token is
 	tls    *tls.Config
 	hosts  []string
 	cross  http.CrossOriginProtection
@@ -109,9 +110,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Fail(w, http.StatusForbidden, errors.New("pages of other sites may not ask this server"))
 	case !may && !g.server.isOpen(pattern):
 		h.Set("WWW-Authenticate", "Bearer")
-		Fail(w, http.StatusUnauthorized, errors.New(
-			"a token is needed, as in Authorization: Bearer TOKEN: that of admin.token, or, without one, "+
-				"in the file admin.token in the state folder"))
+		Fail(w, http.StatusUnauthorized, errors.New("a token is needed, as in Authorization: Bearer TOKEN: it is "+g.where))
 	case !isJSON(r):
 		Fail(w, http.StatusUnsupportedMediaType, errors.New("the body must be JSON, with Content-Type: application/json"))
 	case may:

@@ -15,6 +15,16 @@ type Settings struct {
 	Token  bridge.Secret       `yaml:"token" doc:"what clients send as Authorization: Bearer TOKEN, 16 characters or more; empty: one that is made, and kept in admin.token in the state folder"`
 	TLS    *bridge.Certificate `yaml:"tls" doc:"its certificate; without it there is no TLS"`
 	Hosts  []string            `yaml:"hosts" doc:"more names by which clients may call it, beside localhost and those of the certificate"`
+
+	TokenFile string `yaml:"-"` // where Token is if it was made
+}
+
+// where says where to find the token.
+func (s Settings) where() string {
+	if s.TokenFile != "" {
+		return "in the file " + s.TokenFile
+	}
+	return "the one that admin: {token: …} in the file of the bridge names"
 }
 
 // Validate checks that who can reach it needs a token, over TLS.

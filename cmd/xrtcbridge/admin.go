@@ -240,8 +240,8 @@ func (f runFlags) answer(
 			a.Close()
 			return nil, fmt.Errorf("make the token for admin.listen in %s: %w", at.Sibling(tokenFile), err)
 		}
-		set.Token = bridge.NewSecret(token)
-		log = log.With("token", at.Sibling(tokenFile))
+		set.Token, set.TokenFile = bridge.NewSecret(token), at.Sibling(tokenFile)
+		log = log.With("token", set.TokenFile)
 	}
 	url, err := a.ListenTCP(ctx, set)
 	if err != nil {

@@ -128,7 +128,7 @@ async function call(path, {method = "GET", body, signal} = {}) {
 
 async function signIn() {
 	const input = make("input", {type: "password", "aria-label": "Token", autocomplete: "off", required: ""})
-	while (!await ask("Sign in", [make("p", {}, "The token of admin.token, or open the link that ",
+	while (!await ask("Sign in", [make("p", {}, "The token that the file of the bridge names (admin: {token: …}), or else the one in admin.token beside its socket; or open the link that ",
 		make("code", {}, "xrtcbridge dashboard"), " prints."), input], "Sign in") || !input.value);
 	token = input.value
 	sessionStorage.setItem("token", token)
