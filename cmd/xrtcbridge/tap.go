@@ -39,8 +39,10 @@ there; of a step what it got and what it made of it, side by side. It exits with
 shown or it is interrupted, 1 if the bridge ends before, 2 for a name that there is not, and 3 if
 no bridge runs.
 
-A PLACE is from, from-2, step, step-2, to, to-2 and so on, as the log and status name it without the
-pipeline; or sources, steps, sinks, buffers or dead_letters. Without one messages are shown everywhere.
+A PLACE is from, from-2, step, step-2, to, to-2 and so on: the first source of the file, the second
+one, the second step, the second entry of to. to_1_2 is the second entry within the first one of to,
+to-2-step the first step of the second entry. The log and status name places so, behind the pipeline.
+Or it is sources, steps, sinks, buffers or dead_letters. Without one messages are shown everywhere.
 
 A tap never makes a pipeline wait: it misses what it has no room for, and says how many messages
 that were. Each place shows at most so many messages as --sample says, and of one the first
