@@ -35,8 +35,10 @@ func TestFunctions(t *testing.T) {
 	const sample = `{"n":1,"f":1.005,"s":"ü","neg":-2.5,"big":123456789012345678,"e":"","l":[1],"room":"room12",` +
 		`"ts":"2026-01-02T03:04:05.5+01:00"}`
 	for _, c := range []struct{ text, want string }{
-		{"map([json.f, json.neg, len(topic), 18446744073709551615.0, 1 == 1, nil, topic, json, [1], bytes(topic), now, now - now], type(#))",
-			`["number","number","number","number","bool","nil","string","map","array","bytes","time","duration"]`},
+		{
+			"map([json.f, json.neg, len(topic), 18446744073709551615.0, 1 == 1, nil, topic, json, [1], bytes(topic), now, now - now], type(#))",
+			`["number","number","number","number","bool","nil","string","map","array","bytes","time","duration"]`,
+		},
 		{"type(fromJSON('18446744073709551615'))", "number"},
 		{"round(json.f, 2)", "1.01"},
 		{"round(json.f)", "1"},

@@ -86,12 +86,12 @@ func (r *running) reload(ctx context.Context, dry bool) (d difference, err error
 	}
 	switch {
 	case errors.Is(err, engine.ErrStopping):
-		r.log.WarnContext(ctx, d.Result, "err", err)
+		r.log.WarnContext(ctx, d.Result, "err", err) //nolint:sloglint // one of a few texts
 		return d, err
 	case err != nil:
-		r.log.ErrorContext(ctx, d.Result, "err", err)
+		r.log.ErrorContext(ctx, d.Result, "err", err) //nolint:sloglint // one of a few texts
 	default:
-		r.log.InfoContext(ctx, d.Result, "changes", d.summary())
+		r.log.InfoContext(ctx, d.Result, "changes", d.summary()) //nolint:sloglint // one of a few texts
 	}
 	r.noted(err)
 	return d, err
