@@ -86,39 +86,60 @@ func (s *screen) look(b []byte) error {
 
 // sizeOf returns how many bytes follow a line of the protocol, if it is one of a message.
 func sizeOf(line []byte) (size int, message, ok bool) {
-	verb, rest := line[:min(len(line), 4)], line[min(len(line), 4):]
 	sizes := 0
 	switch {
-	case bytes.EqualFold(verb, []byte("MSG ")) || bytes.EqualFold(verb, []byte("MSG\t")):
-		sizes = 1
-	case bytes.EqualFold(verb, []byte("HMSG")):
-		sizes = 2
-	case bytes.EqualFold(verb, []byte("INFO")) || bytes.EqualFold(verb, []byte("-ERR")):
-	default:
+	case len(line) < 4:
 		return 0, false, true // a word, or what the library refuses
+	case is(line, "msg") && isBlank(line[3]):
+		sizes = 1
+	case is(line, "hmsg"):
+		sizes = 2
+	case is(line, "info") || is(line, "-err"):
+	default:
+		return 0, false, true
 	}
-	rest = bytes.TrimSuffix(rest, []byte("\r"))
+	rest := bytes.TrimSuffix(line[4:], []byte("\r"))
+	last := trimmed(rest)
 	// The library takes the next line for what belongs to a line without anything, and cuts off the end
 	// of one that has a \r elsewhere.
-	if len(bytes.TrimLeft(rest, " \t")) == 0 || bytes.IndexByte(rest, '\r') >= 0 {
+	if len(last) == 0 || bytes.IndexByte(rest, '\r') >= 0 {
 		return 0, false, false
 	}
 	for i := range sizes { // from the last one on
-		rest = bytes.TrimRight(rest, " \t")
-		at, n := len(rest), 0
-		for power := 1; at > 0 && rest[at-1] >= '0' && rest[at-1] <= '9'; at-- {
-			n += int(rest[at-1]-'0') * power
+		at, n := len(last), 0
+		for power := 1; at > 0 && last[at-1] >= '0' && last[at-1] <= '9'; at-- {
+			n += int(last[at-1]-'0') * power
 			if power = min(power*10, mostMessage+1); n > mostMessage {
 				return 0, false, false
 			}
 		}
-		if at == len(rest) || at > 0 && rest[at-1] != ' ' && rest[at-1] != '\t' {
+		if at == len(last) || at > 0 && !isBlank(last[at-1]) {
 			return 0, false, false
 		}
 		if i == 0 {
 			size = n
 		}
-		rest = rest[:at]
+		last = trimmed(last[:at])
 	}
 	return size, sizes > 0, true
+}
+
+// is reports whether a line begins with a verb, in any case.
+func is(line []byte, verb string) bool {
+	for i := range len(verb) {
+		if line[i]|0x20 != verb[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// trimmed returns text without the blanks at its end.
+func trimmed(text []byte) []byte {
+	for len(text) > 0 && isBlank(text[len(text)-1]) {
+		text = text[:len(text)-1]
+	}
+	return text
 }
