@@ -28,7 +28,7 @@ const (
 	mostHeader    = 16 << 10
 	mostBody      = 1 << 20
 	mostStrange   = 4096 // of who may ask nothing but to be let in
-	mostConns     = 512 // at each listener; then the oldest of those who may ask nothing goes
+	mostConns     = 512  // at each listener; then the oldest of those who may ask nothing goes
 	closeTimeout  = time.Second
 )
 

@@ -116,20 +116,24 @@ func (f *flight) abandon(ctx context.Context) {
 }
 
 // launch takes what a source has returned on its way, at first in portions that grow, and none
-// before the one in front of it is through.
+// before the one in front of it is through. Later there are portions where all could become too much
+// at once.
 func (r *run) launch(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals) {
 	if !from.in.endpoint.KeepIDs {
 		qualify(from.in.place.env.Instance, b)
 	}
 	in, alone := from.in, r.suspects.wary(r.Clock)
-	if in.portion > r.env.MaxBatch && !alone || checkRefusals(said, len(b)) != nil {
+	if in.portion > r.env.MaxBatch && !alone && r.room(b) == len(b) || checkRefusals(said, len(b)) != nil {
 		r.launchPortion(from, b, ack, said, nil)
 		return
 	}
 	portions := &bridge.Portions{Ack: ack}
 	for len(b) > 0 {
-		n := min(in.portion, len(b))
-		if in.portion *= 2; alone {
+		n := min(in.portion, r.room(b))
+		if in.portion <= r.env.MaxBatch {
+			in.portion *= 2
+		}
+		if alone {
 			n, in.portion = 1, 1
 		}
 		first, rest := said.Cut(n)
@@ -138,6 +142,27 @@ func (r *run) launch(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.
 		<-over
 		b, said, alone = b[n:], rest, r.suspects.wary(r.Clock)
 	}
+}
+
+// mostMade is how many bytes steps may make of the messages that go on their way at once.
+const mostMade = 1 << 30
+
+// room returns how many messages in front of b may go on their way at once: one at least.
+func (r *run) room(b bridge.Batch) int {
+	if len(r.grows) == 0 {
+		return len(b)
+	}
+	all := 0
+	for i := range b {
+		size := len(b[i].Payload)
+		for _, grows := range r.grows {
+			size = max(size, grows(size))
+		}
+		if all += size; all > mostMade {
+			return max(i, 1)
+		}
+	}
+	return len(b)
 }
 
 // launchPortion takes a batch through the steps and on its way, and closes over when it is through.

@@ -186,3 +186,38 @@ func TestNothingBehindGoesOut(t *testing.T) {
 	compare(t, "delivered to one", bridgetest.Numbered(60), one.Got())
 	ledger(t, p, engine.Ledger{Received: 60, Delivered: 59, Dropped: 1})
 }
+
+// S50: of messages of which steps may make much, no more go on at once than may become a GiB; of
+// others, whole batches do.
+func TestS50WhatABatchMayBecome(t *testing.T) {
+	const n = 200
+	for name, c := range map[string]struct {
+		grows []func(int) int
+		most  int
+	}{
+		"nothing is said":  {nil, 64},
+		"little":           {[]func(int) int{func(size int) int { return 10 * size }}, 64},
+		"much":             {[]func(int) int{func(int) int { return 1 << 27 }}, 8},
+		"more than fits":   {[]func(int) int{func(int) int { return 1 << 31 }}, 1},
+		"one after others": {[]func(int) int{func(int) int { return 1 << 10 }, func(size int) int { return size << 18 }}, 4},
+	} {
+		up, down, most := finished(bridgetest.Numbered(n)...), new(bridgetest.Downstream), 0
+		p := between(up, down)
+		p.MaxBatch = 64
+		for _, g := range c.grows {
+			p.Steps = append(p.Steps, stepOf(passAll)...)
+			p.Steps[len(p.Steps)-1].Grows = g
+		}
+		p.Steps = append(p.Steps, stepOf(func(b bridge.Batch, out *bridge.Output) error {
+			most = max(most, len(b))
+			return passAll(b, out)
+		})...)
+		if err := run(t, p); err != nil {
+			t.Fatal(err)
+		}
+		if most != c.most {
+			t.Errorf("%s: %d messages at once, want %d", name, most, c.most)
+		}
+		compare(t, "delivered", bridgetest.Numbered(n), down.Got())
+	}
+}

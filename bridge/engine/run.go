@@ -26,11 +26,12 @@ type run struct {
 	identity *identity
 
 	root    *node
-	stages  []*stage  // those that are called by time and at the end
-	asides  []*stage  // those in branches of ModeAny, which are not
-	outputs []*output // all sinks, those for dead letters included
-	sources []*place  // where they may refuse
-	places  []*place  // all of these
+	stages  []*stage             // those that are called by time and at the end
+	asides  []*stage             // those in branches of ModeAny, which are not
+	grows   []func(size int) int // of stages
+	outputs []*output            // all sinks, those for dead letters included
+	sources []*place             // where they may refuse
+	places  []*place             // all of these
 
 	turn    mutex  // orders the flights: what follows, the steps, and the way through the tree
 	number  uint64 // of the last flight
@@ -97,6 +98,11 @@ func (p *Pipeline) newRun(env bridge.Env, stop func()) *run {
 // execute runs until all sources are finished, reading is done, or something fails.
 func (r *run) execute(reading, work context.Context) error {
 	r.work = work
+	for _, s := range r.allStages() {
+		if s.endpoint.Grows != nil {
+			r.grows = append(r.grows, s.endpoint.Grows)
+		}
+	}
 	// A connector that does not heed its context is closed under its feet.
 	defer context.AfterFunc(work, r.closeOutputs)()
 	defer r.closeAll()

@@ -65,7 +65,7 @@ func Decode() bridge.Connector {
 		Summary:  "reads payloads that are base64, hex or a JSON string, or unpacks gzip or zstd",
 		Delivery: "what cannot be decoded is refused",
 		Example:  decodeExample,
-		Step:     bridge.NewOpener(encodeSettings{MaxSize: 16 << 20}, openDecode),
+		Step:     bridge.NewOpener(decodeSettings{MaxSize: 16 << 20}, openDecode),
 	}
 }
 
@@ -87,6 +87,31 @@ func (s encodeSettings) Validate() error {
 	}
 	return nil
 }
+
+// decodeSettings are those of the inverse.
+type decodeSettings encodeSettings
+
+// Describe says that a message that comes again is the same one, and how much what is packed may
+// become.
+func (s *decodeSettings) Describe() bridge.Description {
+	d := repeats()
+	d.Grows = func(size int) int {
+		for _, form := range s.As {
+			switch form {
+			case "gzip":
+				size = min(size, 1<<20) * 1032 // a length of 258 takes two bits
+			case "zstd":
+				size = min(size, 1<<15) << 15 // a block of 128 KiB takes four bytes
+			}
+			size = min(size, int(s.MaxSize))
+		}
+		return size
+	}
+	return d
+}
+
+// Validate is that of the other.
+func (s decodeSettings) Validate() error { return encodeSettings(s).Validate() }
 
 // transform returns another form of bytes. It is called from one goroutine.
 type transform func(in []byte) ([]byte, error)
@@ -113,7 +138,7 @@ func openEncode(_ context.Context, s *encodeSettings, _ bridge.Env) (bridge.Step
 	}), nil
 }
 
-func openDecode(_ context.Context, s *encodeSettings, _ bridge.Env) (bridge.Step, error) {
+func openDecode(_ context.Context, s *decodeSettings, _ bridge.Env) (bridge.Step, error) {
 	const window = 8 << 20 // who streams may choose one as large as that, however little comes, says RFC 8878
 	most := int64(s.MaxSize)
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(most, window))),
@@ -122,7 +147,7 @@ func openDecode(_ context.Context, s *encodeSettings, _ bridge.Env) (bridge.Step
 		return nil, bridge.Permanent(err)
 	}
 	var unzipper gzip.Reader
-	return s.chain("decode", map[string]transform{
+	return (*encodeSettings)(s).chain("decode", map[string]transform{
 		"base64": unbase64,
 		"hex": func(in []byte) ([]byte, error) {
 			out, err := hex.AppendDecode(nil, bytes.TrimSpace(in))

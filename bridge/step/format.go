@@ -60,8 +60,10 @@ type formatSettings struct {
 	MaxSize    bridge.Size `yaml:"max_size" doc:"what would become larger is refused"`
 }
 
-// Describe says that a message that comes again is the same one.
-func (*formatSettings) Describe() bridge.Description { return repeats() }
+// Describe says that a message that comes again is the same one, and how much rows may become.
+func (s *formatSettings) Describe() bridge.Description {
+	return describeRows(s.Format, s.MaxSize)
+}
 
 // Validate checks what the format has a use for.
 func (s formatSettings) Validate() error {

@@ -61,8 +61,25 @@ type parseSettings struct {
 	MaxSize    bridge.Size  `yaml:"max_size" doc:"what would become larger is refused"`
 }
 
-// Describe says that a message that comes again is the same one.
-func (*parseSettings) Describe() bridge.Description { return repeats() }
+// Describe says that a message that comes again is the same one, and how much rows may become.
+func (s *parseSettings) Describe() bridge.Description {
+	return describeRows(s.Format, s.MaxSize)
+}
+
+// describeRows describes a step between rows and objects: each row of a payload has all names of it,
+// or what stands between them, so that long names and short rows become most.
+func describeRows(format string, most bridge.Size) bridge.Description {
+	d := repeats()
+	if format == "csv" {
+		d.Grows = func(size int) int {
+			if size > 1<<16 {
+				return int(most)
+			}
+			return min(size*(size/4+8), int(most))
+		}
+	}
+	return d
+}
 
 // Validate checks what the format has a use for.
 func (s parseSettings) Validate() error {

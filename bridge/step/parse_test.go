@@ -19,8 +19,19 @@ import (
 )
 
 // build opens a step as YAML has it, with those that parse, format and split.
-func build(t testing.TB, yaml string) (bridge.Step, error) {
+func build(t testing.TB, yaml string) (s bridge.Step, err error) {
 	t.Helper()
+	all, err := endpoints(yaml)
+	for _, e := range all {
+		if s, err = e.Open(t.Context(), bridgetest.Env(t, "p-step")); err != nil {
+			return nil, err
+		}
+	}
+	return s, err
+}
+
+// endpoints returns the steps of a pipeline, or of a file with pipelines.
+func endpoints(yaml string) (all []bridge.Endpoint[bridge.Step], err error) {
 	end := bridge.Connector{
 		Name: "stdio",
 		Source: bridge.NewOpener(struct{}{}, func(context.Context, *struct{}, bridge.Env) (bridge.Source, error) {
@@ -40,15 +51,10 @@ func build(t testing.TB, yaml string) (bridge.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s bridge.Step
 	for _, p := range c.Pipelines {
-		for _, e := range p.Steps {
-			if s, err = e.Open(t.Context(), bridgetest.Env(t, "p-step")); err != nil {
-				return nil, err
-			}
-		}
+		all = append(all, p.Steps...)
 	}
-	return s, nil
+	return all, nil
 }
 
 func process(t testing.TB, yaml string, in ...bridge.Message) bridge.Outcome {
@@ -389,6 +395,33 @@ func TestTextSettings(t *testing.T) {
 	} {
 		if _, err := build(t, yaml); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", yaml, err, want)
+		}
+	}
+}
+
+// S50: what a payload may become is not less than what it does become.
+func TestS50GrowsByWhatItSays(t *testing.T) {
+	long := strings.Repeat("n", 30_000)
+	zeros := make([]byte, 16<<20)
+	packed := func(form string) string {
+		return string(process(t, "encode: "+form, bridge.Message{Payload: zeros}).Messages[0].Payload)
+	}
+	for text, payload := range map[string]string{
+		"decode: gzip": packed("gzip"), "decode: zstd": packed("zstd"),
+		"decode: [zstd, gzip]": packed("[gzip, zstd]"),
+		"parse: csv":           long + "\n" + strings.Repeat("1\n", 500),
+		"format: csv":          `[{"` + strings.Join(strings.Split(long[:200], ""), `x":0,"y`) + `":1}` + strings.Repeat(",{}", 3000) + "]",
+	} {
+		all, err := endpoints(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := process(t, text, bridge.Message{Payload: []byte(payload)})
+		if len(o.Messages) != 1 {
+			t.Fatalf("%s: %v", text, o.Refused)
+		}
+		if said, is := all[0].Grows(len(payload)), len(o.Messages[0].Payload); said < is || said > 16<<20 {
+			t.Errorf("%s: %d bytes become %d, and at most %d were said", text, len(payload), is, said)
 		}
 	}
 }
