@@ -33,13 +33,13 @@ func TestSlowUplinkIsNotADeadOne(t *testing.T) {
 				}
 				proxy := faulttest.NewProxy(t, target)
 				set := sinkSettings(t, scheme+proxy.Addr(), qos)
-				set.Keepalive, set.WriteTimeout, set.AckTimeout = busyPing, busyPing, busyPing
+				set.Keepalive, set.WriteTimeout, set.AckTimeout = busyPing, busyPing, 2*busyPing
 				if web { // mosquitto takes no part of a packet for life there
-					set.Keepalive = 30 * time.Second
+					set.Keepalive = bridgetest.Timeout
 				}
 				s := openSink(t, set)
-				proxy.Set(faulttest.Fault{Rate: 75_000})
-				payload := bytes.Repeat([]byte("0123456789"), 150_000) // 20 s
+				proxy.Set(faulttest.Fault{Rate: 150_000})
+				payload := bytes.Repeat([]byte("0123456789"), 300_000) // 20 s
 				write(t, s, bridge.Batch{{Topic: "big", Payload: payload}})
 				in.wait(t, 1)
 				proxy.Set(faulttest.Fault{})
