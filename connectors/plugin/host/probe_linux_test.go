@@ -315,6 +315,7 @@ func (p probeStep) Process(_ context.Context, b bridge.Batch, out *bridge.Output
 	}
 	if p.s.Crash != "" && os.Remove(p.s.Crash) == nil {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // this thread may go on for a moment
 	}
 	if out.Last() {
 		out.Add(bridge.Message{Payload: []byte("last")})
@@ -523,7 +524,8 @@ type frozen struct {
 
 func (f *frozen) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
 	_ = os.WriteFile(f.mark, nil, 0o600)
-	return nil, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	select {} // this thread may go on for a moment
 }
 
 // deaf is a plugin whose source hangs, and which hangs when it is told to let go.
