@@ -48,7 +48,6 @@ func TestS51JQMemory(t *testing.T) {
 	for _, c := range []struct{ program, payload, want string }{
 		{`. as $m | [.[] | $m | .[0] = 1] | length`, list, held},
 		{`. as $m | [.[] | $m | .[0] |= 1] | length`, list, held},
-		{`. as $m | [.[] | $m | .[0:1] = []] | length`, list, held},
 		{`. as $m | [.[] | $m | del(.[0])] | length`, list, held},
 		{`. as $m | [.[] | $m | setpath([0]; 1)] | length`, list, held},
 		{`. as $m | [.a.b[] | $m | .a.b[0] = 1] | length`, deep, held},
@@ -58,7 +57,7 @@ func TestS51JQMemory(t *testing.T) {
 		{`. as $m | reduce range(1500) as $x (.; .[0] = $x) | length`, list, ""},
 		{`. as $m | [range(3000) as $n | $m[$n:], $m] as $parts | [range(150) | $m | .[0] = 1] | length`, list, ""},
 	} {
-		s, err := build(t, fmt.Sprintf("jq: %q", c.program))
+		s, err := build(t, fmt.Sprintf("jq: {program: %q, max_steps: 10000000}", c.program)) // time for the race detector
 		if err != nil {
 			t.Fatal(err)
 		}
