@@ -171,7 +171,10 @@ func TestS7Settings(t *testing.T) {
 		{admin.Settings{Listen: "0.0.0.0:8321", Token: secret}, "can be reached from other machines"},
 		{admin.Settings{Listen: "10.0.0.1:8321", TLS: cert}, "can be reached from other machines"},
 		{admin.Settings{Listen: "localhost.example:8321", TLS: cert}, "can be reached from other machines"},
-		{admin.Settings{Listen: "[::1]:1", Token: bridge.NewSecret("fifteen letters")}, "token: it has less than 16 characters"},
+		{
+			admin.Settings{Listen: "[::1]:1", Token: bridge.NewSecret("fifteen letters")},
+			"token: it has less than 16 characters",
+		},
 		{admin.Settings{Listen: "8321"}, "is not an address"},
 		{admin.Settings{Listen: "127.0.0.1:http"}, "is not an address"},
 		{admin.Settings{Listen: "127.0.0.1:1", Hosts: []string{"https://bridge"}}, "is not a name"},
