@@ -2,10 +2,16 @@ package natsclient
 
 // Screened reports whether text in pieces of that size may come from a server.
 func Screened(text string, size int) bool {
-	var s screen
+	return pieces(text, size, new(screen).look)
+}
+
+// ScreenedInFrames is Screened for what a server of WebSockets sends.
+func ScreenedInFrames(text string, size int) bool { return pieces(text, size, new(screen).unwrap) }
+
+func pieces(text string, size int, look func([]byte) error) bool {
 	for len(text) > 0 {
 		n := min(size, len(text))
-		if s.look([]byte(text[:n])) != nil {
+		if look([]byte(text[:n])) != nil {
 			return false
 		}
 		text = text[n:]

@@ -11,17 +11,23 @@ import (
 const (
 	mostLine    = 1 << 20
 	mostMessage = 128 << 20 // with headers; servers allow 64 MiB at most
+	mostHead    = 64 << 10  // of HTTP
 )
 
 var errNotNATS = errors.New("the server sends what is no NATS, or far too large")
 
-// screen is a connection that fails when what comes has no shape for the library. Below TLS and
-// WebSockets nothing of it can be seen: there it looks at what comes before, and a certificate says
-// who speaks.
+// screen is a connection that fails when what comes has no shape for the library. Below TLS nothing
+// of it can be seen: there it looks at what comes before, and a certificate says who speaks.
 type screen struct {
 	net.Conn
 	asked  bool // something was written
-	hidden bool // TLS, or HTTP
+	hidden bool // below TLS
+	web    bool // in frames of a WebSocket, behind a head
+
+	head  []byte // what has come of that of HTTP, and then of that of a frame
+	open  bool   // that of HTTP is over
+	frame uint64 // bytes of a frame that are still to come
+	data  bool   // they are of messages
 
 	line []byte // what has come of a line
 	left int    // bytes of a message that are still to come
@@ -30,19 +36,86 @@ type screen struct {
 
 func (s *screen) Write(p []byte) (int, error) {
 	if !s.asked && len(p) > 0 {
-		s.asked, s.hidden = true, p[0] < ' ' || p[0] == 'G' // GET, or a record of a handshake
+		s.asked, s.hidden, s.web = true, p[0] < ' ', p[0] == 'G' // a record of a handshake, or GET
 	}
 	return s.Conn.Write(p)
 }
 
 func (s *screen) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if !s.hidden {
-		if bad := s.look(p[:n]); bad != nil {
-			return 0, bad
-		}
+	var bad error
+	switch {
+	case s.hidden:
+	case s.web:
+		bad = s.unwrap(p[:n])
+	default:
+		bad = s.look(p[:n])
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	return n, err
+}
+
+// unwrap looks at what is in the frames of a WebSocket (RFC 6455, 5.2).
+func (s *screen) unwrap(b []byte) error {
+	for len(b) > 0 {
+		if s.frame == 0 {
+			s.head = append(s.head, b[0])
+			b = b[1:]
+			if err := s.behead(); err != nil {
+				return err
+			}
+			continue
+		}
+		n := min(s.frame, uint64(len(b)))
+		if s.data {
+			if err := s.look(b[:n]); err != nil {
+				return err
+			}
+		}
+		s.frame -= n
+		b = b[n:]
+	}
+	return nil
+}
+
+// behead takes a head once it is complete.
+func (s *screen) behead() error {
+	const control, compressed, masked, length = 0x08, 0x40, 0x80, 0x7f
+	h := s.head
+	if !s.open {
+		if s.open = bytes.HasSuffix(h, []byte("\n\r\n")) || bytes.HasSuffix(h, []byte("\n\n")); s.open {
+			s.head = h[:0]
+		} else if len(h) > mostHead {
+			return errNotNATS
+		}
+		return nil
+	}
+	if len(h) < 2 {
+		return nil
+	}
+	if h[0]&compressed != 0 || h[1]&masked != 0 { // nobody has asked for that
+		return errNotNATS
+	}
+	size, n := h[1]&length, 2
+	switch size {
+	case 126:
+		n = 4
+	case 127:
+		n = 10
+	}
+	if len(h) < n {
+		return nil
+	}
+	if s.frame = uint64(size); n > 2 {
+		s.frame = 0
+		for _, c := range h[2:n] {
+			s.frame = s.frame<<8 | uint64(c)
+		}
+	}
+	s.data, s.head = h[0]&control == 0, h[:0]
+	return nil
 }
 
 // look follows what comes as the library does.

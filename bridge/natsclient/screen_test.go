@@ -3,7 +3,13 @@ package natsclient_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -36,52 +42,56 @@ func TestP9HostileServer(t *testing.T) {
 				"msg\tx\t1\t0\r\n\r\nINFO {}\r\nMSG x 1 4\r\n\n\r\n\n\r\n", "",
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var serving sync.WaitGroup
-			defer serving.Wait()
-			defer l.Close()
-			serving.Go(func() { serveNATS(l, c.first, c.says) })
-			u, err := bridge.ParseURL("nats://" + l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			var conn natsclient.Conn
-			err = conn.Dial(ctx, &natsclient.Settings{URL: []bridge.URL{u}}, "test")
-			if err != nil {
-				if !strings.Contains(err.Error(), c.want) || c.want == "" {
-					t.Error(err)
+		for scheme, serve := range map[string]func(l net.Listener, first, says string){
+			"nats": serveNATS, "ws": serveFrames,
+		} {
+			t.Run(name+"/"+scheme, func(t *testing.T) {
+				l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
 				}
-				return
-			}
-			defer conn.Close()
-			got := make(chan *nats.Msg, 10)
-			if _, err := conn.ChanSubscribe("x", got); err != nil {
-				t.Fatal(err)
-			}
-			if c.want != "" {
-				<-conn.Gone
-				if err := conn.LastError(); err == nil || !strings.Contains(err.Error(), c.want) {
-					t.Errorf("ended by %v", err)
+				var serving sync.WaitGroup
+				defer serving.Wait()
+				defer l.Close()
+				serving.Go(func() { serve(l, c.first, c.says) })
+				u, err := bridge.ParseURL(scheme + "://" + l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
 				}
-				return
-			}
-			for _, want := range []string{"MSG", "ab", "", "\n\r\n\n"} {
-				select {
-				case m := <-got:
-					if string(m.Data) != want {
-						t.Errorf("got %q, want %q", m.Data, want)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var conn natsclient.Conn
+				err = conn.Dial(ctx, &natsclient.Settings{URL: []bridge.URL{u}}, "test")
+				if err != nil {
+					if !strings.Contains(err.Error(), c.want) || c.want == "" {
+						t.Error(err)
 					}
-				case <-conn.Gone:
-					t.Fatal(conn.LastError())
+					return
 				}
-			}
-		})
+				defer conn.Close()
+				got := make(chan *nats.Msg, 10)
+				if _, err := conn.ChanSubscribe("x", got); err != nil {
+					t.Fatal(err)
+				}
+				if c.want != "" {
+					<-conn.Gone
+					if err := conn.LastError(); err == nil || !strings.Contains(err.Error(), c.want) {
+						t.Errorf("ended by %v", err)
+					}
+					return
+				}
+				for _, want := range []string{"MSG", "ab", "", "\n\r\n\n"} {
+					select {
+					case m := <-got:
+						if string(m.Data) != want {
+							t.Errorf("got %q, want %q", m.Data, want)
+						}
+					case <-conn.Gone:
+						t.Fatal(conn.LastError())
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -102,6 +112,89 @@ func serveNATS(l net.Listener, first, says string) {
 			}
 		}
 		_ = c.Close()
+	}
+}
+
+// serveFrames is serveNATS for a WebSocket.
+func serveFrames(l net.Listener, first, says string) {
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455, 1.3
+		accept := sha1.Sum([]byte(r.Header.Get("Sec-Websocket-Key") + guid))
+		c, from, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Accept: %s\r\n\r\n%s", base64.StdEncoding.EncodeToString(accept[:]), frames(first))
+		for {
+			var head [6]byte // with the mask; no frame of a client is long here, and the last one has a length behind it
+			if _, err := io.ReadFull(from, head[:]); err != nil {
+				return
+			}
+			mask, n := head[2:], int(head[1]&0x7f)
+			if n == 126 {
+				n = int(binary.BigEndian.Uint16(head[2:4]))
+				mask = make([]byte, 4)
+				copy(mask, head[4:])
+				if _, err := io.ReadFull(from, mask[2:]); err != nil {
+					return
+				}
+			}
+			text := make([]byte, n)
+			if _, err := io.ReadFull(from, text); err != nil {
+				return
+			}
+			for i := range text {
+				text[i] ^= mask[i%4]
+			}
+			for line := range strings.Lines(string(text)) {
+				switch {
+				case strings.HasPrefix(line, "PING"):
+					_, _ = io.WriteString(c, frames("PONG\r\n"))
+				case strings.HasPrefix(line, "SUB"):
+					_, _ = io.WriteString(c, frames(says))
+				}
+			}
+		}
+	})}
+	_ = server.Serve(l)
+	_ = server.Close()
+}
+
+// frames returns text in frames of several lengths, with a ping between.
+func frames(text string) string {
+	var b strings.Builder
+	for size := 100; text != ""; size *= 30 {
+		n := min(len(text), size)
+		switch {
+		case n < 126:
+			b.WriteString(string([]byte{0x82, byte(n)}))
+		case n < 1<<16:
+			b.WriteString(string(binary.BigEndian.AppendUint16([]byte{0x82, 126}, uint16(n))))
+		default:
+			b.WriteString(string(binary.BigEndian.AppendUint64([]byte{0x82, 127}, uint64(n))))
+		}
+		b.WriteString(text[:n] + "\x89\x02hi")
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// P9: what asks for more of HTTP, or of the frames, than there may be ends it, too.
+func TestP9FramesInPieces(t *testing.T) {
+	const head = "HTTP/1.1 101 x\r\na: b\r\n\r\n"
+	good := head + frames(info+strings.Repeat("MSG x 1 3\r\nabc\r\n", 300))
+	for text, want := range map[string]bool{
+		good: true, good + frames("MSG x 1 999999999999\r\n"): false,
+		head + "\xc2\x05abcde": false, head + "\x82\x85mask": false,
+		"HTTP/1.1 101 x\r\n" + strings.Repeat("a: b\r\n", 20_000): false,
+	} {
+		for size := 1; size <= len(text); size += 1 + size/9 {
+			if got := natsclient.ScreenedInFrames(text, size); got != want {
+				t.Errorf("%.60q in pieces of %d: %t", text, size, got)
+			}
+		}
 	}
 }
 
