@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,17 +60,33 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 	if err != nil {
 		return bridge.Permanent(err)
 	}
+	config, always, err := s.secure()
+	if err != nil {
+		return bridge.Permanent(err)
+	}
 	timeout := cmp.Or(s.ConnectTimeout, 10*time.Second)
 	c.Servers, c.Gone = s.Servers(), make(chan struct{})
 	all := nats.GetDefaultOptions()
+	web := false
 	for _, u := range s.URL {
+		one := *u.URL
+		if one.Scheme == "wss" { // the TLS of which is ours
+			if one.Scheme = "ws"; one.Port() == "" {
+				one.Host = net.JoinHostPort(one.Hostname(), "443")
+			}
+		}
+		web = one.Scheme == "ws"
 		// Not nats.Connect, which would take a comma in a password for the end of the URL.
-		all.Servers = append(all.Servers, u.URL.String())
+		all.Servers = append(all.Servers, one.String())
+	}
+	if always && !web { // what the library knows of that of WebSockets it does itself
+		auth = append(auth, nats.Secure(config))
 	}
 	last := new(trial)
 	own := []nats.Option{
 		nats.Timeout(timeout),
 		nats.MaxPingsOutstanding(math.MaxInt32), // watch counts
+		nats.SkipHostLookup(),                   // the dialer does that, and names the server to TLS
 		nats.SetCustomDialer(dialer(func(network, address string) (net.Conn, error) {
 			d := net.Dialer{Timeout: timeout}
 			plain, err := d.DialContext(ctx, network, address)
@@ -77,7 +94,11 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 				return nil, err
 			}
 			c.socket.Store(socket.New(plain, patience))
-			last.Conn = &screen{Conn: c.socket.Load()}
+			tlsOf := config.Clone()
+			if host, _, err := net.SplitHostPort(address); err == nil && tlsOf.ServerName == "" {
+				tlsOf.ServerName = host
+			}
+			last.Conn = &screen{Conn: &secured{Conn: c.socket.Load(), config: tlsOf, always: always}, web: web}
 			if ctx.Err() != nil { // Cut may have come before there was anything to cut
 				c.Cut()
 			}
@@ -107,6 +128,9 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 type dialer func(network, address string) (net.Conn, error)
 
 func (d dialer) Dial(network, address string) (net.Conn, error) { return d(network, address) }
+
+// SkipTLSHandshake keeps the library from TLS, which is that of the connection.
+func (dialer) SkipTLSHandshake() bool { return true }
 
 // watch ends a connection on which nothing has moved for a while.
 func (c *Conn) watch() {
@@ -164,6 +188,9 @@ func (c *Conn) LoggedIn(addresses int) string {
 	at, err := bridge.ParseURL(c.ConnectedUrl())
 	if addresses < 2 || err != nil {
 		return "logged in"
+	}
+	if at.Scheme == "ws" && strings.Contains(c.Servers, "wss://"+at.Hostname()) {
+		at.Scheme = "wss" // of which the library does not know
 	}
 	return fmt.Sprintf("logged in at %v, one of %d addresses", at, addresses)
 }

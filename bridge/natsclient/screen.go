@@ -16,13 +16,10 @@ const (
 
 var errNotNATS = errors.New("the server sends what is no NATS, or far too large")
 
-// screen is a connection that fails when what comes has no shape for the library. Below TLS nothing
-// of it can be seen: there it looks at what comes before, and a certificate says who speaks.
+// screen is a connection that fails when what comes has no shape for the library.
 type screen struct {
 	net.Conn
-	asked  bool // something was written
-	hidden bool // below TLS
-	web    bool // in frames of a WebSocket, behind a head
+	web bool // in frames of a WebSocket, behind a head
 
 	head  []byte // what has come of that of HTTP, and then of that of a frame
 	open  bool   // that of HTTP is over
@@ -34,24 +31,13 @@ type screen struct {
 	tail bool   // what ends a message is still to come
 }
 
-func (s *screen) Write(p []byte) (int, error) {
-	if !s.asked && len(p) > 0 {
-		s.asked, s.hidden, s.web = true, p[0] < ' ', p[0] == 'G' // a record of a handshake, or GET
-	}
-	return s.Conn.Write(p)
-}
-
 func (s *screen) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	var bad error
-	switch {
-	case s.hidden:
-	case s.web:
-		bad = s.unwrap(p[:n])
-	default:
-		bad = s.look(p[:n])
+	look := s.look
+	if s.web {
+		look = s.unwrap
 	}
-	if bad != nil {
+	if bad := look(p[:n]); bad != nil {
 		return 0, bad
 	}
 	return n, err

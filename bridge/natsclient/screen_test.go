@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha1"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +45,9 @@ func TestP9HostileServer(t *testing.T) {
 		},
 	} {
 		for scheme, serve := range map[string]func(l net.Listener, first, says string){
-			"nats": serveNATS, "ws": serveFrames,
+			"nats": serveNATS, "ws": serveFrames, "tls": serveTLS(t), "wss": func(l net.Listener, first, says string) {
+				serveFrames(tls.NewListener(l, secret(t)), first, says)
+			},
 		} {
 			t.Run(name+"/"+scheme, func(t *testing.T) {
 				l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -61,7 +65,9 @@ func TestP9HostileServer(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var conn natsclient.Conn
-				err = conn.Dial(ctx, &natsclient.Settings{URL: []bridge.URL{u}}, "test")
+				settings := &natsclient.Settings{URL: []bridge.URL{u}}
+				settings.TLS.Insecure = scheme == "tls" || scheme == "wss"
+				err = conn.Dial(ctx, settings, "test")
 				if err != nil {
 					if !strings.Contains(err.Error(), c.want) || c.want == "" {
 						t.Error(err)
@@ -103,16 +109,44 @@ func serveNATS(l net.Listener, first, says string) {
 			return
 		}
 		_, _ = c.Write([]byte(first))
-		for lines := bufio.NewScanner(c); lines.Scan(); {
-			switch {
-			case strings.HasPrefix(lines.Text(), "PING"):
-				_, _ = c.Write([]byte("PONG\r\n"))
-			case strings.HasPrefix(lines.Text(), "SUB"):
-				_, _ = c.Write([]byte(says))
-			}
-		}
-		_ = c.Close()
+		converse(c, says)
 	}
+}
+
+// secret returns what a server needs for TLS.
+func secret(t *testing.T) *tls.Config {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.TLS
+}
+
+// serveTLS is serveNATS with TLS behind the first line.
+func serveTLS(t *testing.T) func(l net.Listener, first, says string) {
+	config := secret(t)
+	return func(l net.Listener, first, says string) {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte(strings.Replace(first, `"headers":`, `"tls_required":true,"headers":`, 1)))
+			converse(tls.Server(c, config), says)
+		}
+	}
+}
+
+// converse answers, and says that to who subscribes.
+func converse(c net.Conn, says string) {
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		switch {
+		case strings.HasPrefix(lines.Text(), "PING"):
+			_, _ = c.Write([]byte("PONG\r\n"))
+		case strings.HasPrefix(lines.Text(), "SUB"):
+			_, _ = c.Write([]byte(says))
+		}
+	}
+	_ = c.Close()
 }
 
 // serveFrames is serveNATS for a WebSocket.

@@ -129,13 +129,6 @@ func (s *Settings) auth() ([]nats.Option, error) {
 		}
 		options = append(options, option)
 	}
-	if s.TLS != (bridge.TLS{}) {
-		config, err := s.TLS.Config()
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, nats.Secure(config))
-	}
 	return options, nil
 }
 

@@ -57,7 +57,6 @@ func (t *trial) explain(err error) error {
 	case len(t.heard) == 0:
 		return fmt.Errorf("%s takes connections and says nothing: %w: check the port in url: "+
 			"a NATS server speaks first, servers of HTTP, MQTT and plain TLS do not", t.address, err)
-	case t.heard[0] < ' ': // TLS of wss, which hides what is said
 	case !bytes.HasPrefix(words, []byte("INFO ")) && !bytes.HasPrefix(words, []byte("HTTP/1.1 101 ")):
 		return fmt.Errorf("%s says %q, and is no NATS server: %w: check the port in url, and its scheme",
 			t.address, bytes.TrimSpace(words), err)
