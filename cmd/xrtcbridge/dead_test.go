@@ -117,7 +117,7 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		}
 	}
 	check("at first", []letter{{"p-to", 1, 5}, {"p-buffer", 1, 5 << 19}}, nil, []string{"small"})
-	again("2 dead letters could not be delivered again")
+	again("could not be delivered again, and kept: 2 dead letters by new numbers")
 	check("after a replay in vain", []letter{{"p-to", 2, 5}, {"p-to", 1, 5}}, nil, []string{"small", "large"})
 	first.Refuse = nil
 	sink := &p.To.Branches[0].Sink
@@ -126,7 +126,7 @@ func TestReplayGoesWhereItBelongs(t *testing.T) {
 		s, err := takes(ctx, env)
 		return omittingSink{s}, err
 	}
-	again("2 dead letters could not be delivered again")
+	again("could not be delivered again, and kept: 2 dead letters by new numbers")
 	check("after the sink has left them out", []letter{{"p-to", 3, 5}, {"p-to", 2, 5}}, nil, []string{"small", "large"})
 	sink.Open = takes
 	again("")

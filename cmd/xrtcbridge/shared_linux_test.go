@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
 
@@ -148,7 +148,7 @@ func TestS37SharedState(t *testing.T) {
 				p.expect(exitFailed, []string{"write embedded: {nats: {shared: true}}", "chmod -R go-w "}, "run", alone)
 				p.expect(exitFailed, []string{"write state: {shared: true}", "hint: --shared looks"}, "state", "list",
 					"--config", alone)
-				letters := fmt.Sprintf("%d messages", n+1)
+				letters := bridge.Plural(n+1, "message")
 				p.expect(exitDone, []string{letters}, "state", "list", "--config", shared)
 				p.expect(exitDone, []string{letters}, "state", "list", "--config", alone, "--shared")
 				p.expect(exitFailed, []string{"write state: {shared: true}"}, "buffer", "status", "--state", c.dir)
