@@ -58,7 +58,7 @@ func FreeAddr(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
+	defer Vacate(tb, l)
 	out, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
@@ -75,6 +75,20 @@ func FreeAddr(tb testing.TB) string {
 		} // or somebody still tries a server that listened there before, and may leave at any time
 	}
 	return l.Addr().String()
+}
+
+// Vacate closes a listener, and returns when nobody listens there any more: a process that this one
+// has just started has the listener, too, for a moment, which is long on a busy machine.
+func Vacate(tb testing.TB, l net.Listener) {
+	tb.Helper()
+	_ = l.Close()
+	Eventually(tb, "nobody listens at "+l.Addr().String(), func() bool {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
 }
 
 // Start starts a stopped or killed broker again, on the same port and state.

@@ -3,8 +3,10 @@ package bridgetest_test
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
@@ -34,4 +36,29 @@ func TestFreeAddrStaysFree(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// A copy of a listener, as a process has that is being started, is waited for.
+func TestVacateWaitsForCopies(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gone atomic.Bool
+	time.AfterFunc(50*time.Millisecond, func() {
+		gone.Store(true)
+		_ = copied.Close()
+	})
+	bridgetest.Vacate(t, l)
+	if !gone.Load() {
+		t.Error("somebody has it still")
+	}
+	if l, err = net.Listen("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
 }
