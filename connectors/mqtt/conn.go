@@ -17,10 +17,9 @@ const (
 	slabSize = 64 << 10
 	minRead  = 4 << 10 // less room than this is not worth a system call
 
-	// closeTimeout is how long closing waits for a broker that sends nothing. One that is busy
-	// sending gets so many rounds of it to read what was sent last.
-	closeTimeout = time.Second
-	closeRounds  = 5
+	// closeTimeout is how long closing waits for a broker to read what was sent last. One that is
+	// busy, or was not given a processor, needs a moment.
+	closeTimeout = 5 * time.Second
 )
 
 // errLeft ends a connection that the broker does not.
@@ -183,15 +182,11 @@ func (c *conn) hangUp(last []byte, why error) {
 	if !c.leave(last, why) && c.left.Load() == nil {
 		return
 	}
-	late := time.NewTicker(closeTimeout)
+	late := time.NewTimer(closeTimeout)
 	defer late.Stop()
-	for came, rounds := int64(-1), 0; c.socket.Received() != came && rounds < closeRounds; rounds++ {
-		came = c.socket.Received()
-		select {
-		case <-c.dead:
-			return
-		case <-late.C:
-		}
+	select {
+	case <-c.dead:
+	case <-late.C:
 	}
 }
 

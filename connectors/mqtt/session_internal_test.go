@@ -47,3 +47,27 @@ func TestGivingBackHoldsNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+// A broker that stands still for a while when a client leaves has the time to read what that has sent
+// last: a reset before could cost it acknowledgements, and their messages would come again.
+func TestClosingWaitsForABrokerThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const still = 3 * time.Second
+		ours, broker := net.Pipe()
+		go func() {
+			_, _ = io.ReadFull(broker, make([]byte, 2)) // the system has DISCONNECT
+			<-time.After(still)
+			_ = broker.Close()
+		}()
+		c := newConn(ours, nil, &source{queue: newQueue(1<<20, false, true)}, identity{}, 1<<20)
+		c.running.Go(func() {
+			_, err := io.ReadAll(ours)
+			_ = c.fail(errors.Join(io.EOF, err))
+		})
+		began := time.Now()
+		c.close(nil)
+		if held := time.Since(began); held != still || errors.Is(c.cause, errLeft) {
+			t.Errorf("the connection has ended after %v: %v", held, c.cause)
+		}
+	})
+}
