@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/jsonfield"
 )
@@ -58,6 +59,35 @@ func TestS48DeepDocuments(t *testing.T) {
 		}
 		if raw, ok := p.Find(document); raw != "" || ok {
 			t.Errorf("%s: found %.9q, %v", name, raw, ok)
+		}
+	}
+}
+
+// S48: what opens and never closes in its own way is looked through once, and not once for each.
+func TestS48WhatClosesAnotherWay(t *testing.T) {
+	p, err := jsonfield.Parse(".b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := func(document string) (least time.Duration) {
+		least = time.Hour
+		for range 5 {
+			began := time.Now()
+			if raw, ok := p.Find([]byte(document)); ok {
+				t.Fatalf("%.9s…: found %.9q", document, raw)
+			}
+			least = min(least, time.Since(began))
+		}
+		return least
+	}
+	for _, c := range []struct{ part, end string }{
+		{"[}", ""}, {"[}", "]"}, {`["",}`, ""}, {`{"":1]`, ""}, {`{"":1]`, "}"}, {"[[}}", ""}, {`["\\\""}`, "]"}, {`["}`, `"]`},
+	} {
+		n := 1 << 19 / len(c.part)
+		document := "{" + strings.Repeat(c.part, n) + c.end
+		plain := "{" + strings.Repeat("0", n*len(c.part)) + c.end // a byte at a time
+		if got, most := took(document), 50*took(plain)+time.Millisecond; got > most {
+			t.Errorf("%d times %s: it takes %v, want at most %v", n, c.part, got, most)
 		}
 	}
 }

@@ -84,6 +84,7 @@ func valueEnd(document []byte, i int) int {
 // value; if there is none, -1, and where the mapping ends; -1 if it does not. With no name it looks
 // for the end of any mapping, list or text. It is what most of the time with JSON goes into.
 func seek(document []byte, i int, name string) (key, next int) {
+	looked := 0 // how far flatEnd has
 	for depth := 0; i < len(document); i++ {
 		switch document[i] {
 		case '"':
@@ -101,9 +102,10 @@ func seek(document []byte, i int, name string) (key, next int) {
 				return begin, behindSpace(document, colon+1)
 			}
 		case '{', '[':
-			if depth == 1 {
-				if end := flatEnd(document, i); end > 0 {
-					i = end
+			if depth == 1 && i >= looked { // else what was there did not end in its own way, and is no JSON
+				var flat bool
+				if looked, flat = flatEnd(document, i); flat {
+					i = looked
 					continue
 				}
 			}
@@ -118,19 +120,18 @@ func seek(document []byte, i int, name string) (key, next int) {
 }
 
 // flatEnd returns where the mapping, or list, closes that begins at i, if it has no other one of its
-// kind in it and no backslash, and else 0. What it does is nearly all done many bytes at once.
-func flatEnd(document []byte, i int) int {
+// kind in it and no backslash, and else how far it has looked: it does not close before that. What it
+// does is nearly all done many bytes at once.
+func flatEnd(document []byte, i int) (end int, flat bool) {
 	opening, inside := document[i], document[i+1:]
 	n := bytes.IndexByte(inside, opening+2)
 	if n < 0 {
-		return 0
+		return len(document), false
 	}
 	inside = inside[:n]
-	if bytes.IndexByte(inside, opening) >= 0 || bytes.IndexByte(inside, '\\') >= 0 ||
-		bytes.Count(inside, []byte{'"'})%2 != 0 { // it closes in a text
-		return 0
-	}
-	return i + 1 + n
+	flat = bytes.IndexByte(inside, opening) < 0 && bytes.IndexByte(inside, '\\') < 0 &&
+		bytes.Count(inside, []byte{'"'})%2 == 0 // else it closes in a text
+	return i + 1 + n, flat
 }
 
 // closingQuote returns where the text has its closing quote whose opening one is at i, and -1 if
