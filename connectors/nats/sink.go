@@ -49,8 +49,8 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, er
 	out := s.conn.Outgoing()
 	n, refused, err := s.publish(batch)
 	if s.flush && n > 0 {
-		if err := s.conn.sync(ctx, flushTimeout, out); err != nil {
-			return refused.Result(0), err
+		if late := s.conn.sync(ctx, flushTimeout, out); late != nil {
+			n, err = 0, late
 		}
 	}
 	if err != nil && ctx.Err() != nil {
