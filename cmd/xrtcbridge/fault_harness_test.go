@@ -122,7 +122,8 @@ const keys = 10
 func newProducer(t *testing.T, url, prefix string, size int, ledger *faulttest.Ledger) *producer {
 	t.Helper()
 	options := paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID(
-		"producer-" + prefix).SetOrderMatters(false).SetPingTimeout(bridgetest.Timeout) // what it loses then is not sent again
+		"producer-" + prefix).SetOrderMatters(false)
+	options.SetPingTimeout(bridgetest.Timeout) // a connection that is lost costs what is under way
 	p := &producer{t: t, client: paho.NewClient(options), prefix: prefix, size: size, ledger: ledger}
 	if token := p.client.Connect(); !token.WaitTimeout(bridgetest.Timeout) || token.Error() != nil {
 		t.Fatalf("connect to %s: %v", url, token.Error())
