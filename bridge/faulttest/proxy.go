@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -102,6 +103,14 @@ func (p *Proxy) Set(f Fault) {
 		p.shut(front)
 	case !f.Refuse && front == nil:
 		listener, err := listen(p.addr)
+		// A process that is being started has a copy of the listener from before, for a moment.
+		for range 1000 {
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				break
+			}
+			<-time.After(10 * time.Millisecond)
+			listener, err = listen(p.addr)
+		}
 		if err != nil {
 			p.t.Errorf("listen again for a fault proxy: %v", err)
 			return

@@ -303,11 +303,11 @@ func TestF08SilentPeerIsNoticedByALargePacket(t *testing.T) {
 
 // Mosquitto may confirm what it drops for its size. The answer to a ping from before says nothing.
 func TestLargePacketIsNotTakenByAPingFromBefore(t *testing.T) {
-	pinged := make(chan struct{})
+	pinged, ping := onceOnly()
 	address := standIn(t, func(p *peer) {
 		p.welcome()
 		_, _ = packets.ReadPacket(p.r)
-		close(pinged)
+		ping()
 		if cp, err := packets.ReadPacket(p.r); err == nil {
 			p.send(packets.NewControlPacket(packets.Pingresp))
 			p.ack(packets.Puback, cp.Details().MessageID)

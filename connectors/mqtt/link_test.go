@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,13 +42,11 @@ func TestTwoWayBridgeHasNoEcho(t *testing.T) {
 			atA, atB := subscribe(t, a.URL, "x/#", 2), subscribe(t, b.URL, "x/#", 2)
 			clients := []paho.Client{client(t, a.URL, nil), client(t, b.URL, nil)}
 			up := func(from, to int) {
-				done(t, clients[from].Publish("x/probe", 2, false, ""))
+				topic := fmt.Sprintf("x/probe%d", from)
 				bridgetest.Eventually(t, "a probe has crossed", func() bool {
-					if n := len([]*inbox{atA, atB}[to].messages()); n > 0 {
-						return true
-					}
-					done(t, clients[from].Publish("x/probe", 2, false, ""))
-					return false
+					done(t, clients[from].Publish(topic, 2, false, ""))
+					return slices.ContainsFunc([]*inbox{atA, atB}[to].messages(),
+						func(m bridge.Message) bool { return m.Topic == topic })
 				})
 			}
 			up(0, 1)
@@ -62,7 +61,8 @@ func TestTwoWayBridgeHasNoEcho(t *testing.T) {
 					for _, m := range in.messages() {
 						copies[m.Topic]++
 					}
-					delete(copies, "x/probe")
+					delete(copies, "x/probe0")
+					delete(copies, "x/probe1")
 					return len(copies) == 100
 				})
 				for topic, n := range copies {

@@ -20,18 +20,23 @@ import (
 // retained returns what a new subscriber finds.
 func retained(t *testing.T, address, filter string) []bridge.Message {
 	t.Helper()
-	found := make(chan bridge.Message, 100)
+	found, end := make(chan bridge.Message, 100), make(chan struct{}, 100)
 	c := client(t, address, func(o *paho.ClientOptions) { o.SetClientID("finder") })
 	done(t, c.Subscribe(filter, 2, func(_ paho.Client, m paho.Message) {
 		if m.Retained() {
 			found <- text(m.Topic(), string(m.Payload()))
 		}
 	}))
-	done(t, c.Subscribe("end", 2, func(paho.Client, paho.Message) { close(found) }))
+	done(t, c.Subscribe("end", 2, func(paho.Client, paho.Message) { end <- struct{}{} }))
 	done(t, c.Publish("end", 2, false, ""))
+	select {
+	case <-end:
+	case <-time.After(bridgetest.Timeout):
+		t.Fatal("the end does not come")
+	}
 	var all []bridge.Message
-	for m := range found {
-		all = append(all, m)
+	for len(found) > 0 { // it came in order
+		all = append(all, <-found)
 	}
 	c.Disconnect(250)
 	return all

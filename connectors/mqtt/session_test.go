@@ -183,7 +183,8 @@ func TestRefusedTopicsKeepTheOldSubscription(t *testing.T) {
 // takes leave, so that the broker reads the acknowledgements from before: a reset can cost them.
 func TestGivingBackSaysWhyItConnectsAnew(t *testing.T) {
 	for settled := range 2 {
-		left, again := make(chan struct{}), make(chan struct{})
+		left, leave := onceOnly()
+		again := make(chan struct{})
 		address := standIn(t, func(p *peer) {
 			p.welcome()
 			p.grant(1)
@@ -195,7 +196,7 @@ func TestGivingBackSaysWhyItConnectsAnew(t *testing.T) {
 			if !gone {
 				t.Errorf("settled %d: no DISCONNECT came", settled)
 			}
-			close(left)
+			leave()
 			<-again
 			for range 2 { // the answer to the first one would be the reset
 				if _, err := p.Write([]byte("\x30\x03\x00\x01t")); err != nil {

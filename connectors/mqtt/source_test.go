@@ -237,7 +237,7 @@ func TestP5SlowPipelineDropsAndCountsQoS0(t *testing.T) {
 }
 
 func TestUnreadQoS0IsCountedAtClose(t *testing.T) {
-	arrived := make(chan struct{})
+	arrived, arrive := onceOnly()
 	address := standIn(t, func(p *peer) {
 		p.welcome()
 		p.grant(0)
@@ -248,7 +248,7 @@ func TestUnreadQoS0IsCountedAtClose(t *testing.T) {
 			p.ack(packets.Pubrel, 1)
 			p.next()
 		}
-		close(arrived)
+		arrive()
 		p.drain()
 	})
 	env := bridgetest.Env(t, "test-from")
@@ -268,7 +268,8 @@ func TestUnreadQoS0IsCountedAtClose(t *testing.T) {
 }
 
 func TestLostConnectionKeepsQoS0(t *testing.T) {
-	opened, gone := make(chan struct{}), make(chan struct{})
+	opened := make(chan struct{})
+	gone, leave := onceOnly()
 	address := standIn(t, func(p *peer) {
 		p.welcome()
 		p.grant(1)
@@ -277,7 +278,7 @@ func TestLostConnectionKeepsQoS0(t *testing.T) {
 		p.publish(0, 0, "last")
 		<-opened
 		_ = p.Close()
-		close(gone)
+		leave()
 	})
 	env := bridgetest.Env(t, "test-from")
 	env.MaxBatch = 1

@@ -9,6 +9,13 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
+// onceOnly returns a channel, and what closes it at its first call: whoever tries a server that was at
+// the port before connects to a stand-in, too.
+func onceOnly() (c chan struct{}, shut func()) {
+	c = make(chan struct{})
+	return c, sync.OnceFunc(func() { close(c) })
+}
+
 // standIn starts a broker that does what serve says with each connection, for
 // lies and failures that no real broker can be made to show.
 func standIn(t testing.TB, serve func(p *peer)) (address string) {
