@@ -64,19 +64,21 @@ func TestLedgerOverRestarts(t *testing.T) {
 			bridgetest.Eventually(t, "some are read", func() bool { return p.Ledger().Received >= part })
 			stop()
 		}
-		if err := <-ended; err != nil && !errors.Is(err, engine.ErrNotDrained) {
+		err := <-ended
+		if err != nil && !errors.Is(err, engine.ErrNotDrained) {
 			t.Fatal(err)
 		}
 		stop()
 		l := p.Ledger()
-		if !l.Balanced() || l.InFlight != 0 || l.Dropped != 0 || l.Made != 0 || l.Merged != 0 {
-			t.Errorf("run %d: the ledger is %+v", run, l)
+		// What the store had no time for is in flight at the end, and comes again.
+		if !l.Balanced() || l.InFlight != 0 && err == nil || l.Dropped != 0 || l.Made != 0 || l.Merged != 0 {
+			t.Errorf("run %d: the ledger is %+v, %v", run, l, err)
 		}
 		if l.Carried != held {
 			t.Errorf("run %d began with %d in the buffer, the one before ended with %d", run, l.Carried, held)
 		}
 		held = l.Buffered
-		sum.Received += l.Received
+		sum.Received += l.Received - l.InFlight
 		sum.Delivered += l.Delivered
 		sum.DeadLettered += l.DeadLettered
 		shut(t, state)
