@@ -260,8 +260,9 @@ func Find(name string, deep bool) ([]string, error) {
 	return nil, fmt.Errorf("find tests: there is no file %s beside %s", base+suffix+extension, name)
 }
 
-// within returns the files with tests in a folder.
+// within returns the files with tests in a folder, which may be a link to one.
 func within(folder string, deep bool) (all []string, err error) {
+	folder = filepath.Clean(folder) + string(filepath.Separator)
 	err = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error {
 		switch base := filepath.Base(name); {
 		case e != nil && e.IsDir() && name != folder && (!deep || base[0] == '.' || errors.Is(err, fs.ErrPermission)):

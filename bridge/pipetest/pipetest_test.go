@@ -625,6 +625,16 @@ func TestRunAndFind(t *testing.T) {
 	if found, err := pipetest.Find(above, true); err != nil || !cmp.Equal(found, below) {
 		t.Errorf("below there is %v %v", found, err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, deep := range []bool{false, true} {
+		found, err := pipetest.Find(link, deep)
+		if err != nil || !cmp.Equal(found, []string{filepath.Join(link, "p_test.yaml")}) {
+			t.Errorf("behind a link there is %v, %v", found, err)
+		}
+	}
 	if found, err := pipetest.Find(above, false); err == nil {
 		t.Errorf("in the folder there is %v", found)
 	}

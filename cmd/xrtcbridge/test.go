@@ -177,7 +177,8 @@ func findTests(named []string) ([]string, error) {
 		}
 		for _, file := range found {
 			beside := filepath.Dir(file)
-			if folder || beside != filepath.Clean(name) && beside != filepath.Dir(name) { // it may have programs started, and nobody has named it
+			// What nobody has named may have programs started.
+			if folder || beside != filepath.Clean(name) && beside != filepath.Dir(name) {
 				if _, err := owned.ReadFile(file); err != nil {
 					return nil, err
 				}
