@@ -57,39 +57,57 @@ func (l *memoryLimit) reached() bool {
 }
 
 // heldBytes adds up what lists and objects take, each of them once, as long as there is something
-// left. Texts have been paid for in steps.
+// left. Texts have been paid for in steps. It takes no stack for what is nested: a program can nest
+// deeper than that of a goroutine has room for, and more of it ends the process.
 type heldBytes struct {
 	left int
 	seen map[uintptr]int // bytes in front of the end of a list, or 1 for what has one size
+	open []opened        // those that are gone through, within one another
+}
+
+// opened is a list, a structure or, with each, an object, of which some values are still to be seen.
+type opened struct {
+	list      reflect.Value
+	next, end int
+	each      *reflect.MapIter
 }
 
 func (h *heldBytes) add(v reflect.Value) {
+	h.enter(v)
+	for len(h.open) > 0 && h.left >= 0 {
+		switch o := &h.open[len(h.open)-1]; {
+		case o.each != nil && o.each.Next():
+			h.enter(o.each.Value())
+		case o.next < o.end && o.list.Kind() == reflect.Struct:
+			o.next++
+			h.enter(o.list.Field(o.next - 1))
+		case o.next < o.end:
+			o.next++
+			h.enter(o.list.Index(o.next - 1))
+		default:
+			h.open = h.open[:len(h.open)-1]
+		}
+	}
+}
+
+// enter adds v, without what is in it if it is opened.
+func (h *heldBytes) enter(v reflect.Value) {
+	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer && h.more(v.Pointer(), 1) > 0 {
+		v = v.Elem()
+	}
 	switch v.Kind() {
-	case reflect.Interface:
-		h.add(v.Elem())
 	case reflect.Struct:
-		for _, field := range v.Fields() {
-			h.add(field)
-		}
-	case reflect.Pointer:
-		if h.more(v.Pointer(), 1) > 0 {
-			h.add(v.Elem())
-		}
+		h.open = append(h.open, opened{list: v, end: v.NumField()})
 	case reflect.Slice: // parts of a list share its memory, and where that ends
 		size := v.Cap() * int(v.Type().Elem().Size())
-		n := h.more(v.Pointer()+uintptr(size), size)
-		h.left -= n
-		v = v.Slice(0, v.Cap())
-		for i := 0; n > 0 && i < v.Cap()*n/size && h.left >= 0; i++ {
-			h.add(v.Index(i))
+		if n := h.more(v.Pointer()+uintptr(size), size); n > 0 {
+			h.left -= n
+			h.open = append(h.open, opened{list: v.Slice(0, v.Cap()), end: v.Cap() * n / size})
 		}
 	case reflect.Map:
-		if h.more(v.Pointer(), 1) == 0 {
-			return
-		}
-		h.left -= 48 * v.Len()
-		for each := v.MapRange(); h.left >= 0 && each.Next(); {
-			h.add(each.Value())
+		if h.more(v.Pointer(), 1) > 0 {
+			h.left -= 48 * v.Len()
+			h.open = append(h.open, opened{each: v.MapRange()})
 		}
 	}
 }

@@ -80,3 +80,17 @@ func TestS51JQMemory(t *testing.T) {
 		}
 	}
 }
+
+// S51: to look at what a program holds takes no stack, however deep that is nested: more of it than
+// this ends the process.
+func TestS51JQMemoryOfDeepValues(t *testing.T) {
+	s, err := build(t, `jq: {program: ". as $p | (null | setpath($p; 1)) as $deep | [range(600000) | {a: .}] | length", `+
+		`max_steps: 10000000}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "[" + strings.Repeat(`"a",`, 950_000) + `"a"]`
+	if _, err := new(bridge.StepRunner).Process(t.Context(), s, 1, bridge.Batch{{Payload: []byte(path)}}, true); err != nil {
+		t.Error(err)
+	}
+}
