@@ -125,13 +125,16 @@ func createConsumer(ctx context.Context, stream jetstream.Stream, want jetstream
 	info := stream.CachedInfo()
 	switch {
 	case last == nil:
+	case info.Config.Retention == jetstream.WorkQueuePolicy: // what was acknowledged is gone there
 	case last.Made.Equal(info.Created):
 		// The stream may have lost its newest messages, and gives their numbers again.
 		floor := min(last.Floor, info.State.LastSeq)
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
-		env.Logger.Warn("the consumer is gone: making it anew behind the last acknowledged message; "+
-			"to begin as deliver says, use xrtcbridge state reset",
-			"consumer", want.Durable, "sequence", floor)
+		if !s.once {
+			env.Logger.Warn("the consumer is gone: making it anew behind the last acknowledged message; "+
+				"to begin as deliver says, use xrtcbridge state reset",
+				"consumer", want.Durable, "sequence", floor)
+		}
 	default:
 		want.DeliverPolicy = jetstream.DeliverAllPolicy
 	}
@@ -207,8 +210,8 @@ func quoted(filters []string) string {
 
 const defaultAckWait = 30 * time.Second
 
-// forgotten is how long a consumer of one run is kept when that does not read. One that is gone
-// after an outage is made anew behind what was acknowledged.
+// forgotten is how long a consumer of one run is kept when that does not read, nor deletes it, as
+// after kill -9. One that is gone after an outage is made anew behind what was acknowledged.
 const forgotten = 5 * time.Minute
 
 func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetstream.ConsumerConfig {

@@ -236,31 +236,69 @@ func TestConsumerDeletedBeforeItsFirstMessage(t *testing.T) {
 	}
 }
 
-// A run that no other one follows has a consumer for itself, which the server forgets.
+// A run that no other one follows has a consumer for itself, which goes with it; the server forgets
+// it if that could not be.
 func TestConsumerOfOneRun(t *testing.T) {
 	s := natstest.Start(t, nil)
 	js := client(t, s)
 	stream := createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage})
 	storeN(t, js, "a", 0, 1)
+	var sources []bridge.Source
 	for _, durable := range []string{"", "", "D"} {
 		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream, s.Durable = "S", durable })
 		settings.OneRun()
 		source := openSource(t, settings, bridgetest.Env(t, "test-from"))
 		readN(t, source, 1)
-		if err := source.Close(); err != nil {
-			t.Error(err)
-		}
+		sources = append(sources, source)
 	}
 	forgotten := 0
 	for c := range stream.ListConsumers(t.Context()).Info() {
 		if c.Config.InactiveThreshold > 0 {
 			forgotten++
 		} else if c.Name != "D" {
-			t.Errorf("%s stays behind", c.Name)
+			t.Errorf("the server would keep %s", c.Name)
 		}
 	}
 	if forgotten != 2 {
 		t.Errorf("%d consumers of one run, want one for each", forgotten)
+	}
+	for _, source := range sources {
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for c := range stream.ListConsumers(t.Context()).Info() {
+		if c.Name != "D" {
+			t.Errorf("%s stays behind", c.Name)
+		}
+	}
+}
+
+// A stream that is a queue of work has one consumer for each subject: one run can follow another at
+// once.
+func TestConsumersOfOneRunAfterAnother(t *testing.T) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	createStream(t, js, jetstream.StreamConfig{
+		Name: "S", Subjects: []string{"a"}, Storage: jetstream.MemoryStorage, Retention: jetstream.WorkQueuePolicy,
+	})
+	storeN(t, js, "a", 0, 4)
+	for i := range 2 {
+		env := bridgetest.Env(t, "test-from")
+		env.MaxBatch = 1
+		settings := sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "S" })
+		settings.OneRun()
+		for k := range 2 { // the second instance of a run goes on
+			source := openSource(t, settings, env)
+			batch, acks := readN(t, source, 1)
+			settle(t, acks, nil)
+			if got, want := string(batch[0].Payload), strconv.Itoa(2*i+k); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if err := source.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

@@ -57,7 +57,8 @@
 // has come, so that one that somebody deletes is made anew behind what was acknowledged, wherever
 // new ones start; a stream that was made anew is read from its start, and the log says what was not
 // read of the old one. A reset of the state deletes the durable. Without a name a source on a command
-// line (run --from) has a consumer for itself, which the server forgets after five minutes.
+// line (run --from) has a consumer for itself, which it deletes at the end, and the server forgets five
+// minutes after a crash.
 //
 // # Errors
 //

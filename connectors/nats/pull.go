@@ -38,6 +38,7 @@ type pull struct {
 	sub      *nats.Subscription
 	messages chan *nats.Msg // and what the server has to say about requests
 	held     *held
+	once     bool // the consumer goes with it
 	closing  chan struct{}
 	close    func() error
 
@@ -77,6 +78,7 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 		consumer: consumer,
 		name:     name,
 		prefix:   s.Stream + ":",
+		once:     s.once,
 		silent:   time.NewTimer(time.Hour),
 		closing:  make(chan struct{}),
 		request:  newPullRequest(c, info, env.MaxBatch),
@@ -299,6 +301,10 @@ func (p *pull) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
 	defer p.conn.End()
+	if p.once {
+		// If that fails, the server does so later: see forgotten. Another instance makes it anew.
+		defer func() { _ = p.conn.js.DeleteConsumer(ctx, p.position.Stream, p.position.Durable) }()
+	}
 	defer p.keep(ctx)
 	if p.conn.IsClosed() {
 		return nil
