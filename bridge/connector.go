@@ -282,8 +282,9 @@ type Description struct {
 	// the pipeline waits until it has. A stop does not.
 	Paced bool
 
-	// Grows returns how many bytes a step may make of a payload of so many: a packed one, say. Of a
-	// batch no more messages go on at once than may become 1 GiB together. Nil: not many more.
+	// Grows returns how many bytes a step may make of a payload of so many: a packed one, say. No more
+	// messages of a pipeline are on their way at once than may become 1 GiB together. Nil: not many
+	// more.
 	Grows func(size int) int
 
 	// Reads are files, beside those that the settings name, that are read when an instance is

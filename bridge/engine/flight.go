@@ -144,7 +144,7 @@ func (r *run) launch(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.
 	}
 }
 
-// mostMade is how many bytes steps may make of the messages that go on their way at once.
+// mostMade is how many bytes steps may make of the messages that are on their way at once.
 const mostMade = 1 << 30
 
 // room returns how many messages in front of b may go on their way at once: one at least.
@@ -152,13 +152,13 @@ func (r *run) room(b bridge.Batch) int {
 	if len(r.grows) == 0 {
 		return len(b)
 	}
-	all := 0
+	all, most := 0, mostMade/max(1, cap(r.slots)) // which each of several flights takes
 	for i := range b {
 		size := len(b[i].Payload)
 		for _, grows := range r.grows {
 			size = max(size, grows(size))
 		}
-		if all += size; all > mostMade {
+		if all += size; all > most {
 			return max(i, 1)
 		}
 	}

@@ -192,18 +192,20 @@ func TestNothingBehindGoesOut(t *testing.T) {
 func TestS50WhatABatchMayBecome(t *testing.T) {
 	const n = 200
 	for name, c := range map[string]struct {
-		grows []func(int) int
-		most  int
+		grows    []func(int) int
+		inFlight int
+		most     int
 	}{
-		"nothing is said":  {nil, 64},
-		"little":           {[]func(int) int{func(size int) int { return 10 * size }}, 64},
-		"much":             {[]func(int) int{func(int) int { return 1 << 27 }}, 8},
-		"more than fits":   {[]func(int) int{func(int) int { return 1 << 31 }}, 1},
-		"one after others": {[]func(int) int{func(int) int { return 1 << 10 }, func(size int) int { return size << 18 }}, 4},
+		"nothing is said":  {nil, 1, 64},
+		"little":           {[]func(int) int{func(size int) int { return 10 * size }}, 4, 64},
+		"much":             {[]func(int) int{func(int) int { return 1 << 27 }}, 1, 8},
+		"of several":       {[]func(int) int{func(int) int { return 1 << 27 }}, 4, 2},
+		"more than fits":   {[]func(int) int{func(int) int { return 1 << 31 }}, 4, 1},
+		"one after others": {[]func(int) int{func(int) int { return 1 << 10 }, func(size int) int { return size << 18 }}, 1, 4},
 	} {
 		up, down, most := finished(bridgetest.Numbered(n)...), new(bridgetest.Downstream), 0
 		p := between(up, down)
-		p.MaxBatch = 64
+		p.MaxBatch, p.MaxInFlight = 64, c.inFlight
 		for _, g := range c.grows {
 			p.Steps = append(p.Steps, stepOf(passAll)...)
 			p.Steps[len(p.Steps)-1].Grows = g
