@@ -279,7 +279,8 @@ type Description struct {
 	Holds, Forgets bool
 
 	// Paced says of a step that it lets go of each message in its own time: at the end of the input
-	// the pipeline waits until it has. A stop does not.
+	// the pipeline waits until it has. A stop does not, and what steps in front of it hold until that
+	// end goes through it at once.
 	Paced bool
 
 	// Grows returns how many bytes a step may make of a payload of so many: a packed one, say. No more

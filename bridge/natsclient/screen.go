@@ -10,7 +10,7 @@ import (
 // it is, and for a line until it ends; a size that is no number it can have ends the process.
 const (
 	mostLine    = 1 << 20
-	mostMessage = 128 << 20 // with headers; servers allow 64 MiB at most
+	mostMessage = 128 << 20 // with headers; servers allow 64 MiB unless max_pending is made larger, too
 	mostHead    = 64 << 10  // of HTTP
 )
 

@@ -29,7 +29,8 @@ var throttleExample string
 //
 // The messages of one key keep their order. What waits is owed: its source hears of it when it is
 // delivered, the end of the input waits for its turn, a stop lets it go at once, and after kill -9
-// it comes again. What is dropped is counted as filtered. A start knows nothing of what went before.
+// it comes again. What a step in front holds until that end, as a window does, goes at once. What is
+// dropped is counted as filtered. A start knows nothing of what went before.
 //
 // # Errors
 //
