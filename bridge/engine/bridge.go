@@ -275,6 +275,11 @@ func (b *Bridge) halt(ctx context.Context, name string, pause bool) (*job, error
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err = j.err
+	if pause && err == nil && j.ends() && j.Buffer == nil { // what a resume would read anew
+		j.paused = false
+		b.changed.broadcast()
+		return nil, refuse("pipeline %q has ended: all of its input is delivered now", name)
+	}
 	if pause && b.ctx.Err() == nil { // else Run says it, too, if nothing follows it
 		j.err = nil
 	}

@@ -131,6 +131,30 @@ func TestPauseAgainstRestart(t *testing.T) {
 	}
 }
 
+// A pause of a pipeline whose input was read out lets go of what its steps hold: it has ended then, and
+// no resume reads and delivers all of that again.
+func TestPauseAtTheEndOfTheInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := new(bridgetest.Downstream)
+		p := between(finished(bridgetest.Numbered(3)...), down)
+		p.From[0].Ends = true
+		p.Steps = oneAMinute()
+		b, ended := &engine.Bridge{Pipelines: []*engine.Pipeline{p}}, make(chan error, 1)
+		go func() { ended <- b.Run(t.Context()) }()
+		time.Sleep(90 * time.Second) // one message of three has gone
+		if err := b.Pause(t.Context(), p.Name); !errors.As(err, new(engine.RefusedError)) || phase(b) != engine.Finished {
+			t.Errorf("pause: %v, it is %s, want it finished", err, phase(b))
+		}
+		if err := b.Resume(p.Name); err == nil {
+			t.Error("it was resumed")
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		compare(t, "delivered", bridgetest.Numbered(3), down.Got())
+	})
+}
+
 // A restart does not bring back a pipeline that was exchanged, or removed, meanwhile.
 func TestRestartOfOneThatWasExchanged(t *testing.T) {
 	steering(t, func(t *testing.T, b *engine.Bridge, p *engine.Pipeline) {
