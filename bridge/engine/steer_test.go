@@ -141,7 +141,7 @@ func TestPauseAtTheEndOfTheInput(t *testing.T) {
 		p.Steps = oneAMinute()
 		b, ended := &engine.Bridge{Pipelines: []*engine.Pipeline{p}}, make(chan error, 1)
 		go func() { ended <- b.Run(t.Context()) }()
-		time.Sleep(90 * time.Second) // one message of three has gone
+		<-time.After(90 * time.Second) // one message of three has gone
 		if err := b.Pause(t.Context(), p.Name); !errors.As(err, new(engine.RefusedError)) || phase(b) != engine.Finished {
 			t.Errorf("pause: %v, it is %s, want it finished", err, phase(b))
 		}
