@@ -56,7 +56,8 @@ func (s *SinkSettings) guarantee() bridge.Guarantee {
 	}
 	return bridge.Guarantee{
 		Level: bridge.LevelOnce,
-		Why:   "JetStream confirms each message, and knows what comes again by its id, within the stream's duplicate window",
+		Why: "JetStream confirms each message, and knows what comes again by its id, if the source gives it the same one, " +
+			"within the stream's duplicate window",
 	}
 }
 
