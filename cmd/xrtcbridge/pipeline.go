@@ -40,6 +40,9 @@ func newPipeline(s std) *cobra.Command {
 			`pause stops reading and delivers what has been read, as a stop of the bridge would, up to drain_timeout; what is not
 delivered by then comes again when the pipeline is resumed, if its source can. All connections of the pipeline are closed.
 
+What a step holds goes at once, what waits in throttle and delay among it, whatever the rate: max_batch and max_held bound
+that. A file that is not followed is read from its beginning again when the pipeline is resumed.
+
 Its buffer (buffer: disk) is neither filled nor emptied meanwhile: what is in it stays there, and what a source sends has to
 wait at the other system, or is lost there if that does not keep it. A paused pipeline makes the bridge not ready unless it
 is optional. It is forgotten with the process: after a restart the pipeline runs.`),
