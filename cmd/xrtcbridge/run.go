@@ -58,8 +58,10 @@ connections, plugins, ${…}, certificates and other files that are read say now
 change of embedded, state and the like needs a restart, and is refused. --watch does not look at
 the programs of plugins.
 
-With --from and --to it runs one pipeline and reads no file. At the end a ledger says what
-became of every message.`,
+With --from and --to it runs one pipeline and reads no file. A key given again adds to its list
+(topics=a/#,topics=b/#), and \, is a comma within a value, also in {{ }}. A message that is
+refused ends that: on_error, buffer and the like need a file. At the end a ledger says what became
+of every message.`,
 		Example: `  xrtcbridge run
   xrtcbridge run sensors.yaml mirror.yaml
   echo hello | xrtcbridge run --from stdio --to stdio
