@@ -29,7 +29,8 @@ func (r *running) leftBehind(ctx context.Context, d difference, next map[string]
 		if left := inState(entries, c.Pipeline); len(left) > 0 {
 			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, "+
 				"stop the bridge and take that along: "+
-				"xrtcbridge state rename %s NEW", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
+				"xrtcbridge state rename %s NEW; a session at an MQTT broker or a consumer of JetStream "+
+				"that had its name stays there, and fills", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
 		}
 	}
 	for _, e := range entries {

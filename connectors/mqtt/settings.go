@@ -43,7 +43,7 @@ type SourceSettings struct {
 
 	Topics  []string    `yaml:"topics,required" doc:"filters: sensors/+/temp, sensors/#, $share/group/sensors/#"`
 	QoS     int         `yaml:"qos" min:"0" max:"2" doc:"the most to ask for: 0, 1 or 2"`
-	Session string      `yaml:"session" enum:"persistent|clean" doc:"default: clean with qos 0 and for shared subscriptions, else persistent, of which mosquitto keeps 1000 messages (max_queued_messages) while the bridge is away"`
+	Session string      `yaml:"session" enum:"persistent|clean" doc:"default: clean with qos 0 and for shared subscriptions, else persistent, of which mosquitto keeps 1000 messages (max_queued_messages) while the bridge is away, or its pipeline gone or renamed"`
 	Buffer  bridge.Size `yaml:"buffer" doc:"room for messages that have arrived and wait for the pipeline"`
 }
 
