@@ -129,7 +129,7 @@ func (a *arrivals) compare(got []delivered) string {
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("got %s, want %d:\n%s", bridge.Plural(len(got), "message"), len(a.Messages), text)
+	return counted(len(got), len(a.Messages), "message") + ":\n" + text
 }
 
 func compareLetters(want []deadLetter, got []letter) string {
@@ -137,7 +137,15 @@ func compareLetters(want []deadLetter, got []letter) string {
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("got %s, want %d:\n%s", bridge.Plural(len(got), "dead letter"), len(want), text)
+	return counted(len(got), len(want), "dead letter") + ":\n" + text
+}
+
+// counted says how many came of what differs from what is wanted.
+func counted(got, want int, what string) string {
+	if got == want {
+		return fmt.Sprintf("got %s, not as wanted", bridge.Plural(got, what))
+	}
+	return fmt.Sprintf("got %s, want %d", bridge.Plural(got, what), want)
 }
 
 // differ returns the difference between what is wanted and what came. What is as wanted is shown as

@@ -92,7 +92,7 @@ func TestExpectations(t *testing.T) {
 		{"in order", hot + "," + other, ``, `{sinks: {nats: [{topic: a/1}, {topic: a/2}], file: {count: 2}}}`, ""},
 		{
 			"in another order", hot + "," + other, ``, `{sinks: {nats: [{topic: a/2}, {topic: a/1}], file: {count: 2}}}`,
-			"sink nats: got 2 messages, want 2",
+			"sink nats: got 2 messages, not as wanted",
 		},
 		{
 			"as a set", hot + "," + other, ``,

@@ -67,7 +67,8 @@ In expect
   fails     a part of the reason why the pipeline stops
 
 A source or sink is named by its type, nats, or its place, to-2, where several have that type. What is
-not mentioned is not compared; but if sinks are, the others must get nothing, and a dead letter, a message
+not mentioned is not compared; but json is compared whole, and its numbers as they are written (1 is
+not 1.0), and if sinks are mentioned, the others must get nothing, and a dead letter, a message
 that is dropped or held, and a pipeline that stops must be expected.`,
 		Example: `  xrtcbridge test
   xrtcbridge test sensors.yaml mirror_test.yaml
