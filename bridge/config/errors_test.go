@@ -112,12 +112,17 @@ func TestDocumentErrors(t *testing.T) {
 		{
 			"syntax: unclosed list", "pipelines:\n  a:\n    from: [stdio\n    to: stdio\n",
 			"f:3:11: not YAML: did not find expected ',' or ']'; a { or [ is not closed, a comma is missing, " +
-				"or # or ${…} needs quotes",
+				"or a value with ?, [, ], # or ${…} needs quotes",
 		},
 		{
 			"syntax: variable in flow", "pipelines: {a: {from: {every: {int: ${PORT}, flag: true}}, to: stdio}}\n",
 			"f:1:38: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, " +
-				"or # or ${…} needs quotes",
+				"or a value with ?, [, ], # or ${…} needs quotes",
+		},
+		{
+			"syntax: question mark in flow", "pipelines: {a: {from: stdio, steps: [{filter: json.t ?? 0}], to: stdio}}\n",
+			"f:1:54: not YAML: did not find expected ',' or '}'; a { or [ is not closed, a comma is missing, " +
+				"or a value with ?, [, ], # or ${…} needs quotes",
 		},
 		{
 			"syntax: unclosed quote", "pipelines: 'a\nb: 2\n",

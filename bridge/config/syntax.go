@@ -190,7 +190,8 @@ func syntaxHint(message string) string {
 		{"mapping values are not allowed", `quote a value that holds ": ", and check the indentation`},
 		{"did not find expected key", "check the indentation"},
 		{"could not find expected ':'", "a key is followed by a colon and a space"},
-		{"did not find expected ',' or", "a { or [ is not closed, a comma is missing, or # or ${…} needs quotes"},
+		{"did not find expected ',' or", "a { or [ is not closed, a comma is missing, " +
+			"or a value with ?, [, ], # or ${…} needs quotes"},
 		{"did not find expected node content", "a { or [ is not closed, or has an entry without value"},
 		{"cannot start any token", "quote the value"},
 		{"unexpected end of stream", "a quote is not closed"},

@@ -62,6 +62,9 @@ Examples
   topic: "mirror/{{ trimPrefix(toTopic(topic), 'readings/') }}"
   path: "rooms/{{ json.room ?? 'unknown' }}.ndjson"
 
+Within { } and [ ] of YAML one with ? : [ ] or a comma stands in quotes: {filter: "(json.t ?? 0) > 5"},
+and so does, everywhere, one that begins with a quote, ! or [.
+
 A value that is missing is an error; write json.room ?? "unknown" if it may be. So is a
 message that would take far more steps or memory than one of its size may. The pattern of
 matches and capture must be a text in quotes, as in topic matches "^sensors/[a-z]+$".
