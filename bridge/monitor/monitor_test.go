@@ -158,6 +158,10 @@ func TestProgressIsOfBytesOfTheInput(t *testing.T) {
 		case *got.Left < 75 || *got.Left > 81: // 800 at 10 a second
 			t.Errorf("%v seconds are left, want 80", *got.Left)
 		}
+		progress(1000, 1000)
+		if got := m.Pipelines(b)[0].Progress; got == nil || got.Left != nil {
+			t.Errorf("of an input that is read out the progress is %+v", got)
+		}
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, engine.ErrNotDrained) {
 			t.Error(err)

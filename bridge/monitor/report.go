@@ -24,7 +24,7 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 	}
 	if n, size := s.Pipeline.Progress(); size > 0 {
 		said.Progress = &Progress{Done: n, Total: size}
-		if r := p.read.rates(done(s.Pipeline, now)).Bytes5m; r > 0 {
+		if r := p.read.rates(done(s.Pipeline, now)).Bytes5m; r > 0 && n < size {
 			left := float64(size-n) / r
 			said.Progress.Left = &left
 		}
