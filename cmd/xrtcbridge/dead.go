@@ -122,8 +122,8 @@ func newDeadShow(s std, f *stateFlags) *cobra.Command {
 	cmd := s.rawFlag(f.looks(&cobra.Command{
 		Use:   "show PIPELINE [NUMBER...]",
 		Short: "Print dead letters, one line of JSON each",
-		Long: `show prints dead letters with all that they have of their message. One with "incomplete": true
-has a part of it only, since the source could not hand it on whole.`,
+		Long: `show prints the dead letters with these numbers, or with a --reason, and all that they have of
+their message. One with "incomplete": true has a part of it only, since the source could not hand it on whole.`,
 		Args: cobra.MinimumNArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
 		if only.Numbers, err = f.letterNumbers(args[1:]); err != nil {
