@@ -40,7 +40,8 @@ func (p *pipeline) explain(said *Pipeline, s engine.Situation, since []sofar, no
 		return
 	}
 	if s.Phase == engine.Starting && s.Pipeline.Buffer == nil && slices.ContainsFunc(since, down) {
-		note("nothing is read yet: %s is opened when all behind it is open; with buffer: disk it would be at once",
+		note("nothing is read yet: %s is opened when all behind it is open; with buffer: disk it would be at once; "+
+			"what is sent before is there then only if the other system keeps it",
 			said.list("source"))
 	}
 	for i, e := range p.ends {
