@@ -55,15 +55,16 @@ Functions of the language that are often of use
   lower upper trim trimPrefix(topic, "a/") split(topic, ".") replace
   floor abs min max int float string toJSON len; string writes what {{ }} would
 
+In a file
+  Within { } and [ ] of YAML an expression with ? : [ ] or a comma stands in quotes, as in
+  {filter: "(json.t ?? 0) > 5"}, and so does, everywhere, one that begins with a quote, ! or [.
+
 Examples
   filter: json.celsius > 20 && topic startsWith "sensors/"
   filter: (json.room ?? "") in ["kitchen", "hall"]
   subject: "readings.{{ toSubject(topic) }}"
   topic: "mirror/{{ trimPrefix(toTopic(topic), 'readings/') }}"
   path: "rooms/{{ json.room ?? 'unknown' }}.ndjson"
-
-Within { } and [ ] of YAML one with ? : [ ] or a comma stands in quotes: {filter: "(json.t ?? 0) > 5"},
-and so does, everywhere, one that begins with a quote, ! or [.
 
 A value that is missing is an error; write json.room ?? "unknown" if it may be. So is a
 message that would take far more steps or memory than one of its size may. The pattern of
