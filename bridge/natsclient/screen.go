@@ -14,7 +14,7 @@ const (
 	mostHead    = 64 << 10  // of HTTP
 )
 
-var errNotNATS = errors.New("the server sends what is no NATS, or far too large")
+var errNotNATS = errors.New("the server sends what is no NATS, or far too large: a message may have 128 MiB")
 
 // screen is a connection that fails when what comes has no shape for the library.
 type screen struct {
