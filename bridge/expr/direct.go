@@ -1,8 +1,10 @@
 package expr
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
+	"strconv"
 	"unsafe"
 
 	"github.com/expr-lang/expr/ast"
@@ -71,6 +73,9 @@ func (d *director) node(n ast.Node) direct {
 			}
 		}
 	case *ast.BinaryNode:
+		if c := d.comparison(n); c != nil {
+			return c
+		}
 		if a, b := d.node(n.Left), d.node(n.Right); a != nil && b != nil {
 			return binary(n.Operator, a, b)
 		}
@@ -98,12 +103,10 @@ func (d *director) variable(name string) direct {
 	case "time":
 		return func(m *bridge.Message) (any, bool) { return m.Time, true }
 	}
-	i := slices.IndexFunc(d.fields, func(f field) bool { return f.name == name })
-	d.named[name]++
-	if i < 0 || d.named[name] > mostSearches {
+	f := d.field(name)
+	if f == nil {
 		return nil
 	}
-	f := &d.fields[i]
 	return func(m *bridge.Message) (any, bool) {
 		raw, ok := f.Find(m.Payload)
 		if !ok {
@@ -111,6 +114,66 @@ func (d *director) variable(name string) direct {
 		}
 		v, err := value(raw)
 		return v, err == nil
+	}
+}
+
+// field returns the field that a variable stands for, if it may be looked for once more.
+func (d *director) field(name string) *field {
+	i := slices.IndexFunc(d.fields, func(f field) bool { return f.name == name })
+	d.named[name]++
+	if i < 0 || d.named[name] > mostSearches {
+		return nil
+	}
+	return &d.fields[i]
+}
+
+// comparison is for a field in front of a number, as most conditions are: no value is made of it.
+func (d *director) comparison(n *ast.BinaryNode) direct {
+	var holds func(sign int) bool
+	switch n.Operator {
+	case ">":
+		holds = func(sign int) bool { return sign > 0 }
+	case ">=":
+		holds = func(sign int) bool { return sign >= 0 }
+	case "<":
+		holds = func(sign int) bool { return sign < 0 }
+	case "<=":
+		holds = func(sign int) bool { return sign <= 0 }
+	}
+	name, isName := n.Left.(*ast.IdentifierNode)
+	if holds == nil || !isName {
+		return nil
+	}
+	var whole int
+	var point float64
+	isInt := false
+	switch c := n.Right.(type) {
+	case *ast.IntegerNode:
+		whole, point, isInt = c.Value, float64(c.Value), c.Type().Kind() == reflect.Int
+	case *ast.FloatNode:
+		point = c.Value
+	default:
+		return nil
+	}
+	f := d.field(name.Value)
+	if f == nil {
+		d.named[name.Value]-- // it is asked for again, in another way
+		return nil
+	}
+	return func(m *bridge.Message) (any, bool) {
+		raw, ok := f.Find(m.Payload)
+		if !ok || raw == "" || raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
+			return nil, false
+		}
+		if isWhole(raw) {
+			i, err := strconv.Atoi(raw)
+			if isInt {
+				return holds(cmp.Compare(i, whole)), err == nil
+			}
+			return holds(cmp.Compare(float64(i), point)), err == nil
+		}
+		x, err := strconv.ParseFloat(raw, 64)
+		return holds(cmp.Compare(x, point)), err == nil
 	}
 }
 
