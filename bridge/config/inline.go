@@ -15,7 +15,7 @@ import (
 // has failed, from the values of the flags --from, --to and --step, which are
 // CONNECTOR[,key=value…], or CONNECTOR=value where a value may stand in place of the settings: that
 // is all of the rest, as it is. A key with dots is one in a nested mapping, a key that is repeated
-// makes a list, and a comma within a value is written \, . Values are read like those in a file; a
+// makes a list, and a comma within a value is written \, unless it is within {{ }}. Values are read like those in a file; a
 // path is relative to the working directory. A secret is refused, since a command line is no
 // secret, but not one that ${…} stands for. An error is [Errors].
 func (l Loader) Inline(from, to string, steps ...string) (*Config, error) {
@@ -61,11 +61,7 @@ func (r *run) flag(name, text string) (*document, *yaml.Node) {
 		node := []*yaml.Node{textNode(strings.TrimSpace(text[:i])), textNode(text[i+1:])}
 		return d, &yaml.Node{Kind: yaml.MappingNode, Content: node}
 	}
-	const comma = "\x00" // which no argument of a command has
-	words := strings.Split(strings.ReplaceAll(text, `\,`, comma), ",")
-	for i, word := range words {
-		words[i] = strings.ReplaceAll(word, comma, ",")
-	}
+	words := splitWords(text)
 	settings := make(map[string]any)
 	for i, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
@@ -89,6 +85,28 @@ func (r *run) flag(name, text string) (*document, *yaml.Node) {
 		return d, nil
 	}
 	return d, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode(typ), nodeOf(settings)}}
+}
+
+// splitWords returns what stands between commas that are not escaped, nor within {{ }}.
+func splitWords(text string) (words []string) {
+	var word strings.Builder
+	for len(text) > 0 {
+		n, is := 1, text[:1]
+		switch {
+		case strings.HasPrefix(text, "{{"):
+			if within, _, closed := strings.Cut(text, "}}"); closed {
+				n, is = len(within)+2, strings.ReplaceAll(within, `\,`, ",")+"}}"
+			}
+		case strings.HasPrefix(text, `\,`):
+			n, is = 2, ","
+		case is == ",":
+			words, is = append(words, word.String()), ""
+			word.Reset()
+		}
+		word.WriteString(is)
+		text = text[n:]
+	}
+	return append(words, word.String())
 }
 
 // put sets the value at a path, or adds it to the values there. It returns false if what is there

@@ -34,6 +34,26 @@ func TestInline(t *testing.T) {
 	}
 }
 
+// Commas within {{ }} are those of an expression; where that does not end, there is none.
+func TestInlineCommasOfExpressions(t *testing.T) {
+	for text, want := range map[string]string{
+		`template={{ segment(topic, 1) }}\,{{ segment(topic\, 2) }}`: "b,c",
+		`text={{,template=x`: "x",
+		`text=}},template=x`: "x",
+	} {
+		o := new(opened)
+		c, err := loader(o).Inline("every,int=1,"+text, "stdio")
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		openAll(t, c)
+		if got, err := o.settings[0].(*every).Template.Render(&bridge.Message{Topic: "a/b/c"}); got != want {
+			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
 // What stands behind the name and = is the short form of a file, with commas and all.
 func TestInlineShortForm(t *testing.T) {
 	const want = `--step: unexpected ","; or under it the keys when, on_error`

@@ -59,7 +59,7 @@ change of embedded, state and the like needs a restart, and is refused. --watch 
 the programs of plugins.
 
 With --from and --to it runs one pipeline and reads no file. A key given again adds to its list
-(topics=a/#,topics=b/#), and \, is a comma within a value, also in {{ }}. A message that is
+(topics=a/#,topics=b/#), and \, is a comma within a value; within {{ }} all are. A message that is
 refused ends that: on_error, buffer and the like need a file. At the end a ledger says what became
 of every message.`,
 		Example: `  xrtcbridge run
