@@ -117,13 +117,14 @@ func (f *flight) abandon(ctx context.Context) {
 
 // launch takes what a source has returned on its way, at first in portions that grow, and none
 // before the one in front of it is through. Later there are portions where all could become too much
-// at once.
-func (r *run) launch(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals) {
+// at once, or a paced step has room for few. When ctx is done it waits for no room.
+func (r *run) launch(ctx context.Context, from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals) {
 	if !from.in.endpoint.KeepIDs {
 		qualify(from.in.place.env.Instance, b)
 	}
 	in, alone := from.in, r.suspects.wary(r.Clock)
 	if in.portion > r.env.MaxBatch && !alone && r.room(b) == len(b) || checkRefusals(said, len(b)) != nil {
+		r.awaitRoom(ctx, len(b))
 		r.launchPortion(from, b, ack, said, nil)
 		return
 	}
@@ -138,6 +139,7 @@ func (r *run) launch(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.
 		}
 		first, rest := said.Cut(n)
 		over := make(chan struct{})
+		r.awaitRoom(ctx, n)
 		r.launchPortion(from, b[:n:n], portions.Next(n, n == len(b)), first, over)
 		<-over
 		b, said, alone = b[n:], rest, r.suspects.wary(r.Clock)
@@ -149,6 +151,9 @@ const mostMade = 1 << 30
 
 // room returns how many messages in front of b may go on their way at once: one at least.
 func (r *run) room(b bridge.Batch) int {
+	for _, s := range r.paced { // half of what it holds at most, so that it is never empty meanwhile
+		b = b[:min(len(b), max(1, s.endpoint.Paced/2))]
+	}
 	if len(r.grows) == 0 {
 		return len(b)
 	}
@@ -287,7 +292,7 @@ func (r *run) finish(ctx context.Context) {
 	if r.reading.Add(-1) > 0 {
 		return
 	}
-	r.awaitPaced(ctx)
+	r.awaitPaced(ctx, (*stage).holds)
 	r.send(&flight{last: true}, func(way *router) error {
 		r.ended = true
 		switch {
@@ -300,14 +305,20 @@ func (r *run) finish(ctx context.Context) {
 	})
 }
 
-// awaitPaced returns when no step is left that is paced and holds something, or ctx is done.
-func (r *run) awaitPaced(ctx context.Context) {
-	for {
+// awaitRoom returns when each paced step has room for n more messages, or ctx is done. While one of
+// them waited for that itself, nobody would hear of what it lets go.
+func (r *run) awaitRoom(ctx context.Context, n int) {
+	r.awaitPaced(ctx, func(s *stage) bool { return s.waiting > 0 && s.waiting+n > s.endpoint.Paced })
+}
+
+// awaitPaced returns when no paced step is busy, or ctx is done.
+func (r *run) awaitPaced(ctx context.Context, busy func(*stage) bool) {
+	for len(r.paced) > 0 {
 		r.turn.Lock()
-		holds := slices.ContainsFunc(r.stages, func(s *stage) bool { return s.endpoint.Paced && s.holds() })
+		waits := slices.ContainsFunc(r.paced, busy)
 		changed := r.called.wait()
 		r.turn.Unlock()
-		if !holds {
+		if !waits {
 			return
 		}
 		select {

@@ -129,7 +129,7 @@ func (in *input) pump(ctx context.Context, source bridge.Source, rd *reading) er
 		if len(batch) > 0 {
 			in.backoff.attempt = 0
 			crashpoint.Reach(crashpoint.Received)
-			in.launch(rd, batch, ack, said)
+			in.launch(ctx, rd, batch, ack, said)
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // one that is wrapped is a connection that broke

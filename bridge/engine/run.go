@@ -28,6 +28,7 @@ type run struct {
 	root    *node
 	stages  []*stage             // those that are called by time and at the end
 	asides  []*stage             // those in branches of ModeAny, which are not
+	paced   []*stage             // those of stages that are
 	grows   []func(size int) int // of stages
 	outputs []*output            // all sinks, those for dead letters included
 	sources []*place             // where they may refuse
@@ -98,6 +99,11 @@ func (p *Pipeline) newRun(env bridge.Env, stop func()) *run {
 // execute runs until all sources are finished, reading is done, or something fails.
 func (r *run) execute(reading, work context.Context) error {
 	r.work = work
+	for _, s := range r.stages {
+		if s.endpoint.Paced > 0 {
+			r.paced = append(r.paced, s)
+		}
+	}
 	for _, s := range r.allStages() {
 		if s.endpoint.Grows != nil {
 			r.grows = append(r.grows, s.endpoint.Grows)

@@ -18,6 +18,7 @@ type stage struct {
 	step     bridge.Step
 	runner   bridge.StepRunner
 	wakeAt   time.Time // when the step wants to be called; zero: not by time
+	waiting  int       // messages that it holds, if it is paced
 
 	// marks is what the step held after some of its calls, oldest first, as far as that is still
 	// asked for.
@@ -46,6 +47,14 @@ func (s *stage) process(ctx context.Context, call uint64, b bridge.Batch, last b
 	})
 	if err != nil {
 		return nil, stepError{fmt.Errorf("%s: %w", s, err), s}
+	}
+	if s.endpoint.Paced > 0 {
+		s.waiting += len(said.Held)
+		for _, from := range said.Origins {
+			if from.Index < 0 {
+				s.waiting--
+			}
+		}
 	}
 	if said.Woken {
 		s.wakeAt = time.Time{}

@@ -204,7 +204,7 @@ func oneAMinute() []bridge.Endpoint[bridge.Step] {
 		}
 		return nil
 	})
-	steps[0].Paced = true
+	steps[0].Paced = 3
 	return steps
 }
 
@@ -251,6 +251,29 @@ func TestPacedStepsAtTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a paced step has no room for waits in front of the steps, so that it goes on in its time, and
+// not by the batch.
+func TestPacedStepsHaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := new(bridgetest.Downstream)
+		p := between(finished(bridgetest.Numbered(20)...), down)
+		p.Steps = oneAMinute()
+		most := 0
+		p.Steps = append(p.Steps, stepOf(func(b bridge.Batch, out *bridge.Output) error {
+			most = max(most, len(b))
+			return passAll(b, out)
+		})...)
+		began := time.Now()
+		if err := run(t, p); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); most != 1 || took < 19*time.Minute || took > 21*time.Minute {
+			t.Errorf("%d at once at most, in %v", most, took)
+		}
+		compare(t, "delivered", bridgetest.Numbered(20), down.Got())
+	})
 }
 
 // breaksAt is a source whose n-th read breaks.

@@ -283,7 +283,7 @@ func (w *world) play(ctx context.Context, t *test) error {
 
 // isPaced reports whether a step lets go in its own time at the end of the input.
 func isPaced(b engine.Branch) bool {
-	return slices.ContainsFunc(b.Steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Paced }) ||
+	return slices.ContainsFunc(b.Steps, func(s bridge.Endpoint[bridge.Step]) bool { return s.Paced > 0 }) ||
 		slices.ContainsFunc(b.Branches, isPaced)
 }
 

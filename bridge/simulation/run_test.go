@@ -245,7 +245,9 @@ func (w *world) pipeline() *engine.Pipeline {
 func (w *world) endpoints(steps []*spot) (es []bridge.Endpoint[bridge.Step]) {
 	for _, s := range steps {
 		e := bridge.Endpoint[bridge.Step]{Type: "step", Open: w.openStep(s)}
-		e.Paced = s.step.Keep && s.step.Period > 0 // or it would never let go
+		if s.step.Keep && s.step.Period > 0 { // or it would never let go
+			e.Paced = 1 + s.step.Window
+		}
 		es = append(es, e)
 	}
 	return es

@@ -48,8 +48,8 @@ func (s delaySettings) Validate() error {
 }
 
 // Describe says what becomes of what it holds.
-func (delaySettings) Describe() bridge.Description {
-	return bridge.Description{Holds: true, Paced: true}
+func (s delaySettings) Describe() bridge.Description {
+	return bridge.Description{Holds: true, Paced: s.MaxHeld}
 }
 
 type delay struct {

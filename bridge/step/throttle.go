@@ -20,9 +20,8 @@ var throttleExample string
 // each key has that rate. excess says what becomes of a message that comes too early: it waits for
 // its turn, or is dropped.
 //
-// max_held and max_bytes bound what waits: beyond that the source waits, too, and messages go on
-// when a batch of its messages has room: in bursts then, each no larger than max_batch of the
-// pipeline. max_keys is how many keys may be at their rate at a time; of each a hash of 128 bits is
+// max_held and max_bytes bound what waits: beyond that the source waits, too. Where it waits for
+// max_bytes, messages go in bursts, each no larger than max_batch of the pipeline. max_keys is how many keys may be at their rate at a time; of each a hash of 128 bits is
 // remembered, so that their size does not matter.
 //
 // # Guarantees
@@ -86,7 +85,7 @@ func (s throttleSettings) Describe() bridge.Description {
 	if s.Excess == "drop" {
 		return bridge.Description{Forgets: true}
 	}
-	return bridge.Description{Holds: true, Paced: true}
+	return bridge.Description{Holds: true, Paced: s.MaxHeld}
 }
 
 type throttle struct {
