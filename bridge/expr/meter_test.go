@@ -1,5 +1,3 @@
-//go:build unix
-
 package expr_test
 
 import (
@@ -8,11 +6,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
@@ -163,9 +161,9 @@ func bounded(t *testing.T, text, payload string, right func(error) bool) {
 	m := &bridge.Message{Topic: "a/b", Payload: []byte(payload), Header: map[string]string{"h": "v"}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	began := processorTime(t)
+	began := bridgetest.CPU()
 	_, err = tmpl.Render(m)
-	took := processorTime(t) - began
+	took := bridgetest.CPU() - began
 	runtime.ReadMemStats(&after)
 	if !right(err) {
 		t.Errorf("%s: got %v", text[max(0, len(text)-80):], err)
@@ -173,15 +171,6 @@ func bounded(t *testing.T, text, payload string, right func(error) bool) {
 	if made := after.TotalAlloc - before.TotalAlloc; made > mostBytes || took > mostTime {
 		t.Errorf("%s: made %d MiB in %v", text[max(0, len(text)-80):], made>>20, took)
 	}
-}
-
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // As short as its values may be written, JSON does not grow without bound when it is parsed.

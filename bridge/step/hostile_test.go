@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
 )
 
 // hostile is a message of about a MiB at most that is made to be dear, and why it is refused; empty
@@ -257,9 +258,9 @@ func TestS51JQEndsByTime(t *testing.T) {
 		{`. as $m | [.[] | $m | first(.[])] | length`, list},
 		{`. as $m | [.[] | $m == $m] | length`, list},
 	} {
-		began := cpu()
+		began := bridgetest.CPU()
 		hostile{c.program, fmt.Sprintf("jq: %q", c.program), c.payload, late}.run(t, 8192*mib)
-		if took := cpu() - began; took > most {
+		if took := bridgetest.CPU() - began; took > most {
 			t.Errorf("%s: took %v of a processor", c.program, took)
 		}
 	}

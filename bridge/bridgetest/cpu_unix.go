@@ -1,14 +1,14 @@
 //go:build unix
 
-package config_test
+package bridgetest
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpu returns the time that processors have given this process: a busy machine costs none of it.
-func cpu() time.Duration {
+// CPU returns the time that processors have given this process: a busy machine costs none of it.
+func CPU() time.Duration {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		panic(err)
