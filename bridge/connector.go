@@ -278,14 +278,15 @@ type Description struct {
 	// something of those before, which is gone at a restart.
 	Holds, Forgets bool
 
-	// Paced says of a step that it lets go of each message in its own time, and how many may wait for
-	// that: what is read beyond that waits in front of the steps, and so does the end of the input.
-	// A stop does not, and what steps in front of it hold until that end goes through it at once.
+	// Paced says of a step that it lets go of each message in its own time, and how many may wait
+	// for that: what is read beyond that waits in front of the steps, and so does the end of the
+	// input. A stop does not, and what steps in front of it hold until that end goes through it at
+	// once.
 	Paced int
 
-	// Grows returns how many bytes a step may make of a payload of so many: a packed one, say. No more
-	// messages of a pipeline are on their way at once than may become 1 GiB together. Nil: not many
-	// more.
+	// Grows returns how many bytes a step may make of a payload of so many: a packed one, say. No
+	// more messages of a pipeline are on their way at once than may become 1 GiB together. Nil: not
+	// many more.
 	Grows func(size int) int
 
 	// Reads are files, beside those that the settings name, that are read when an instance is

@@ -558,8 +558,8 @@ func TestSilentClients(t *testing.T) {
 		}
 		return err == nil && r.StatusCode == http.StatusOK
 	})
-	// A body that is too large, by little: what is not read of it could reset the connection before the
-	// answer is. And a head that never ends.
+	// A body that is too large, by little: what is not read of it could reset the connection before
+	// the answer is. And a head that never ends.
 	if code, _ := s.ask(t, "POST", "/login", `{"code":"`+strings.Repeat("x", 1<<20), "Content-Type",
 		"application/json"); code/100 != 4 {
 		t.Errorf("a large body: %d", code)

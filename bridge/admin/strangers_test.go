@@ -88,8 +88,8 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 	}
 }
 
-// S42: who has no token makes the server hold little: one request a connection, and of its body what
-// a login takes. The answer comes before the rest of the body does.
+// S42: who has no token makes the server hold little: one request a connection, and of its body
+// what a login takes. The answer comes before the rest of the body does.
 func TestS42BodiesOfStrangers(t *testing.T) {
 	set := loopback()
 	certificate, roots := certified(t)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Patient are the tests of a package that are over when left finds nothing, or after [Timeout]. On a
-// busy machine goroutines end later than goleak waits for:
+// Patient are the tests of a package that are over when left finds nothing, or after [Timeout]. On
+// a busy machine goroutines end later than goleak waits for:
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(bridgetest.Patient(m, goleak.Find)) }
 func Patient[Option any](m *testing.M, left func(...Option) error) interface{ Run() int } {

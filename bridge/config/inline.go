@@ -15,9 +15,9 @@ import (
 // has failed, from the values of the flags --from, --to and --step, which are
 // CONNECTOR[,key=value…], or CONNECTOR=value where a value may stand in place of the settings: that
 // is all of the rest, as it is. A key with dots is one in a nested mapping, a key that is repeated
-// makes a list, and a comma within a value is written \, unless it is within {{ }}. Values are read like those in a file; a
-// path is relative to the working directory. A secret is refused, since a command line is no
-// secret, but not one that ${…} stands for. An error is [Errors].
+// makes a list, and a comma within a value is written \, unless it is within {{ }}. Values are read
+// like those in a file; a path is relative to the working directory. A secret is refused, since a
+// command line is no secret, but not one that ${…} stands for. An error is [Errors].
 func (l Loader) Inline(from, to string, steps ...string) (*Config, error) {
 	r := l.start()
 	p := &engine.Pipeline{Name: "inline", Restart: engine.Restart{Off: true}}

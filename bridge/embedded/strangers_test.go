@@ -121,7 +121,8 @@ func TestS42StrangersKeepNobodyOut(t *testing.T) {
 		if i%2 == 1 {
 			continue // of MQTT, which says nothing
 		}
-		// Those that come later may be taken earlier, unless the server has spoken before they come.
+		// Those that come later may be taken earlier, unless the server has spoken before they
+		// come.
 		r := bufio.NewReader(c)
 		if said, err := r.ReadString('\n'); !strings.HasPrefix(said, "INFO") {
 			t.Fatalf("a connection was told %q, %v", said, err)

@@ -113,8 +113,8 @@ func neverConnected(p *place, e *end) error {
 	return fmt.Errorf("%w: %v", ErrNeverConnected, e.reason) //nolint:errorlint // its kind does not count any more
 }
 
-// cut returns the error for an input that has not come to its end, with what that means for the next
-// run.
+// cut returns the error for an input that has not come to its end, with what that means for the
+// next run.
 func cut(p *place, e *end, next string) error {
 	err := fmt.Errorf("%s: %w", p, ErrCut)
 	if total := e.total.Load(); total > 0 {

@@ -116,8 +116,8 @@ func (f *flight) abandon(ctx context.Context) {
 }
 
 // launch takes what a source has returned on its way, at first in portions that grow, and none
-// before the one in front of it is through. Later there are portions where all could become too much
-// at once, or a paced step has room for few. When ctx is done it waits for no room.
+// before the one in front of it is through. Later there are portions where all could become too
+// much at once, or a paced step has room for few. When ctx is done it waits for no room.
 func (r *run) launch(ctx context.Context, from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals) {
 	if !from.in.endpoint.KeepIDs {
 		qualify(from.in.place.env.Instance, b)

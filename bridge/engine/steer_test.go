@@ -131,8 +131,8 @@ func TestPauseAgainstRestart(t *testing.T) {
 	}
 }
 
-// A pause of a pipeline whose input was read out lets go of what its steps hold: it has ended then, and
-// no resume reads and delivers all of that again.
+// A pause of a pipeline whose input was read out lets go of what its steps hold: it has ended then,
+// and no resume reads and delivers all of that again.
 func TestPauseAtTheEndOfTheInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := new(bridgetest.Downstream)

@@ -253,8 +253,8 @@ func TestPacedStepsAtTheEnd(t *testing.T) {
 	}
 }
 
-// What a paced step has no room for waits in front of the steps, so that it goes on in its time, and
-// not by the batch.
+// What a paced step has no room for waits in front of the steps, so that it goes on in its time,
+// and not by the batch.
 func TestPacedStepsHaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := new(bridgetest.Downstream)
@@ -337,7 +337,8 @@ func TestStepThatFailsAtAStopHidesNothing(t *testing.T) {
 			return nil
 		})
 		err := runFor(t, p, time.Minute, func() {})
-		if !errors.Is(err, engine.ErrCut) || !errors.Is(err, boom) || !strings.Contains(err.Error(), "; a restart begins anew") {
+		if !errors.Is(err, engine.ErrCut) || !errors.Is(err, boom) ||
+			!strings.Contains(err.Error(), "; a restart begins anew") {
 			t.Errorf("got %v, want ErrCut, what that means, and the failure", err)
 		}
 	})

@@ -36,7 +36,8 @@ func TestFunctions(t *testing.T) {
 		`"ts":"2026-01-02T03:04:05.5+01:00"}`
 	for _, c := range []struct{ text, want string }{
 		{
-			"map([json.f, json.neg, len(topic), 18446744073709551615.0, 1 == 1, nil, topic, json, [1], bytes(topic), now, now - now], type(#))",
+			"map([json.f, json.neg, len(topic), 18446744073709551615.0, 1 == 1, nil, topic, json, [1], bytes(topic), " +
+				"now, now - now], type(#))",
 			`["number","number","number","number","bool","nil","string","map","array","bytes","time","duration"]`,
 		},
 		{"type(fromJSON('18446744073709551615'))", "number"},

@@ -119,9 +119,9 @@ func seek(document []byte, i int, name string) (key, next int) {
 	return -1, -1
 }
 
-// flatEnd returns where the mapping, or list, closes that begins at i, if it has no other one of its
-// kind in it and no backslash, and else how far it has looked: it does not close before that. What it
-// does is nearly all done many bytes at once.
+// flatEnd returns where the mapping, or list, closes that begins at i, if it has no other one of
+// its kind in it and no backslash, and else how far it has looked: it does not close before that.
+// What it does is nearly all done many bytes at once.
 func flatEnd(document []byte, i int) (end int, flat bool) {
 	opening, inside := document[i], document[i+1:]
 	n := bytes.IndexByte(inside, opening+2)

@@ -159,8 +159,8 @@ func TestPushTellsNoSecrets(t *testing.T) {
 	}
 }
 
-// logged pushes metrics each second until something is logged, and returns all that was. The push at
-// the end alone may not have the time on a busy machine.
+// logged pushes metrics each second until something is logged, and returns all that was. The push
+// at the end alone may not have the time on a busy machine.
 func logged(t *testing.T, endpoint string, headers map[string]bridge.Secret) string {
 	t.Helper()
 	var log bytes.Buffer // once Push has returned

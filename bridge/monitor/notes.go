@@ -18,8 +18,8 @@ const (
 	mostDry  = 1000
 )
 
-// explain notes what keeps a pipeline that runs from delivering, or one that is to stop from that, as
-// far as its state does not say so. The lock must be held.
+// explain notes what keeps a pipeline that runs from delivering, or one that is to stop from that,
+// as far as its state does not say so. The lock must be held.
 func (p *pipeline) explain(said *Pipeline, s engine.Situation, since []sofar, now time.Time) {
 	note := func(format string, args ...any) { said.Notes = append(said.Notes, fmt.Sprintf(format, args...)) }
 	down := func(e sofar) bool {

@@ -392,7 +392,8 @@ func TestReconnected(t *testing.T) {
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		got := m.Pipelines(b)[0]
-		if notes := strings.Join(got.Notes, "; "); strings.Contains(notes, down) || !strings.Contains(notes, "nothing has come") {
+		notes := strings.Join(got.Notes, "; ")
+		if strings.Contains(notes, down) || !strings.Contains(notes, "nothing has come") {
 			t.Errorf("%q", notes)
 		}
 		if got.State != monitor.Running || got.Since.Sub(began) < 30*time.Second || !got.Since.Equal(got.Ends[0].Since) {
@@ -445,7 +446,8 @@ func TestFreshAgain(t *testing.T) {
 			time.Sleep(want.at - time.Since(began)) //nolint:forbidigo // of the bubble
 			synctest.Wait()
 			if got := m.Pipelines(b)[0]; got.State != want.state || got.Since.Sub(began) != want.since {
-				t.Errorf("after %v: %s since %v, want %s since %v", want.at, got.State, got.Since.Sub(began), want.state, want.since)
+				t.Errorf("after %v: %s since %v, want %s since %v",
+					want.at, got.State, got.Since.Sub(began), want.state, want.since)
 			}
 		}
 		cancel()

@@ -57,15 +57,16 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 	return said
 }
 
-// done returns how many bytes of inputs that have an end were read. They are those on the disk, which
-// those of payloads are not: there are ends of lines, and what is packed.
+// done returns how many bytes of inputs that have an end were read. They are those on the disk,
+// which those of payloads are not: there are ends of lines, and what is packed.
 func done(p *engine.Pipeline, now time.Time) total {
 	n, _ := p.Progress()
 	return total{at: now, bytes: uint64(max(0, n))}
 }
 
 // wellSince returns since when a pipeline that runs lacks nothing, if it does not: its ends were up
-// again later than the engine had them open at first, or something came late. The lock must be held.
+// again later than the engine had them open at first, or something came late. The lock must be
+// held.
 func (p *pipeline) wellSince(since time.Time, ends []End) time.Time {
 	if p.fresh.After(since) {
 		since = p.fresh

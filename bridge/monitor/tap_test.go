@@ -315,7 +315,10 @@ func TestTapUnknown(t *testing.T) {
 	m.Watch(p)
 	for _, test := range []struct{ pipeline, place, want string }{
 		{"senors", "", `there is no pipeline "senors"; did you mean sensors? pipelines: sensors`},
-		{"sensors", "too", `there is no place "too"; did you mean to? places: from, step, to, sources, steps, sinks, dead_letters`},
+		{
+			"sensors", "too",
+			`there is no place "too"; did you mean to? places: from, step, to, sources, steps, sinks, dead_letters`,
+		},
 		{"sensors", "buffers", `there is no place "buffers"; places: from, step, to, sources, steps, sinks, dead_letters`},
 	} {
 		if _, err := m.Tap(test.pipeline, monitor.TapOptions{Place: test.place}); err == nil || err.Error() != test.want {

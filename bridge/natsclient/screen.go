@@ -159,8 +159,8 @@ func sizeOf(line []byte) (size int, message, ok bool) {
 	}
 	rest := bytes.TrimSuffix(line[4:], []byte("\r"))
 	last := trimmed(rest)
-	// The library takes the next line for what belongs to a line without anything, and cuts off the end
-	// of one that has a \r elsewhere.
+	// The library takes the next line for what belongs to a line without anything, and cuts off the
+	// end of one that has a \r elsewhere.
 	if len(last) == 0 || bytes.IndexByte(rest, '\r') >= 0 {
 		return 0, false, false
 	}

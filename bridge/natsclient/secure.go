@@ -12,8 +12,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
-// secure returns how TLS is spoken, and whether it is with any server, also one that does not ask for
-// it.
+// secure returns how TLS is spoken, and whether it is with any server, also one that does not ask
+// for it.
 func (s *Settings) secure() (config *tls.Config, always bool, err error) {
 	if s.TLS != (bridge.TLS{}) {
 		config, err = s.TLS.Config()
@@ -26,8 +26,8 @@ func (s *Settings) secure() (config *tls.Config, always bool, err error) {
 }
 
 // secured is a connection that begins TLS where the library would, which leaves that to the dialer:
-// only so can be seen what comes before the library takes it. With NATS that is behind the first line
-// of the server, and with WebSockets before anything.
+// only so can be seen what comes before the library takes it. With NATS that is behind the first
+// line of the server, and with WebSockets before anything.
 type secured struct {
 	net.Conn
 	config *tls.Config

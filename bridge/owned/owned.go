@@ -87,9 +87,10 @@ func closed(path string) (string, error) {
 	return real, checkMode(real, info)
 }
 
-// Reached returns an error if a link of another user led to what was opened at a path, of which info
-// is, unless that is the other user's, too: who can make links where this process looks could have
-// it read or write what they may not. What has been exchanged since it was opened is not there.
+// Reached returns an error if a link of another user led to what was opened at a path, of which
+// info is, unless that is the other user's, too: who can make links where this process looks could
+// have it read or write what they may not. What has been exchanged since it was opened is not
+// there.
 func Reached(path string, info fs.FileInfo) error {
 	owner, _ := stranger(info)
 	real, err := resolve(path, func(at string, link fs.FileInfo) error {

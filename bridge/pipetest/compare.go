@@ -64,7 +64,8 @@ func (o *outcome) compare(t *test, at func(key, message string) string) (failure
 				fail("sinks."+t.names[place], fmt.Sprintf("sink %s: %s", t.names[place], message))
 			}
 		case len(want.Sinks) > 0 && len(got) > 0:
-			fail("sinks", fmt.Sprintf("sink %s: it is not named, and got %s:\n%s", t.names[place], bridge.Plural(len(got), "message"),
+			fail("sinks", fmt.Sprintf("sink %s: it is not named, and got %s:\n%s", t.names[place],
+				bridge.Plural(len(got), "message"),
 				indented(lines(got, func(d delivered) string { return d.line(nil) }))))
 		}
 	}

@@ -221,7 +221,8 @@ func TestExpectations(t *testing.T) {
 	}
 }
 
-// At the end of the input a rate is kept, so that what stands behind it gets the messages one by one.
+// At the end of the input a rate is kept, so that what stands behind it gets the messages one by
+// one.
 func TestEndKeepsTheRate(t *testing.T) {
 	name := write(t, `pipelines:
   slow:

@@ -287,7 +287,8 @@ func isPaced(b engine.Branch) bool {
 		slices.ContainsFunc(b.Branches, isPaced)
 }
 
-// drain lets time pass until the pipeline has ended, and no more than a day: a sink may fail for ever.
+// drain lets time pass until the pipeline has ended, and no more than a day: a sink may fail for
+// ever.
 func (w *world) drain(ctx context.Context, ended <-chan struct{}) error {
 	for end := w.clock.Now().Add(24 * time.Hour); ; {
 		select {

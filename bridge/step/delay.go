@@ -20,9 +20,9 @@ var delayExample string
 //
 // # Guarantees
 //
-// The order is kept. What waits is owed: its source hears of it when it is delivered, the end of the
-// input waits for it, a stop lets it go at once, and after kill -9 it comes again, and waits again.
-// What a step in front holds until the end of the input, as a window does, goes at once.
+// The order is kept. What waits is owed: its source hears of it when it is delivered, the end of
+// the input waits for it, a stop lets it go at once, and after kill -9 it comes again, and waits
+// again. What a step in front holds until the end of the input, as a window does, goes at once.
 func Delay() bridge.Connector {
 	return bridge.Connector{
 		Name:     "delay",

@@ -49,8 +49,8 @@ var jqExample string
 // value can be one step, like setpath or ==, and who does that for each of its items runs out of
 // time before steps. It may hold 256 MiB of lists and objects at a time beside the message; those
 // that it throws away, like the copy that an assignment makes, cost time only. Time and memory are
-// looked at between steps only. Hence values that the program itself makes of one another many times
-// over, like [., .] in a loop, are not bounded: going through these can be one step.
+// looked at between steps only. Hence values that the program itself makes of one another many
+// times over, like [., .] in a loop, are not bounded: going through these can be one step.
 //
 // # Errors
 //

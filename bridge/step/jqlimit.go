@@ -9,9 +9,9 @@ import (
 // stepLimit ends a program, which asks Done before each of its steps.
 //
 // Steps are counted, and what is known to be dear counts as many; time is for the rest. A busy
-// machine should refuse nothing: once the clock says that a program had its time, it gets as much of
-// its processor, too. So those that are done before, all but a few, do not pay for the question how
-// much they had. Those that run for some time are asked for their memory, too.
+// machine should refuse nothing: once the clock says that a program had its time, it gets as much
+// of its processor, too. So those that are done before, all but a few, do not pay for the question
+// how much they had. Those that run for some time are asked for their memory, too.
 type stepLimit struct {
 	context.Context //nolint:containedctx // it is one itself, for the time of a call
 

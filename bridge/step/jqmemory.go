@@ -9,8 +9,8 @@ import (
 )
 
 // What a program may hold beyond its message, and after how much growth of the heap it is asked
-// what it does hold. The heap is everybody's, and asking costs a walk, so that only programs pay for
-// it that run while much memory is taken, and none for what others take.
+// what it does hold. The heap is everybody's, and asking costs a walk, so that only programs pay
+// for it that run while much memory is taken, and none for what others take.
 const (
 	mostHeld  = 256 << 20
 	askGrowth = mostHeld / 2
@@ -65,7 +65,8 @@ type heldBytes struct {
 	open []opened        // those that are gone through, within one another
 }
 
-// opened is a list, a structure or, with each, an object, of which some values are still to be seen.
+// opened is a list, a structure or, with each, an object, of which some values are still to be
+// seen.
 type opened struct {
 	list      reflect.Value
 	next, end int

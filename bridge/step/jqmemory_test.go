@@ -41,8 +41,8 @@ func mostOfHeap(f func()) uint64 {
 	return most - before
 }
 
-// S51: what a program holds of copies that it makes by assigning and deleting is bounded, however it
-// holds them, and what it throws away is not counted.
+// S51: what a program holds of copies that it makes by assigning and deleting is bounded, however
+// it holds them, and what it throws away is not counted.
 func TestS51JQMemory(t *testing.T) {
 	const held = "jq: the program holds more memory for this message than it may: 256 MiB"
 	list := "[" + strings.Repeat("0,", 68_000) + "1]"

@@ -156,8 +156,8 @@ func copyCost(v any) int {
 	return operatorCost(0, v, nil)
 }
 
-// wholeCost is that of copying v with all that is in it. It is not looked for further than there are
-// steps: what was made of one list many times may be endless.
+// wholeCost is that of copying v with all that is in it. It is not looked for further than there
+// are steps: what was made of one list many times may be endless.
 func (m *jqMeter) wholeCost(v any) int {
 	most := m.steps.left
 	if most < 0 {

@@ -66,8 +66,8 @@ func (s *parseSettings) Describe() bridge.Description {
 	return describeRows(s.Format, s.MaxSize)
 }
 
-// describeRows describes a step between rows and objects: each row of a payload has all names of it,
-// or what stands between them, so that long names and short rows become most.
+// describeRows describes a step between rows and objects: each row of a payload has all names of
+// it, or what stands between them, so that long names and short rows become most.
 func describeRows(format string, most bridge.Size) bridge.Description {
 	d := repeats()
 	if format == "csv" {

@@ -410,7 +410,8 @@ func TestS50GrowsByWhatItSays(t *testing.T) {
 		"decode: gzip": packed("gzip"), "decode: zstd": packed("zstd"),
 		"decode: [zstd, gzip]": packed("[gzip, zstd]"),
 		"parse: csv":           long + "\n" + strings.Repeat("1\n", 500),
-		"format: csv":          `[{"` + strings.Join(strings.Split(long[:200], ""), `x":0,"y`) + `":1}` + strings.Repeat(",{}", 3000) + "]",
+		"format: csv": `[{"` + strings.Join(strings.Split(long[:200], ""), `x":0,"y`) + `":1}` +
+			strings.Repeat(",{}", 3000) + "]",
 	} {
 		all, err := endpoints(text)
 		if err != nil {

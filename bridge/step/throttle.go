@@ -21,15 +21,16 @@ var throttleExample string
 // its turn, or is dropped.
 //
 // max_held and max_bytes bound what waits: beyond that the source waits, too. Where it waits for
-// max_bytes, messages go in bursts, each no larger than max_batch of the pipeline. max_keys is how many keys may be at their rate at a time; of each a hash of 128 bits is
-// remembered, so that their size does not matter.
+// max_bytes, messages go in bursts, each no larger than max_batch of the pipeline. max_keys is how
+// many keys may be at their rate at a time; of each a hash of 128 bits is remembered, so that their
+// size does not matter.
 //
 // # Guarantees
 //
 // The messages of one key keep their order. What waits is owed: its source hears of it when it is
 // delivered, the end of the input waits for its turn, a stop lets it go at once, and after kill -9
-// it comes again. What a step in front holds until that end, as a window does, goes at once. What is
-// dropped is counted as filtered. A start knows nothing of what went before.
+// it comes again. What a step in front holds until that end, as a window does, goes at once. What
+// is dropped is counted as filtered. A start knows nothing of what went before.
 //
 // # Errors
 //

@@ -74,8 +74,8 @@ func (s Settings) Place() owned.Place {
 	return owned.Place{Path: cmp.Or(s.Dir, DefaultDir), Shared: s.Shared, Setting: "state: {shared: true}"}
 }
 
-// MayHaveBufferOf reports, without opening the state, whether it may have the buffer of a pipeline for
-// which of says true.
+// MayHaveBufferOf reports, without opening the state, whether it may have the buffer of a pipeline
+// for which of says true.
 func (s Settings) MayHaveBufferOf(of func(pipeline string) bool) bool {
 	if s.NATS != nil {
 		return true

@@ -36,8 +36,8 @@ func (f *runningFlags) add(cmd *cobra.Command) {
 		"`number` of the process of the bridge, for one that run --from has started")
 }
 
-// asks makes a command ask a bridge that runs, with a context that a signal ends. The first arguments,
-// so many, are what do gets, and those behind them files that say which bridge.
+// asks makes a command ask a bridge that runs, with a context that a signal ends. The first
+// arguments, so many, are what do gets, and those behind them files that say which bridge.
 func (f *runningFlags) asks(cmd *cobra.Command, s std, own int,
 	do func(ctx context.Context, c *admin.Client, args []string) error,
 ) *cobra.Command {
@@ -128,8 +128,8 @@ func (f *runningFlags) dial(ctx context.Context, s std) (*admin.Client, error) {
 	return f.dialAt(ctx, places, mistake)
 }
 
-// dialAt is dial with what places has returned. Perhaps a bridge runs what the file said before somebody
-// broke it.
+// dialAt is dial with what places has returned. Perhaps a bridge runs what the file said before
+// somebody broke it.
 func (f *runningFlags) dialAt(ctx context.Context, places []admin.Place, mistake error) (*admin.Client, error) {
 	if mistake != nil {
 		if len(f.files) == 0 || errors.Is(mistake, fs.ErrNotExist) {

@@ -11,8 +11,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
-// leftBehind says which pipelines go that leave something in the state, and which ones keep a buffer
-// that nothing empties any more.
+// leftBehind says which pipelines go that leave something in the state, and which ones keep a
+// buffer that nothing empties any more.
 func (r *running) leftBehind(ctx context.Context, d difference, next map[string]*planned) (all []string) {
 	asks := len(d.Stops) > 0
 	for _, c := range d.Restarts {
@@ -63,8 +63,9 @@ func forgotten(e store.Entry, plan map[string]*planned) []string {
 // patienceWithState is how long the start waits to hear what is left in the state.
 const patienceWithState = 5 * time.Second
 
-// warnOfForgotten logs what waits in buffers that are not emptied any more. It only looks, for a folder
-// before the pipelines start: a bridge that does not need the state must not keep it from another one.
+// warnOfForgotten logs what waits in buffers that are not emptied any more. It only looks, for a
+// folder before the pipelines start: a bridge that does not need the state must not keep it from
+// another one.
 func warnOfForgotten(ctx context.Context, log *slog.Logger, set store.Settings, plan map[string]*planned) {
 	if !set.MayHaveBufferOf(func(name string) bool { return plan[name] == nil || plan[name].Buffer == nil }) {
 		return

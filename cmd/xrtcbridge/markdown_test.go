@@ -68,7 +68,8 @@ func examplesPage(t *testing.T) string {
 	}
 	var b strings.Builder
 	b.WriteString("<!-- Written by go generate ./cmd/xrtcbridge: change the README.md of the example. -->\n\n# Examples\n\n" +
-		"`xrtcbridge run` in the folder of one runs it, `xrtcbridge test examples` the tests of all.\n\n| example | what it does |\n|---|---|\n")
+		"`xrtcbridge run` in the folder of one runs it, `xrtcbridge test examples` the tests of all.\n\n" +
+		"| example | what it does |\n|---|---|\n")
 	for _, example := range all {
 		if !example.IsDir() {
 			continue

@@ -16,8 +16,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/faulttest"
 )
 
-// prepare has the page count the events that it gets from the bridge, one a second, and keep what it
-// shows of them.
+// prepare has the page count the events that it gets from the bridge, one a second, and keep what
+// it shows of them.
 const prepare = `(() => {
 	const folds = fold, draws = draw
 	let news = false
@@ -40,8 +40,8 @@ type looked struct {
 	Figures   string
 }
 
-// firstSince returns what the page shows of the first event that was made after a time, however long
-// that takes to come.
+// firstSince returns what the page shows of the first event that was made after a time, however
+// long that takes to come.
 func firstSince(tab *browsertest.Tab, at time.Time) looked {
 	later := fmt.Sprintf(`looked.find(e => e.at > %d)`, at.UnixMilli())
 	tab.Until(later)

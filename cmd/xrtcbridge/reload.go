@@ -323,8 +323,8 @@ func (r *running) situation() map[string]monitor.Pipeline {
 	return all
 }
 
-// forget takes a pipeline that has ended out of the bridge, and says what became of its messages. One
-// that does not let go is taken out when it does, see revive.
+// forget takes a pipeline that has ended out of the bridge, and says what became of its messages.
+// One that does not let go is taken out when it does, see revive.
 func (r *running) forget(name string) {
 	last := r.situation()[name]
 	if err := r.bridge.Remove(name); err != nil {

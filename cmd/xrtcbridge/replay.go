@@ -73,7 +73,8 @@ func (r *replaying) run(ctx context.Context) error {
 	errs = append(errs, edit.failed())
 	if failed > 0 {
 		numbers, err := r.renumbered(ctx, f.last, began)
-		errs = append(errs, fmt.Errorf("could not be delivered again, and kept: %s%s", bridge.Plural(failed, "dead letter"), numbers), err)
+		errs = append(errs, fmt.Errorf("could not be delivered again, and kept: %s%s",
+			bridge.Plural(failed, "dead letter"), numbers), err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return failure{code: exitFailed, err: err, hint: hint}

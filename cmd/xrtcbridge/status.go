@@ -103,7 +103,8 @@ func (s std) printStatus(st monitor.Status) error {
 		st.Version,
 		since(st.Now, &st.Started))
 	if len(st.Pipelines) > 0 {
-		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED", "DEAD-LETTERED", "RESTARTS")
+		l := s.list(false, "PIPELINE", "STATE", "SINCE", "IN/s", "OUT/s", "OWED", "OLDEST", "DROPPED",
+			"DEAD-LETTERED", "RESTARTS")
 		for _, p := range st.Pipelines {
 			l.row(nil, p.Name, p.State, since(st.Now, &p.Since), amount(p.In.Messages), amount(p.Out.Messages), amount(p.Owed),
 				since(st.Now, p.Oldest), amount(p.Ledger.Dropped), amount(p.Ledger.DeadLettered), amount(p.Restarts))

@@ -455,7 +455,8 @@ func TestErrorsOfNoEnd(t *testing.T) {
 	}
 	status := func(p monitor.Pipeline) string {
 		var out strings.Builder
-		if err := (std{out: &out}).printStatus(monitor.Status{Now: now, Started: now, Pipelines: []monitor.Pipeline{p}}); err != nil {
+		status := monitor.Status{Now: now, Started: now, Pipelines: []monitor.Pipeline{p}}
+		if err := (std{out: &out}).printStatus(status); err != nil {
 			t.Error(err)
 		}
 		return out.String()

@@ -82,13 +82,13 @@
 // be read is refused with its byte and column. A row of names in which one stands twice, or none of
 // which 64 KiB have an end, stops the pipeline. Folders, pipes, terminals and other devices are
 // refused by name, and folders skipped where a pattern meets them. Unless the source follows, a
-// pattern that matches no file and a file that cannot be read stop the pipeline; if it follows, such
-// a file is logged and tried again. So it is with files packed in a way that cannot be unpacked
-// here, and with damaged ones.
+// pattern that matches no file and a file that cannot be read stop the pipeline; if it follows,
+// such a file is logged and tried again. So it is with files packed in a way that cannot be
+// unpacked here, and with damaged ones.
 //
-// A symbolic link of another user than the bridge's and root leads only to what is that user's, too:
-// who can make links where the bridge looks could have it read or write what they may not. The rest
-// is an error, of reading and of writing.
+// A symbolic link of another user than the bridge's and root leads only to what is that user's,
+// too: who can make links where the bridge looks could have it read or write what they may not. The
+// rest is an error, of reading and of writing.
 //
 // A payload that would become several lines is refused, unless encode says otherwise: json and
 // base64 make one line of each payload, and raw lets it be several.

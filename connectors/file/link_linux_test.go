@@ -12,8 +12,8 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors/file"
 )
 
-// S53: a link of another user leads neither a source nor a sink to what is not that user's, be it to
-// the file or to a folder on the way.
+// S53: a link of another user leads neither a source nor a sink to what is not that user's, be it
+// to the file or to a folder on the way.
 func TestS53LinksOfOthers(t *testing.T) {
 	bridgetest.Root(t, "to give links away")
 	const me, stranger = 0, 4711
@@ -34,7 +34,8 @@ func TestS53LinksOfOthers(t *testing.T) {
 				there, shared := filepath.Join(dir, "there"), filepath.Join(dir, "shared")
 				must(t, os.Mkdir(there, 0o700))
 				must(t, os.Mkdir(shared, 0o777))
-				target, link, path := filepath.Join(there, "x.log"), filepath.Join(shared, "x.log"), filepath.Join(shared, "x.log")
+				target, link := filepath.Join(there, "x.log"), filepath.Join(shared, "x.log")
+				path := link
 				put(t, target, "line\n")
 				must(t, os.Chown(target, c.target, -1))
 				if of == "folder" {

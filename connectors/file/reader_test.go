@@ -123,7 +123,8 @@ func TestDamagedFileIsReadUpToThere(t *testing.T) {
 	}
 }
 
-// S50: a file says how much of it the unpacking keeps, and gets no more than the program zstd takes.
+// S50: a file says how much of it the unpacking keeps, and gets no more than the program zstd
+// takes.
 func TestS50WindowOfAPackedFile(t *testing.T) {
 	const line = "\x51\x00\x00line line\n" // the last block, as it is, of ten bytes
 	for exponent, want := range map[byte]string{17: "", 18: "window size exceeded"} {

@@ -48,8 +48,8 @@ func TestGivingBackHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// A broker that stands still for a while when a client leaves has the time to read what that has sent
-// last: a reset before could cost it acknowledgements, and their messages would come again.
+// A broker that stands still for a while when a client leaves has the time to read what that has
+// sent last: a reset before could cost it acknowledgements, and their messages would come again.
 func TestClosingWaitsForABrokerThatStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const still = 3 * time.Second

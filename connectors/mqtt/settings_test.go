@@ -90,8 +90,8 @@ func TestMaxUnacked(t *testing.T) {
 	}
 }
 
-// A run that no other one follows leaves no session behind, and takes that of no other, unless it is
-// named.
+// A run that no other one follows leaves no session behind, and takes that of no other, unless it
+// is named.
 func TestOneRun(t *testing.T) {
 	for name, c := range map[string]struct {
 		change     func(*mqtt.SourceSettings)

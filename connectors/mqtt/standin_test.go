@@ -9,8 +9,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// onceOnly returns a channel, and what closes it at its first call: whoever tries a server that was at
-// the port before connects to a stand-in, too.
+// onceOnly returns a channel, and what closes it at its first call: whoever tries a server that was
+// at the port before connects to a stand-in, too.
 func onceOnly() (c chan struct{}, shut func()) {
 	c = make(chan struct{})
 	return c, sync.OnceFunc(func() { close(c) })

@@ -56,9 +56,9 @@
 // knows, what it had at a crash comes again after ack_wait. The checkpoint has how far the durable
 // has come, so that one that somebody deletes is made anew behind what was acknowledged, wherever
 // new ones start; a stream that was made anew is read from its start, and the log says what was not
-// read of the old one. A reset of the state deletes the durable. Without a name a source on a command
-// line (run --from) has a consumer for itself, which it deletes at the end, and the server forgets five
-// minutes after a crash.
+// read of the old one. A reset of the state deletes the durable. Without a name a source on a
+// command line (run --from) has a consumer for itself, which it deletes at the end, and the server
+// forgets five minutes after a crash.
 //
 // # Errors
 //

@@ -368,7 +368,8 @@ func FuzzConstantSubject(f *testing.F) {
 	})
 }
 
-// A Write that is canceled says so, though what it then meets is a connection that it has cut itself.
+// A Write that is canceled says so, though what it then meets is a connection that it has cut
+// itself.
 func TestCanceledWriteSaysSo(t *testing.T) {
 	s := natstest.Start(t, nil)
 	createStream(t, client(t, s), jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}})
