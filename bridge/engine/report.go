@@ -25,9 +25,13 @@ type report struct {
 // tell logs what became of messages that were refused, for each reason at most one line a second;
 // the rest at the end.
 func (p *place) tell(refused []refusal, what string) {
+	var same *report // that of the reason before, which most share
+	var before string
 	for i := range refused {
-		r := p.report(refused[i].failure.err.Error())
-		r.n, r.last = r.n+1, &refused[i]
+		if reason := refused[i].failure.err.Error(); same == nil || reason != before {
+			same, before = p.report(reason), reason
+		}
+		same.n, same.last = same.n+1, &refused[i]
 	}
 	for _, r := range p.reports {
 		if r.last == nil {
