@@ -82,12 +82,13 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 	if always && !web { // what the library knows of that of WebSockets it does itself
 		auth = append(auth, nats.Secure(config))
 	}
-	last := new(trial)
+	last, named := new(trial), s.names()
 	own := []nats.Option{
 		nats.Timeout(timeout),
 		nats.MaxPingsOutstanding(math.MaxInt32), // watch counts
 		nats.SkipHostLookup(),                   // the dialer does that, and names the server to TLS
 		nats.SetCustomDialer(dialer(func(network, address string) (net.Conn, error) {
+			c.Cut() // the library leaves a WebSocket open that has failed
 			d := net.Dialer{Timeout: timeout}
 			plain, err := d.DialContext(ctx, network, address)
 			if last = (&trial{address: address, err: err}); err != nil {
@@ -95,10 +96,12 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 			}
 			c.socket.Store(socket.New(plain, patience))
 			tlsOf := config.Clone()
-			if host, _, err := net.SplitHostPort(address); err == nil && tlsOf.ServerName == "" {
-				tlsOf.ServerName = host
+			if tlsOf.ServerName == "" {
+				tlsOf.ServerName = named(address)
 			}
-			last.Conn = &screen{Conn: &secured{Conn: c.socket.Load(), config: tlsOf, always: always}, web: web}
+			last.Conn = &screen{web: web, Conn: &secured{
+				Conn: c.socket.Load(), config: tlsOf, always: always, timeout: timeout,
+			}}
 			if ctx.Err() != nil { // Cut may have come before there was anything to cut
 				c.Cut()
 			}
@@ -119,6 +122,7 @@ func (c *Conn) Dial(ctx context.Context, s *Settings, name string, options ...na
 	}
 	defer context.AfterFunc(ctx, c.Cut)() // a server that says nothing blocks us in the socket
 	if c.Conn, err = all.Connect(); err != nil {
+		c.Cut()
 		return connectError(c.Servers, last, cmp.Or(ctx.Err(), err))
 	}
 	go c.watch()

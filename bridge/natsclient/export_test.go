@@ -18,3 +18,12 @@ func pieces(text string, size int, look func([]byte) error) bool {
 	}
 	return true
 }
+
+// Named returns which name the certificate of each server must have, in this order.
+func (s *Settings) Named(addresses ...string) (names []string) {
+	named := s.names()
+	for _, a := range addresses {
+		names = append(names, named(a))
+	}
+	return names
+}

@@ -3,6 +3,7 @@ package natsclient
 import (
 	"bytes"
 	"errors"
+	"math"
 	"net"
 )
 
@@ -72,6 +73,9 @@ func (s *screen) behead() error {
 	h := s.head
 	if !s.open {
 		if s.open = bytes.HasSuffix(h, []byte("\n\r\n")) || bytes.HasSuffix(h, []byte("\n\n")); s.open {
+			if line, _, _ := bytes.Cut(h, []byte("\n")); !bytes.Contains(line, []byte("101")) {
+				s.frame = math.MaxUint64 // of nothing: the library refuses that, and says why
+			}
 			s.head = h[:0]
 		} else if len(h) > mostHead {
 			return errNotNATS

@@ -2,10 +2,14 @@ package natsclient
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -25,21 +29,41 @@ func (s *Settings) secure() (config *tls.Config, always bool, err error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12}, always, nil
 }
 
+// names returns the function that says which name the certificate of a server must have: the host
+// of its address, or, of one without a name that another server has spoken of, the name of the last
+// that has one.
+func (s *Settings) names() func(address string) string {
+	var last string
+	return func(address string) string {
+		host, _, _ := net.SplitHostPort(address)
+		switch {
+		case net.ParseIP(host) == nil:
+			last = host
+		case last != "" && !slices.ContainsFunc(s.URL, func(u bridge.URL) bool { return u.Hostname() == host }):
+			return last
+		}
+		return host
+	}
+}
+
 // secured is a connection that begins TLS where the library would, which leaves that to the dialer:
 // only so can be seen what comes before the library takes it. With NATS that is behind the first
 // line of the server, and with WebSockets before anything.
 type secured struct {
 	net.Conn
-	config *tls.Config
-	always bool // whatever that line says
-	begun  bool // something was written
-	first  []byte
+	config  *tls.Config
+	always  bool          // whatever that line says
+	timeout time.Duration // of the handshake
+	begun   bool          // something was written
+	first   []byte        // what has come before
 }
 
 func (s *secured) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if !s.begun && len(s.first)+n <= mostLine {
-		s.first = append(s.first, p[:n]...)
+	if !s.begun {
+		if s.first = append(s.first, p[:n]...); len(s.first) > mostLine {
+			return 0, errNotNATS
+		}
 	}
 	return n, err
 }
@@ -48,21 +72,36 @@ func (s *secured) Write(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
 		if s.always || wantsTLS(s.first) {
-			t := tls.Client(s.Conn, s.config)
-			if err := t.Handshake(); err != nil { //nolint:noctx // the library sets a deadline
+			if err := s.begin(); err != nil {
 				return 0, fmt.Errorf("%w: %w", nats.ErrTLS, err)
 			}
-			s.Conn = t
 		}
 		s.first = nil
 	}
 	return s.Conn.Write(p)
 }
 
+// begin begins TLS. What is there of more than a line would be taken for what comes by TLS, though
+// nobody knows who has sent it.
+func (s *secured) begin() error {
+	if i := bytes.IndexByte(s.first, '\n') + 1; i < len(s.first) {
+		return errors.New("the server sends more than a line before TLS")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout) // the library has none for WebSockets
+	defer cancel()
+	t := tls.Client(s.Conn, s.config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	s.Conn = t
+	return nil
+}
+
 func wantsTLS(first []byte) bool {
 	var info struct {
 		Required bool `json:"tls_required"`
 	}
-	text, is := bytes.CutPrefix(first, []byte("INFO "))
+	line, _, _ := bytes.Cut(first, []byte("\n"))
+	text, is := bytes.CutPrefix(line, []byte("INFO "))
 	return is && json.Unmarshal(text, &info) == nil && info.Required
 }

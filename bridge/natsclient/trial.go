@@ -54,6 +54,8 @@ func (t *trial) explain(err error) error {
 			err = t.err
 		}
 		return fmt.Errorf("%w: check url, and whether the server runs", err)
+	case errors.Is(err, nats.ErrTLS):
+		return fmt.Errorf("%s: %w: check tls, and the scheme and the port in url", t.address, err)
 	case len(t.heard) == 0:
 		return fmt.Errorf("%s takes connections and says nothing: %w: check the port in url: "+
 			"a NATS server speaks first, servers of HTTP, MQTT and plain TLS do not", t.address, err)
