@@ -124,8 +124,7 @@ func (r *run) launch(ctx context.Context, from *reading, b bridge.Batch, ack bri
 	}
 	in, alone := from.in, r.suspects.wary(r.Clock)
 	if in.portion > r.env.MaxBatch && !alone && r.room(b) == len(b) || checkRefusals(said, len(b)) != nil {
-		r.awaitRoom(ctx, len(b))
-		r.launchPortion(from, b, ack, said, nil)
+		r.launchPortion(ctx, from, b, ack, said, nil)
 		return
 	}
 	portions := &bridge.Portions{Ack: ack}
@@ -139,8 +138,7 @@ func (r *run) launch(ctx context.Context, from *reading, b bridge.Batch, ack bri
 		}
 		first, rest := said.Cut(n)
 		over := make(chan struct{})
-		r.awaitRoom(ctx, n)
-		r.launchPortion(from, b[:n:n], portions.Next(n, n == len(b)), first, over)
+		r.launchPortion(ctx, from, b[:n:n], portions.Next(n, n == len(b)), first, over)
 		<-over
 		b, said, alone = b[n:], rest, r.suspects.wary(r.Clock)
 	}
@@ -171,7 +169,14 @@ func (r *run) room(b bridge.Batch) int {
 }
 
 // launchPortion takes a batch through the steps and on its way, and closes over when it is through.
-func (r *run) launchPortion(from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals, over chan struct{}) {
+func (r *run) launchPortion(ctx context.Context, from *reading, b bridge.Batch, ack bridge.Ack, said bridge.Refusals,
+	over chan struct{},
+) {
+	if len(r.paced) > 0 {
+		r.door.Lock() // or another source would take the same room
+		defer r.door.Unlock()
+		r.awaitRoom(ctx, len(b))
+	}
 	from.owed.Add(1)
 	r.counters.read(len(b))
 	f := &flight{from: from, over: over, ack: ack, received: len(b), kept: len(b), outcomes: make([]outcome, len(b))}

@@ -42,6 +42,7 @@ type run struct {
 	alarm   *bridge.Timer
 	alarmAt time.Time
 	called  signal // the steps that asked for it were called
+	door    mutex  // of who waits for room in paced steps, and takes it
 
 	queue    chan *flight  // to be settled; nil with one flight at a time, which settles itself
 	slots    chan struct{} // one for each flight that is being delivered
@@ -74,7 +75,8 @@ func (p *Pipeline) newRun(env bridge.Env, stop func()) *run {
 	if env.MaxBatch <= 0 {
 		env.MaxBatch = bridge.DefaultMaxBatch
 	}
-	r := &run{Pipeline: p, env: env, stop: stop, identity: newIdentity(), turn: newMutex(), settling: newMutex()}
+	r := &run{Pipeline: p, env: env, stop: stop, identity: newIdentity(), turn: newMutex(), settling: newMutex(),
+		door: newMutex()}
 	env.Dropped, env.Progress, env.NeedID = p.counters.lost, func(int64, int64) {},
 		func() { r.identity.needed.Store(true) }
 	r.env = env

@@ -276,6 +276,34 @@ func TestPacedStepsHaveRoom(t *testing.T) {
 	})
 }
 
+// Several sources wait for the same room one after the other.
+func TestPacedStepsHaveRoomForSeveralSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := new(bridgetest.Downstream)
+		p := between(finished(bridgetest.Numbered(20)...), down)
+		for range 3 {
+			p.From = append(p.From, finished(bridgetest.Numbered(20)...).Endpoint())
+		}
+		held, most := 0, 0
+		counted := func(sign int) []bridge.Endpoint[bridge.Step] {
+			return stepOf(func(b bridge.Batch, out *bridge.Output) error {
+				if held += sign * len(b); most == 0 {
+					<-time.After(time.Second) // until the other sources have read, too
+				}
+				most = max(most, held)
+				return passAll(b, out)
+			})
+		}
+		p.Steps = append(append(counted(1), oneAMinute()...), counted(-1)...)
+		if err := run(t, p); err != nil {
+			t.Error(err)
+		}
+		if n := len(down.Got()); n != 80 || most > p.Steps[1].Paced {
+			t.Errorf("%d delivered, %d held at most, want 80 and no more than %d", n, most, p.Steps[1].Paced)
+		}
+	})
+}
+
 // breaksAt is a source whose n-th read breaks.
 type breaksAt struct {
 	bridge.Source
