@@ -9,6 +9,7 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/expr"
 )
 
 // Inline returns a configuration of one pipeline, named inline, which is not started again when it
@@ -94,8 +95,8 @@ func splitWords(text string) (words []string) {
 		n, is := 1, text[:1]
 		switch {
 		case strings.HasPrefix(text, "{{"):
-			if within, _, closed := strings.Cut(text, "}}"); closed {
-				n, is = len(within)+2, strings.ReplaceAll(within, `\,`, ",")+"}}"
+			if end := expr.CodeEnd(text, 2); end > 0 {
+				n, is = end+2, strings.ReplaceAll(text[:end+2], `\,`, ",")
 			}
 		case strings.HasPrefix(text, `\,`):
 			n, is = 2, ","

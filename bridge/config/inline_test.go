@@ -38,6 +38,7 @@ func TestInline(t *testing.T) {
 func TestInlineCommasOfExpressions(t *testing.T) {
 	for text, want := range map[string]string{
 		`template={{ segment(topic, 1) }}\,{{ segment(topic\, 2) }}`: "b,c",
+		`template={{ {"m": {"b": topic}}.m.b + ",}}," }}`:            "a/b/c,}},",
 		`text={{,template=x`: "x",
 		`text=}},template=x`: "x",
 	} {

@@ -43,7 +43,7 @@ func Split(text string) (Parts, error) {
 		}
 		add(i, false)
 		from = i + 2
-		end := codeEnd(text, from)
+		end := CodeEnd(text, from)
 		if end < 0 {
 			return nil, &Error{Offset: chars, Message: "{{ has no closing }}"}
 		}
@@ -56,9 +56,9 @@ func Split(text string) (Parts, error) {
 	return parts, nil
 }
 
-// codeEnd returns where the }} stands that ends the expression beginning at i,
+// CodeEnd returns where the }} stands that ends the expression beginning at i,
 // or -1. Braces in quotes and those of maps and predicates do not end it.
-func codeEnd(text string, i int) int {
+func CodeEnd(text string, i int) int {
 	depth, quote := 0, byte(0)
 	for ; i < len(text); i++ {
 		c := text[i]
