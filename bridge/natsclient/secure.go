@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -56,6 +57,7 @@ type secured struct {
 	timeout time.Duration // of the handshake
 	begun   bool          // something was written
 	first   []byte        // what has come before
+	fresh   bool          // TLS has begun, and nothing has come by it
 }
 
 func (s *secured) Read(p []byte) (int, error) {
@@ -65,6 +67,10 @@ func (s *secured) Read(p []byte) (int, error) {
 			return 0, errNotNATS
 		}
 	}
+	if s.fresh && n == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // our certificate, maybe
+		err = fmt.Errorf("%w: %w", nats.ErrTLS, err)
+	}
+	s.fresh = s.fresh && n == 0
 	return n, err
 }
 
@@ -93,7 +99,7 @@ func (s *secured) begin() error {
 	if err := t.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	s.Conn = t
+	s.Conn, s.fresh = t, true
 	return nil
 }
 

@@ -88,14 +88,20 @@ func TestHandshakeWithoutAnswer(t *testing.T) {
 // An error of TLS is not that of a server that says nothing.
 func TestErrorsOfTLS(t *testing.T) {
 	config := secret(t)
+	strict := config.Clone()
+	strict.ClientAuth = tls.RequireAnyClientCert
 	for want, serve := range map[string]func(net.Conn){
 		"certificate": func(c net.Conn) { _ = tls.Server(c, config).HandshakeContext(t.Context()) },
+		"certificate required": func(c net.Conn) { // which comes behind the handshake
+			_ = tls.Server(c, strict).HandshakeContext(t.Context())
+			_, _ = io.Copy(io.Discard, c)
+		},
 		"does not look like a TLS handshake": func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 			_, _ = io.Copy(io.Discard, c)
 		},
 	} {
-		err := dial(t, "wss", serve, func(*natsclient.Settings) {})
+		err := dial(t, "wss", serve, func(s *natsclient.Settings) { s.TLS.Insecure = want == "certificate required" })
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "check tls") ||
 			strings.Contains(err.Error(), "says nothing") {
 			t.Errorf("err = %v, want one that says %q, and to check tls", err, want)
