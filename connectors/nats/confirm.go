@@ -3,6 +3,7 @@ package nats
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -19,7 +20,10 @@ const (
 	tooManyPending = 10121 // max_ack_pending above a limit of the server or the stream
 	sealed         = 10109 // the stream takes nothing any more
 	noIncrement    = 10169 // the stream counts, and takes nothing else
+	otherRevision  = 10071 // the key has not the revision that it must have
 )
+
+var errRevision = errors.New("the key has another revision than it must have")
 
 // confirmation reads what JetStream says to a message for that stream, empty for any. known means
 // that it had one of that id already, refused that it will never take this one.
@@ -33,7 +37,7 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 		if stream != "" {
 			stream = fmt.Sprintf(", %q does not either or does not exist", stream)
 		}
-		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams", stream)
+		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams, a bucket under buckets", stream)
 	}
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
@@ -50,6 +54,8 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 	case otherStream:
 		return false, fmt.Errorf("not the stream that the setting stream names, %q, takes that subject, "+
 			"but another: correct one of the two", stream), nil
+	case otherRevision:
+		return false, fmt.Errorf("%w: %w", errRevision, answer.Error), nil
 	case tooLarge, tooManyHeaders, sealed, noIncrement:
 		return false, answer.Error, nil
 	default:

@@ -30,7 +30,7 @@ func connect(ctx context.Context, s *Client, env bridge.Env) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ensureStreams(ctx, c, s.Streams, env); err != nil {
+	if err := ensureStreams(ctx, c, s.streams(), env); err != nil {
 		c.End()
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (s *SourceSettings) durable(env bridge.Env) string {
 
 // Forget deletes the durable consumer.
 func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (string, error) {
-	if s.Stream == "" {
+	if s.stream() == "" {
 		return "", nil
 	}
 	c, err := dial(ctx, &s.Client, env)
@@ -37,8 +37,8 @@ func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (string, er
 		return "", err
 	}
 	defer c.End()
-	name := fmt.Sprintf("consumer %q of stream %q", s.durable(env), s.Stream)
-	consumer, err := c.js.Consumer(ctx, s.Stream, s.durable(env))
+	name := fmt.Sprintf("consumer %q of %s", s.durable(env), s.named())
+	consumer, err := c.js.Consumer(ctx, s.stream(), s.durable(env))
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return "", nil
@@ -47,7 +47,7 @@ func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (string, er
 	case consumer.CachedInfo().NumWaiting > 0:
 		return "", fmt.Errorf("%s: somebody reads it now: stop the bridge first", name)
 	}
-	if err := c.js.DeleteConsumer(ctx, s.Stream, s.durable(env)); err != nil {
+	if err := c.js.DeleteConsumer(ctx, s.stream(), s.durable(env)); err != nil {
 		return "", fmt.Errorf("%s: %w", name, c.explain(err))
 	}
 	return name + " at " + c.Servers, nil
@@ -70,7 +70,7 @@ func ensureConsumer(ctx context.Context, c *conn, stream jetstream.Stream, last 
 			from = "where its consumer is, which somebody has made"
 		}
 		env.Logger.Warn("the stream was deleted and made anew: what was not read of the old one is lost",
-			"stream", s.Stream, "made", stream.CachedInfo().Created, "old", last.Made,
+			"stream", s.stream(), "made", stream.CachedInfo().Created, "old", last.Made,
 			"acknowledged", last.Floor, "unread", last.Unread, "from", from)
 	}
 	if missing {
@@ -229,7 +229,7 @@ func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetst
 	if most := stream.CachedInfo().Config.ConsumerLimits.MaxAckPending; most > 0 && s.MaxAckPending == 0 {
 		c.MaxAckPending = min(c.MaxAckPending, most)
 	}
-	if filter, _ := distinct(s.Filter); len(filter) == 1 {
+	if filter, _ := distinct(s.filters()); len(filter) == 1 {
 		c.FilterSubject = filter[0]
 	} else {
 		c.FilterSubjects = filter
@@ -239,6 +239,9 @@ func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetst
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 	case "last":
 		c.DeliverPolicy = jetstream.DeliverLastPolicy
+		if s.KV != "" {
+			c.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+		}
 	}
 	return c
 }

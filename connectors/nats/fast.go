@@ -31,8 +31,8 @@ const (
 // allowsBatches asks whether the stream takes fast ingest, by a connection of its own: where that is
 // forbidden, the server's word must not end the one that publishes.
 func allowsBatches(ctx context.Context, s *SinkSettings, env bridge.Env) bool {
-	subject, constant := s.Subject.Constant()
-	if s.Stream == "" && !constant {
+	subject, constant := s.to().Constant()
+	if s.stream() == "" && !constant {
 		return false // one batch is for one stream
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -42,7 +42,7 @@ func allowsBatches(ctx context.Context, s *SinkSettings, env bridge.Env) bool {
 		return false
 	}
 	defer c.End()
-	stream := s.Stream
+	stream := s.stream()
 	if stream == "" {
 		if stream, err = c.js.StreamNameBySubject(ctx, subject); err != nil {
 			return false

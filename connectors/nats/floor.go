@@ -30,7 +30,7 @@ const (
 func lastPosition(ctx context.Context, s *SourceSettings, env bridge.Env) (*position, error) {
 	data, err := env.Checkpoint.Load(ctx)
 	var p position
-	if err != nil || json.Unmarshal(data, &p) != nil || p.Durable != s.durable(env) || p.Stream != s.Stream {
+	if err != nil || json.Unmarshal(data, &p) != nil || p.Durable != s.durable(env) || p.Stream != s.stream() {
 		return nil, err
 	}
 	return &p, nil

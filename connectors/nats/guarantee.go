@@ -2,6 +2,7 @@ package nats
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -10,7 +11,7 @@ import (
 // Describe says what JetStream promises, and core NATS does not.
 func (s *SourceSettings) Describe() bridge.Description {
 	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic()}
-	if s.Stream != "" {
+	if s.stream() != "" {
 		d.MaxUnacked = s.maxUnacked(bridge.DefaultMaxBatch)
 	}
 	for _, subjects := range [][]string{s.subjects(), s.Filter} {
@@ -25,7 +26,7 @@ func (s *SourceSettings) Describe() bridge.Description {
 func (s *SinkSettings) Describe() bridge.Description {
 	return bridge.Description{
 		Guarantee: s.guarantee(),
-		Traffic:   bridge.Traffic{System: s.system(), Topic: s.Subject, Headers: true},
+		Traffic:   bridge.Traffic{System: s.system(), Topic: s.to(), Headers: true},
 	}
 }
 
@@ -38,7 +39,7 @@ func (s *SourceSettings) maxUnacked(maxBatch int) int {
 }
 
 func (s *SourceSettings) guarantee() bridge.Guarantee {
-	if s.Stream == "" {
+	if s.stream() == "" {
 		return bridge.Guarantee{Level: bridge.LevelAtMostOnce, Why: "core NATS keeps nothing; a stream does"}
 	}
 	return bridge.Guarantee{
@@ -48,7 +49,7 @@ func (s *SourceSettings) guarantee() bridge.Guarantee {
 }
 
 func (s *SinkSettings) guarantee() bridge.Guarantee {
-	if !s.JetStream && s.Stream == "" {
+	if !s.JetStream && s.stream() == "" {
 		return bridge.Guarantee{
 			Level: bridge.LevelAtMostOnce,
 			Why:   "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does",
@@ -73,7 +74,12 @@ func (s *Client) system() string {
 func (s *SourceSettings) traffic() bridge.Traffic {
 	t := bridge.Traffic{System: s.system(), Headers: true}
 	filters := s.subjects()
-	if s.Stream != "" {
+	switch {
+	case s.KV != "":
+		if filters = s.Filter; len(filters) == 0 {
+			filters = []string{">"}
+		}
+	case s.Stream != "":
 		filters = s.Filter
 		if len(filters) == 0 {
 			filters = s.Streams[s.Stream].Subjects
@@ -83,6 +89,14 @@ func (s *SourceSettings) traffic() bridge.Traffic {
 		begin, _, _ := strings.Cut(filter, ">")
 		begin, _, _ = strings.Cut(begin, "*")
 		t.Topics = append(t.Topics, begin)
+	}
+	if s.KV != "" { // where the topic is not the subject
+		t.Reads = func(subject string, whole bool) bool {
+			key, is := strings.CutPrefix(subject, keyPrefix(s.KV))
+			return is && slices.ContainsFunc(t.Topics, func(begin string) bool {
+				return strings.HasPrefix(key, begin) || !whole && strings.HasPrefix(begin, key)
+			}) || !whole && strings.HasPrefix(keyPrefix(s.KV), subject)
+		}
 	}
 	return t
 }

@@ -16,6 +16,15 @@ const replyHeader = "reply"
 type form struct {
 	subject subject
 	headers map[string]bridge.Template
+
+	// Of a bucket:
+	bucket   bool
+	deletes  bool            // by an empty payload
+	revision bridge.Template // nil: any
+}
+
+func newForm(s *SinkSettings) form {
+	return form{newSubject(s), s.Headers, s.KV != "", s.Empty == "delete", s.Revision}
 }
 
 // fill makes out what is published of m, with headers in h. An error is a reason to refuse m.
@@ -28,6 +37,11 @@ func (f *form) fill(out *nats.Msg, h *header, m *bridge.Message) error {
 	h.add(m.Header)
 	if err := h.render(f.headers, m); err != nil {
 		return err
+	}
+	if f.bucket {
+		if err := f.change(h, m); err != nil {
+			return err
+		}
 	}
 	out.Subject, out.Data, out.Header = subject, m.Payload, h.header
 	return nil

@@ -24,8 +24,16 @@
 // Headers become headers. In a message with several values of one name the first counts. The sink
 // leaves out what begins with Nats-, since such headers are orders to the server, and a header
 // without a name; characters that NATS has no room for are written %XX. headers adds some, which
-// may be such orders: a file may do what a message may not. A key-value bucket B is the stream KV_B
-// with the subjects $KV.B.KEY; a message with the header KV-Operation: DEL deletes a key.
+// may be such orders: a file may do what a message may not.
+//
+// kv names a key-value bucket of JetStream, in place of stream or subject; buckets names some to
+// create. The source has keys as topics, and filter chooses among them. It reads what the bucket
+// keeps, or with deliver: last the newest value of each key, and then each change; a value that was
+// replaced before it was read is read only if the history of the bucket has it. A message that
+// deletes its key has the header KV-Operation: DEL, or PURGE if the history goes too, be it that
+// somebody did so or that max_age is over; Nats-Sequence is the revision. The sink puts a payload
+// at key, and deletes the key of a message with such a header, or with empty: delete of one without
+// a payload. A message whose key has not the revision that it must have is refused.
 //
 // # Delivery
 //
@@ -107,6 +115,7 @@ func Connector() bridge.Connector {
 			Client:     client,
 			Flush:      true,
 			AckTimeout: 10 * time.Second,
+			Empty:      "put",
 		}, openSink),
 	}
 }

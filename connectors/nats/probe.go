@@ -18,14 +18,14 @@ import (
 // Probe logs in, and subscribes, or looks at the stream and the consumer.
 func (s *SourceSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Probed, error) {
 	return probe(ctx, &s.Client, env, func(c *conn, p *bridge.Probed) error {
-		if s.Stream == "" {
+		if s.stream() == "" {
 			return s.probeSubjects(ctx, c, p)
 		}
-		info, err := c.look(ctx, s.Stream, s.Streams, p)
+		info, err := c.look(ctx, s.stream(), s.streams(), p)
 		if err != nil || info == nil {
 			return err
 		}
-		for _, filter := range s.Filter {
+		for _, filter := range s.filters() {
 			if len(info.Config.Sources) > 0 || info.Config.SubjectTransform != nil {
 				break // it has messages with other subjects than it takes, too
 			}
@@ -34,8 +34,8 @@ func (s *SourceSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Prob
 			}
 		}
 		durable := s.durable(env)
-		name := fmt.Sprintf("consumer %q of stream %q", durable, s.Stream)
-		consumer, err := c.js.Consumer(ctx, s.Stream, durable)
+		name := fmt.Sprintf("consumer %q of %s", durable, s.named())
+		consumer, err := c.js.Consumer(ctx, s.stream(), durable)
 		switch {
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
 			p.NotTried = append(p.NotTried, name+" is not there: run makes it")
@@ -76,22 +76,22 @@ func (s *SourceSettings) probeSubjects(ctx context.Context, c *conn, p *bridge.P
 // Probe logs in, and looks at the stream.
 func (s *SinkSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Probed, error) {
 	return probe(ctx, &s.Client, env, func(c *conn, p *bridge.Probed) error {
-		p.NotTried = append(p.NotTried, fmt.Sprintf("publish to %v: it would change something", s.Subject))
-		subject, constant := s.Subject.Constant()
+		p.NotTried = append(p.NotTried, fmt.Sprintf("publish to %v: it would change something", s.to()))
+		subject, constant := s.to().Constant()
 		if !constant { // the words that are known, and any behind them
 			subject = subject[:strings.LastIndexByte(subject, '.')+1] + ">"
 		}
 		switch {
-		case s.Stream != "":
-			info, err := c.look(ctx, s.Stream, s.Streams, p)
+		case s.stream() != "":
+			info, err := c.look(ctx, s.stream(), s.streams(), p)
 			switch {
 			case c.untold(err, p, "look for the stream"):
 				return nil
-			case err == nil && info != nil:
+			case err == nil && info != nil && s.KV == "":
 				err = takes(info, subject)
 			}
 			return err
-		case s.JetStream && constant && !slices.ContainsFunc(slices.Collect(maps.Values(s.Streams)),
+		case s.JetStream && constant && !slices.ContainsFunc(slices.Collect(maps.Values(s.streams())),
 			func(declared Stream) bool {
 				return slices.ContainsFunc(declared.Subjects, func(by string) bool { return covers(by, subject) })
 			}):
@@ -120,8 +120,8 @@ func probe(ctx context.Context, s *Client, env bridge.Env, what func(*conn, *bri
 	defer c.End()
 	defer context.AfterFunc(ctx, c.Cut)()
 	p.Tried = append(p.Tried, c.LoggedIn(len(s.URL)))
-	for _, name := range slices.Sorted(maps.Keys(s.Streams)) {
-		if _, err = c.look(ctx, name, s.Streams, &p); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(s.streams())) {
+		if _, err = c.look(ctx, name, s.streams(), &p); err != nil {
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package nats
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -35,6 +36,7 @@ type streamSink struct {
 	fast     bool // the stream takes fast ingest
 	close    func()
 	known    func(n int) // tells about messages that the stream had already
+	look     func(context.Context) (*conn, error)
 
 	mu   sync.Mutex // guards idle
 	idle []*publisher
@@ -44,13 +46,14 @@ func newStreamSink(ctx context.Context, c *conn, s *SinkSettings, env bridge.Env
 	env.NeedID() // so that the stream can tell what comes again
 	var once sync.Once
 	return &streamSink{
-		form:     form{newSubject(s), s.Headers},
+		form:     newForm(s),
 		conn:     c,
 		place:    "/" + env.Instance,
-		expected: s.Stream,
+		expected: s.stream(),
 		timeout:  s.AckTimeout,
 		fast:     allowsBatches(ctx, s, env),
 		close:    sync.OnceFunc(c.End),
+		look:     func(ctx context.Context) (*conn, error) { return dial(ctx, &s.Client, env) },
 		known: func(n int) {
 			once.Do(func() {
 				env.Logger.Info("the stream has had messages with these ids already and keeps one of each", "n", n)
@@ -249,7 +252,7 @@ func (p *publisher) publish(out *nats.Msg, m *bridge.Message, i int) (refused, e
 func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 	select {
 	case m := <-p.confirm:
-		p.take(m)
+		p.take(ctx, m)
 		return nil
 	default:
 	}
@@ -258,7 +261,7 @@ func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 		timer.Reset(rest)
 		select {
 		case m := <-p.confirm:
-			p.take(m)
+			p.take(ctx, m)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -272,7 +275,7 @@ func (p *publisher) await(ctx context.Context, timer *time.Timer) error {
 	}
 }
 
-func (p *publisher) take(m *nats.Msg) {
+func (p *publisher) take(ctx context.Context, m *nats.Msg) {
 	if strings.HasSuffix(m.Subject, fastSuffix) {
 		p.takeFast(m)
 		return
@@ -284,6 +287,9 @@ func (p *publisher) take(m *nats.Msg) {
 	}
 	i := int(offset)
 	known, refused, err := confirmation(m, p.sink.expected)
+	if errors.Is(refused, errRevision) && p.sink.isLast(ctx, &p.batch[i]) {
+		known, refused = true, nil
+	}
 	switch {
 	case err != nil:
 		p.fail(i, p.about(i, err))

@@ -34,6 +34,7 @@ type pull struct {
 	consumer jetstream.Consumer
 	name     string // of consumer and stream, for errors
 	prefix   string // of the ids of messages
+	bucket   string // empty: none, but a stream
 	request  pullRequest
 	sub      *nats.Subscription
 	messages chan *nats.Msg // and what the server has to say about requests
@@ -55,11 +56,11 @@ type pull struct {
 }
 
 func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (bridge.Source, error) {
-	stream, err := c.js.Stream(ctx, s.Stream)
+	stream, err := c.js.Stream(ctx, s.stream())
 	if err != nil {
-		return nil, fmt.Errorf("stream %q: %w", s.Stream, c.explain(err))
+		return nil, fmt.Errorf("%s: %w", s.named(), c.explain(err))
 	}
-	name := fmt.Sprintf("consumer %q of stream %q", s.durable(env), s.Stream)
+	name := fmt.Sprintf("consumer %q of %s", s.durable(env), s.named())
 	last, err := lastPosition(ctx, s, env)
 	if err != nil {
 		return nil, err
@@ -77,12 +78,13 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 		env:      env,
 		consumer: consumer,
 		name:     name,
-		prefix:   s.Stream + ":",
+		prefix:   s.stream() + ":",
+		bucket:   s.KV,
 		once:     s.once,
 		silent:   time.NewTimer(time.Hour),
 		closing:  make(chan struct{}),
 		request:  newPullRequest(c, info, env.MaxBatch),
-		position: position{Durable: info.Name, Stream: s.Stream, Made: stream.CachedInfo().Created},
+		position: position{Durable: info.Name, Stream: s.stream(), Made: stream.CachedInfo().Created},
 	}
 	// Besides messages there are a few words about each request.
 	p.messages = make(chan *nats.Msg, p.request.window+1024)
@@ -252,6 +254,9 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 			b.Header = received(m.Header)
 		}
 		number, stamp, _ := delivery(m.Reply)
+		if p.bucket != "" {
+			ofBucket(&b, m.Header, keyPrefix(p.bucket), number)
+		}
 		nanoseconds, _ := strconv.ParseInt(stamp, 10, 64)
 		b.Time = time.Unix(0, nanoseconds)
 		ids = append(append(append(append(ids, p.prefix...), number...), '.'), stamp...)

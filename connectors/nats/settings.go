@@ -1,8 +1,11 @@
 package nats
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +20,17 @@ type Client struct {
 	natsclient.Settings `yaml:",inline"`
 	Name                string            `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
 	Streams             map[string]Stream `yaml:"streams" doc:"streams, by name, that are created if they are missing"`
+	Buckets             map[string]Bucket `yaml:"buckets" doc:"key-value buckets, by name, that are created if they are missing"`
 }
 
-// Validate checks the streams.
+// Validate checks the streams and the buckets.
 func (c *Client) Validate() error {
 	var errs []error
 	for name, s := range c.Streams {
 		errs = append(errs, checkName("streams."+name, name), checkFilters("streams."+name+".subjects", s.Subjects))
+	}
+	for name := range c.Buckets {
+		errs = append(errs, checkBucket("buckets."+name, name))
 	}
 	return errors.Join(errs...)
 }
@@ -38,6 +45,9 @@ type Stream struct {
 	MaxMsgs    int64         `yaml:"max_msgs" doc:"most messages; 0: no limit"`
 	Replicas   int           `yaml:"replicas" doc:"copies that a cluster keeps; 0: 1"`
 	Duplicates time.Duration `yaml:"duplicates" doc:"window of de-duplication; 0: 2m"`
+
+	bucket  bool
+	history int64 // of a bucket
 }
 
 const minBuffer bridge.Size = 4 << 10
@@ -52,8 +62,9 @@ type SourceSettings struct {
 
 	Stream        string        `yaml:"stream" doc:"reads this stream of JetStream"`
 	Durable       string        `yaml:"durable" doc:"the consumer, which remembers how far it is; empty: after the pipeline"`
-	Filter        []string      `yaml:"filter" doc:"subjects of the stream; empty: all of them"`
-	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; empty: all"`
+	KV            string        `yaml:"kv" doc:"reads this key-value bucket of JetStream, which is a stream, too: topics are its keys"`
+	Filter        []string      `yaml:"filter" doc:"subjects of the stream, or keys of the bucket; empty: all of them"`
+	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; last: at the newest message, or the newest value of each key; empty: all"`
 	AckWait       time.Duration `yaml:"ack_wait" doc:"0: 30s for a consumer of ours"`
 	MaxAckPending int           `yaml:"max_ack_pending" min:"0" doc:"most messages without acknowledgement; 0: four batches, at least 1000"`
 
@@ -62,7 +73,7 @@ type SourceSettings struct {
 
 // OneRun implements [bridge.OneRunner].
 func (s *SourceSettings) OneRun() {
-	if s.Stream != "" && s.Durable == "" {
+	if s.stream() != "" && s.Durable == "" {
 		s.once, s.Durable = true, "xrtcbridge-inline-"+strings.ToLower(rand.Text()[:8])
 	}
 }
@@ -70,12 +81,16 @@ func (s *SourceSettings) OneRun() {
 // SinkSettings are the settings of the sink.
 type SinkSettings struct {
 	Client     `yaml:",inline"`
-	Subject    bridge.Template            `yaml:"subject,required" doc:"where to publish"`
+	Subject    bridge.Template            `yaml:"subject" doc:"where to publish"`
 	Replies    bool                       `yaml:"replies" doc:"a message may choose a subject on which somebody waits for an answer, as with {{ header.reply }}"`
 	Headers    map[string]bridge.Template `yaml:"headers" doc:"beside those of the message; one that comes out empty is left out"`
 	Flush      bool                       `yaml:"flush" doc:"without JetStream: wait until the server has the messages"`
 	JetStream  bool                       `yaml:"jetstream" doc:"wait until a stream has stored each message"`
 	Stream     string                     `yaml:"stream" doc:"the stream that must take it; implies jetstream"`
+	KV         string                     `yaml:"kv" doc:"instead of subject: puts into this key-value bucket of JetStream"`
+	Key        bridge.Template            `yaml:"key" doc:"in the bucket; empty: the topic"`
+	Empty      string                     `yaml:"empty" enum:"put|delete" doc:"what a message without a payload does with its key"`
+	Revision   bridge.Template            `yaml:"revision" doc:"that the key must have, 0: none; else the message is refused; empty: any"`
 	AckTimeout time.Duration              `yaml:"ack_timeout" doc:"how long the stream may take"`
 }
 
@@ -84,16 +99,28 @@ func (s *SourceSettings) Validate() error {
 	subjects := s.subjects()
 	var errs []error
 	switch {
+	case s.KV != "" && (s.Stream != "" || len(subjects) > 0):
+		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, stream and kv"))
 	case s.Subject != "" && len(s.Subjects) > 0:
 		errs = append(errs, bridge.KeyErrorf("subjects", "set subject or subjects, not both"))
 	case s.Stream != "" && len(subjects) > 0:
 		errs = append(errs, bridge.KeyErrorf("stream",
 			"set subject to read core NATS, or stream to read JetStream (with filter for its subjects), not both"))
-	case s.Stream == "" && len(subjects) == 0:
-		errs = append(errs, bridge.KeyErrorf("subject", "set subject to read core NATS, or stream to read JetStream"))
+	case s.stream() == "" && len(subjects) == 0:
+		errs = append(errs, bridge.KeyErrorf("subject",
+			"set subject to read core NATS, stream to read JetStream, or kv to read a bucket of it"))
 	}
-	errs = append(errs, checkFilters("subject", subjects), checkFilters("filter", s.Filter))
-	if s.Stream == "" {
+	errs = append(errs, checkFilters("subject", subjects), checkBucket("kv", s.KV))
+	if s.KV == "" {
+		errs = append(errs, checkFilters("filter", s.Filter))
+	}
+	for _, key := range s.Filter {
+		if s.KV != "" && !isKey(key, true) {
+			errs = append(errs, bridge.KeyErrorf("filter", "%q is no key: letters, digits and - / _ = are allowed, "+
+				"with single dots between them; * for any word, > at the end for any rest", key))
+		}
+	}
+	if s.stream() == "" {
 		errs = append(errs, onlyWithStream("durable", s.Durable != ""), onlyWithStream("filter", len(s.Filter) > 0))
 	} else if s.Queue != "" {
 		errs = append(errs, bridge.KeyErrorf("queue",
@@ -112,6 +139,32 @@ func (s *SourceSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
+// stream returns the stream that is read; empty: core NATS is.
+func (s *SourceSettings) stream() string { return cmp.Or(s.Stream, bucketStream(s.KV)) }
+
+// named says what is read of JetStream.
+func (s *SourceSettings) named() string {
+	if s.KV != "" {
+		return fmt.Sprintf("bucket %q", s.KV)
+	}
+	return fmt.Sprintf("stream %q", s.Stream)
+}
+
+// filters returns the subjects of the stream that are read; none: all.
+func (s *SourceSettings) filters() []string {
+	if s.KV == "" {
+		return s.Filter
+	}
+	if len(s.Filter) == 0 {
+		return []string{keyPrefix(s.KV) + ">"}
+	}
+	all := slices.Clone(s.Filter)
+	for i := range all {
+		all[i] = keyPrefix(s.KV) + all[i]
+	}
+	return all
+}
+
 func (s *SourceSettings) subjects() []string {
 	if s.Subject == "" {
 		return s.Subjects
@@ -121,11 +174,22 @@ func (s *SourceSettings) subjects() []string {
 
 // Validate checks each setting and the combinations.
 func (s *SinkSettings) Validate() error {
-	errs := []error{checkName("stream", s.Stream)}
-	if s.Subject != nil {
+	errs := []error{checkName("stream", s.Stream), checkBucket("kv", s.KV)}
+	switch {
+	case s.KV != "" && (s.Subject != nil || s.Stream != ""):
+		errs = append(errs, bridge.KeyErrorf("kv", "set subject or kv, not both, and stream with subject only"))
+	case s.KV == "" && s.Subject == nil:
+		errs = append(errs, bridge.KeyErrorf("subject", "set subject to publish, or kv to put into a bucket"))
+	case s.KV == "":
+		errs = append(errs, onlyWithBucket("key", s.Key != nil), onlyWithBucket("revision", s.Revision != nil),
+			onlyWithBucket("empty", s.Empty == "delete"))
 		if subject, constant := s.Subject.Constant(); constant && !publishable(subject) {
 			errs = append(errs, bridge.KeyErrorf("subject",
 				"%q cannot be published to: a subject is words with dots between, no white space, * or >", subject))
+		}
+	case s.Key != nil:
+		if key, constant := s.Key.Constant(); constant && !isKey(key, false) {
+			errs = append(errs, bridge.KeyErrorf("key", "%w", notKey(key)))
 		}
 	}
 	for name := range s.Headers {
@@ -141,6 +205,28 @@ func (s *SinkSettings) Validate() error {
 		errs = append(errs, bridge.KeyErrorf("ack_timeout", "at least 1ms"))
 	}
 	return errors.Join(errs...)
+}
+
+// stream returns the stream that must take the messages; empty: any, or none.
+func (s *SinkSettings) stream() string { return cmp.Or(s.Stream, bucketStream(s.KV)) }
+
+// to returns the template of subjects.
+func (s *SinkSettings) to() bridge.Template {
+	if s.KV != "" {
+		prefix := keyPrefix(s.KV)
+		if api := s.API(); api != jetstream.DefaultAPIPrefix { // the server maps what is behind that, too
+			prefix = api + prefix
+		}
+		return keySubject{prefix, s.Key}
+	}
+	return s.Subject
+}
+
+func onlyWithBucket(key string, set bool) error {
+	if !set {
+		return nil
+	}
+	return bridge.KeyErrorf(key, "is for a key-value bucket: set kv too")
 }
 
 func onlyWithStream(key string, set bool) error {

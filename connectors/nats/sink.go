@@ -28,11 +28,11 @@ func openSink(ctx context.Context, s *SinkSettings, env bridge.Env) (bridge.Sink
 	if err != nil {
 		return nil, err
 	}
-	if s.JetStream || s.Stream != "" {
+	if s.JetStream || s.stream() != "" {
 		return newStreamSink(ctx, c, s, env), nil
 	}
 	k := &sink{
-		form:  form{newSubject(s), s.Headers},
+		form:  newForm(s),
 		conn:  c,
 		flush: s.Flush,
 		spare: sync.Pool{New: func() any { return new(header) }},

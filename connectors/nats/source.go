@@ -53,7 +53,7 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 	if err != nil {
 		return nil, err
 	}
-	if s.Stream != "" {
+	if s.stream() != "" {
 		p, err := openPull(ctx, c, s, env)
 		if err != nil {
 			c.End()

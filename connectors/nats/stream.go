@@ -79,6 +79,9 @@ func (s Stream) changed(info *jetstream.StreamInfo) (next jetstream.StreamConfig
 	change(&changes, "storage", s.Storage != "", &next.Storage, want.Storage)
 	change(&changes, "discard", s.Discard != "", &next.Discard, want.Discard)
 	change(&changes, "replicas", s.Replicas != 0, &next.Replicas, want.Replicas)
+	had := next.MaxMsgsPerSubject
+	loses("history", change(&changes, "history", s.history != 0, &next.MaxMsgsPerSubject, s.history),
+		had > s.history && state.Msgs > state.NumSubjects)
 	change(&changes, "duplicates", s.Duplicates != 0, &next.Duplicates, want.Duplicates)
 	loses("max_bytes", change(&changes, "max_bytes", s.MaxBytes != 0, (*bridge.Size)(&next.MaxBytes), s.MaxBytes),
 		state.Bytes > uint64(want.MaxBytes))
@@ -109,6 +112,9 @@ func (s Stream) config(name string) jetstream.StreamConfig {
 		MaxAge:     s.MaxAge,
 		Replicas:   s.Replicas,
 		Duplicates: s.Duplicates,
+	}
+	if s.bucket { // as clients of NATS make one
+		c.MaxMsgsPerSubject, c.AllowRollup, c.DenyDelete, c.AllowDirect = max(1, s.history), true, true, true
 	}
 	if s.Storage == "memory" {
 		c.Storage = jetstream.MemoryStorage
@@ -141,7 +147,7 @@ func contradiction(err error) error {
 func (c *conn) explain(err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("%w: create it, or declare it under streams", err)
+		return fmt.Errorf("%w: create it, or declare it under streams, a bucket under buckets", err)
 	case c.api != jetstream.DefaultAPIPrefix && errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w at %s: check %s", err, c.api, c.behind)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),

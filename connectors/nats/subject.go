@@ -22,12 +22,12 @@ type subject struct {
 }
 
 func newSubject(s *SinkSettings) subject {
-	fixed, constant := s.Subject.Constant()
+	fixed, constant := s.to().Constant()
 	begins := fixed
 	if !constant {
 		fixed = "" // what Constant returned is a prefix
 	}
-	all := subject{template: s.Subject, fixed: fixed, api: s.API(), replies: s.Replies}
+	all := subject{template: s.to(), fixed: fixed, api: s.API(), replies: s.Replies}
 	all.own = (all.commands(begins) || awaited(begins)) && strings.Contains(begins, ".")
 	return all
 }

@@ -78,15 +78,31 @@ func TestOverlappingFilters(t *testing.T) {
 // sinkYAML returns settings as a file has them.
 func sinkYAML(t *testing.T, s *server.Server, text string) *nats.SinkSettings {
 	t.Helper()
-	settings := nats.Connector().Sink.Settings()
+	settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+	fromYAML(t, s, text, settings)
+	return settings
+}
+
+func sourceYAML(t *testing.T, s *server.Server, text string) *nats.SourceSettings {
+	t.Helper()
+	settings := nats.Connector().Source.Settings().(*nats.SourceSettings)
+	fromYAML(t, s, text, settings)
+	return settings
+}
+
+func fromYAML(t *testing.T, s *server.Server, text string, settings any) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "settings.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "url: %q\n%s\n", s.ClientURL(), text), 0o600); err != nil {
+	text = fmt.Sprintf("url: %q\n%s\n", s.ClientURL(), text)
+	if url, flow, is := strings.Cut(text, "\n{"); is {
+		text = "{" + url + ", " + flow
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := (config.Loader{}).Decode(file, settings); err != nil {
 		t.Fatal(err)
 	}
-	return settings.(*nats.SinkSettings)
 }
 
 // A message does not choose one of the server's own subjects, and the text of a template may.
@@ -111,55 +127,6 @@ func TestSubjectsOfTheServer(t *testing.T) {
 		} else {
 			refuses(t, sink, batch, 0, "own subjects", "begin the template")
 		}
-	}
-}
-
-// A bucket is copied with what is deleted from it, as in example.yaml; an empty message deletes a
-// key.
-func TestKeyValue(t *testing.T) {
-	s := natstest.Start(t, nil)
-	js := client(t, s)
-	bucket := func(name string) jetstream.KeyValue {
-		kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return kv
-	}
-	from, to := bucket("SRC"), bucket("DST")
-	must := func(_ uint64, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(from.PutString(t.Context(), "kept", "1"))
-	must(from.PutString(t.Context(), "deleted", "1"))
-	must(0, from.Delete(t.Context(), "deleted"))
-	must(from.PutString(t.Context(), "kept", "2"))
-	source := openSource(t, sourceSettings(t, s, func(s *nats.SourceSettings) { s.Stream = "KV_SRC" }),
-		counted(t, new(int)))
-	batch, _ := readN(t, source, 2)
-	deliverAll(t, openSink(t, sinkYAML(t, s, `subject: "$KV.DST.{{ trimPrefix(topic, '$KV.SRC.') }}"
-stream: KV_DST`)), batch)
-	if v, err := to.Get(t.Context(), "kept"); err != nil || string(v.Value()) != "2" {
-		t.Errorf("kept is %v, err = %v", v, err)
-	}
-	isDeleted := func(key string) {
-		t.Helper()
-		history, err := to.History(t.Context(), key)
-		if err != nil || history[len(history)-1].Operation() != jetstream.KeyValueDelete {
-			t.Errorf("%s: err = %v, %v, want that it is deleted", key, err, history)
-		}
-	}
-	isDeleted("deleted")
-	rooms := openSink(t, sinkYAML(t, s, `subject: "$KV.DST.{{ topic }}"
-stream: KV_DST
-headers: {KV-Operation: "{{ payload == '' ? 'DEL' : '' }}"}`))
-	deliverAll(t, rooms, bridge.Batch{{ID: "1", Topic: "kept"}, {ID: "2", Topic: "new", Payload: []byte("3")}})
-	isDeleted("kept")
-	if v, err := to.Get(t.Context(), "new"); err != nil || string(v.Value()) != "3" {
-		t.Errorf("new is %v, err = %v", v, err)
 	}
 }
 

@@ -1,0 +1,199 @@
+package nats
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+)
+
+// A key-value bucket B is the stream KV_B with the subjects $KV.B.KEY, as ADR-8 of NATS says: what
+// deletes a key is a message too.
+
+// Bucket is a key-value bucket to create if it is missing.
+type Bucket struct {
+	History  int64         `yaml:"history,short" min:"0" max:"64" doc:"values that are kept of each key; 0: 1"`
+	MaxAge   time.Duration `yaml:"max_age" doc:"how long values are kept; 0: for ever"`
+	MaxBytes bridge.Size   `yaml:"max_bytes" doc:"most bytes; 0: no limit"`
+	Storage  string        `yaml:"storage" enum:"file|memory" doc:"where it is kept; empty: file"`
+	Replicas int           `yaml:"replicas" doc:"copies that a cluster keeps; 0: 1"`
+}
+
+// stream returns the stream that is the bucket.
+func (b Bucket) stream(name string) Stream {
+	s := Stream{
+		Subjects: []string{keyPrefix(name) + ">"}, Storage: b.Storage, Discard: "new",
+		MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, Replicas: b.Replicas, bucket: true, history: b.History,
+	}
+	if b.MaxAge > 0 {
+		s.Duplicates = min(b.MaxAge, defaultDuplicates)
+	}
+	return s
+}
+
+const defaultDuplicates = 2 * time.Minute
+
+func bucketStream(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "KV_" + name
+}
+
+func keyPrefix(bucket string) string { return "$KV." + bucket + "." }
+
+// streams returns the streams to create, those of buckets included.
+func (c *Client) streams() map[string]Stream {
+	all := maps.Clone(c.Streams)
+	for name, b := range c.Buckets {
+		if all == nil {
+			all = make(map[string]Stream)
+		}
+		all[bucketStream(name)] = b.stream(name)
+	}
+	return all
+}
+
+// checkBucket refuses what clients of NATS refuse in the name of a bucket.
+func checkBucket(key, name string) error {
+	if strings.ContainsFunc(name, func(r rune) bool { return !keyRune(r) || strings.ContainsRune("/=.", r) }) {
+		return bridge.KeyErrorf(key, "%q is not the name of a bucket: letters, digits, _ and - are allowed", name)
+	}
+	return nil
+}
+
+// isKey reports whether clients of NATS take a key, or some with wildcards.
+func isKey(key string, wildcards bool) bool {
+	return words(key) && (wildcards && subscribable(key) || publishable(key)) &&
+		!strings.ContainsFunc(key, func(r rune) bool { return !keyRune(r) && !(wildcards && (r == '*' || r == '>')) })
+}
+
+func keyRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-/_=.", r)
+}
+
+// operation is the header by which a message deletes a key.
+const (
+	operation = "KV-Operation"
+	deletes   = "DEL"   // keeps its history
+	purges    = "PURGE" // does not
+)
+
+// revision is the header of the source with the number of a change.
+const revision = "Nats-Sequence"
+
+// ofBucket makes of a message of the stream one of the bucket.
+func ofBucket(m *bridge.Message, h nats.Header, prefix, number string) {
+	m.Topic = strings.TrimPrefix(m.Topic, prefix)
+	if m.Header == nil {
+		m.Header = make(map[string]string)
+	}
+	m.Header[revision] = number
+	switch h.Get(jetstream.MarkerReasonHeader) { // the server itself has deleted it
+	case "Remove":
+		m.Header[operation] = deletes
+	case "MaxAge", "Purge":
+		m.Header[operation] = purges
+	}
+}
+
+// keySubject is the template of the subject of a key.
+type keySubject struct {
+	prefix string
+	key    bridge.Template // nil: the topic
+}
+
+func (k keySubject) Render(m *bridge.Message) (string, error) {
+	key := m.Topic
+	if k.key != nil {
+		var err error
+		if key, err = k.key.Render(m); err != nil {
+			return "", err
+		}
+	}
+	if !isKey(key, false) {
+		return "", notKey(key)
+	}
+	return k.prefix + key, nil
+}
+
+func notKey(key string) error {
+	return fmt.Errorf("%q cannot be a key: letters, digits and - / _ = are allowed, and single dots between them", key)
+}
+
+func (k keySubject) Constant() (string, bool) {
+	if k.key == nil {
+		return k.prefix, false
+	}
+	key, constant := k.key.Constant()
+	return k.prefix + key, constant
+}
+
+func (k keySubject) Prefix(topic string) string {
+	if k.key == nil {
+		return k.prefix + topic
+	}
+	return k.prefix + k.key.Prefix(topic)
+}
+
+func (k keySubject) String() string {
+	if k.key == nil {
+		return k.prefix + "{{ topic }}"
+	}
+	return fmt.Sprint(k.prefix, k.key)
+}
+
+// change adds what says to the server how m changes its key. An error is a reason to refuse m.
+func (f *form) change(h *header, m *bridge.Message) error {
+	if len(m.Payload) == 0 && f.deletes && h.header.Get(operation) == "" {
+		h.set(operation, deletes)
+	}
+	if h.header.Get(operation) == purges {
+		h.set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	}
+	if f.revision == nil {
+		return nil
+	}
+	text, err := f.revision.Render(m)
+	if err != nil {
+		return fmt.Errorf("render revision: %w", err)
+	}
+	if text == "" {
+		return nil
+	}
+	if _, err := strconv.ParseUint(text, 10, 64); err != nil {
+		return fmt.Errorf("revision %q is not a whole number", text)
+	}
+	h.set(jetstream.ExpectedLastSubjSeqHeader, text)
+	return nil
+}
+
+// isLast reports whether m is the last change of its key: the server looks at revisions before it
+// looks at ids, so that a change whose confirmation was lost is refused when it comes again. It asks
+// by a connection of its own, which is not the one to end where that is forbidden.
+func (s *streamSink) isLast(ctx context.Context, m *bridge.Message) bool {
+	if m.ID == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	c, err := s.look(ctx)
+	if err != nil {
+		return false
+	}
+	defer c.End()
+	subject, _ := s.subject.of(m)
+	stream, err := c.js.Stream(ctx, s.expected)
+	if err != nil {
+		return false
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, strings.TrimPrefix(subject, s.subject.api))
+	return err == nil && last.Header.Get(jetstream.MsgIDHeader) == escapeValue(m.ID)+s.place
+}

@@ -1,0 +1,281 @@
+package nats_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/bridgetest"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natstest"
+	"github.com/xrtcbridge/xrtcbridge/connectors/nats"
+	"github.com/xrtcbridge/xrtcbridge/connectors/plugin/plugintest"
+)
+
+func createBucket(t testing.TB, js jetstream.JetStream, c jetstream.KeyValueConfig) jetstream.KeyValue {
+	t.Helper()
+	kv, err := js.CreateKeyValue(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+func put(t testing.TB, kv jetstream.KeyValue, key, value string) {
+	t.Helper()
+	if _, err := kv.PutString(t.Context(), key, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// changed returns what a key has become, as a client of NATS sees it: its values, DEL and PURGE.
+func changed(t testing.TB, kv jetstream.KeyValue, key string) (all []string) {
+	t.Helper()
+	history, err := kv.History(t.Context(), key)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Fatal(err)
+	}
+	for _, e := range history {
+		switch e.Operation() {
+		case jetstream.KeyValueDelete:
+			all = append(all, "DEL")
+		case jetstream.KeyValuePurge:
+			all = append(all, "PURGE")
+		default:
+			all = append(all, string(e.Value()))
+		}
+	}
+	return all
+}
+
+func TestBucketToBucket(t *testing.T) { plugintest.Both(t, nats.Connector(), testBucketToBucket) }
+
+func testBucketToBucket(t *testing.T, c bridge.Connector) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	from := createBucket(t, js, jetstream.KeyValueConfig{Bucket: "SRC", History: 5})
+	put(t, from, "a.kept", "1")
+	put(t, from, "a.kept", "2")
+	put(t, from, "a/deleted", "1")
+	put(t, from, "purged", "1")
+	if err := errors.Join(from.Delete(t.Context(), "a/deleted"), from.Purge(t.Context(), "purged")); err != nil {
+		t.Fatal(err)
+	}
+	source, err := c.Source.Open(t.Context(), sourceYAML(t, s, "kv: SRC"), counted(t, new(int)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	sink, err := c.Sink.Open(t.Context(), sinkYAML(t, s, "{kv: DST, key: \"x.{{ topic }}\", buckets: {DST: 5}}"),
+		bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	batch, acks := readN(t, source, 5)
+	deliverAll(t, sink, batch)
+	settle(t, acks, nil)
+	to, err := js.KeyValue(t.Context(), "DST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"x.a.kept": "[1 2]", "x.a/deleted": "[1 DEL]", "x.purged": "[PURGE]",
+	} {
+		if got := fmt.Sprint(changed(t, to, key)); got != want {
+			t.Errorf("%s has become %s, want %s", key, got, want)
+		}
+	}
+	for _, m := range batch {
+		if m.Header["Nats-Sequence"] == "" || strings.HasPrefix(m.Topic, "$") {
+			t.Errorf("read %+v, want the key as topic, and the revision", m)
+		}
+	}
+}
+
+// What a source of a bucket reads of a key with two values, of one that is deleted, and of another
+// one.
+func TestSourceOfABucket(t *testing.T) {
+	s := natstest.Start(t, nil)
+	kv := createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B", History: 5})
+	put(t, kv, "a.b", "1")
+	put(t, kv, "a.c", "2")
+	put(t, kv, "a.b", "3")
+	put(t, kv, "d", "4")
+	if err := kv.Delete(t.Context(), "a.c"); err != nil {
+		t.Fatal(err)
+	}
+	for settings, want := range map[string]string{
+		"{kv: B, durable: A}":                             "a.b=1 a.c=2 a.b=3 d=4 a.c=DEL",
+		"{kv: B, durable: B, deliver: last}":              "a.b=3 d=4 a.c=DEL",
+		"{kv: B, durable: C, filter: a.*}":                "a.b=1 a.c=2 a.b=3 a.c=DEL",
+		"{kv: B, durable: D, filter: a.*, deliver: last}": "a.b=3 a.c=DEL",
+		"{kv: B, durable: E, filter: d, deliver: last}":   "d=4",
+		"{kv: B, durable: F, filter: [a.c, d]}":           "a.c=2 d=4 a.c=DEL",
+	} {
+		t.Run(settings, func(t *testing.T) {
+			source := openSource(t, sourceYAML(t, s, settings), counted(t, new(int)))
+			batch, acks := readN(t, source, len(strings.Fields(want)))
+			var got []string
+			for _, m := range batch {
+				value := string(m.Payload)
+				if value == "" {
+					value = m.Header["KV-Operation"]
+				}
+				got = append(got, m.Topic+"="+value)
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("read %s, want %s", strings.Join(got, " "), want)
+			}
+			settle(t, acks, nil)
+		})
+	}
+}
+
+// A value whose time is over is deleted by the server, and comes as one that somebody deletes.
+func TestBucketDeletesByTime(t *testing.T) {
+	s := natstest.Start(t, nil)
+	kv := createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B", LimitMarkerTTL: time.Minute})
+	if _, err := kv.Create(t.Context(), "a", []byte("1"), jetstream.KeyTTL(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	batch, _ := readN(t, openSource(t, sourceYAML(t, s, "kv: B"), counted(t, new(int))), 2)
+	if last := batch[1]; last.Topic != "a" || last.Header["KV-Operation"] != "PURGE" || len(last.Payload) > 0 {
+		t.Errorf("read %+v, want a with KV-Operation: PURGE", last)
+	}
+}
+
+func TestSinkOfABucket(t *testing.T) {
+	s := natstest.Start(t, nil)
+	kv := createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B", History: 5})
+	empty := bridge.Message{ID: "2", Topic: "a"}
+	deliverAll(t, openSink(t, sinkYAML(t, s, "kv: B")),
+		bridge.Batch{{ID: "1", Topic: "a", Payload: []byte("1")}, empty})
+	if got := fmt.Sprint(changed(t, kv, "a")); got != "[1 ]" {
+		t.Errorf("a has become %s, want an empty value", got)
+	}
+	empty.Topic = "b"
+	deliverAll(t, openSinkAt(t, "other-to", sinkYAML(t, s, "{kv: B, empty: delete}")),
+		bridge.Batch{{ID: "1", Topic: "b", Payload: []byte("1")}, empty})
+	if got := fmt.Sprint(changed(t, kv, "b")); got != "[1 DEL]" {
+		t.Errorf("b has become %s, want that it is deleted", got)
+	}
+	for i, key := range []string{"", "a b", ".a", "a.", "a..b", "a.*", "é", "$a", "a\n"} {
+		m := bridge.Message{ID: fmt.Sprint("bad", i), Topic: key, Payload: []byte("1")}
+		good := bridge.Message{ID: fmt.Sprint("good", i), Topic: "good", Payload: []byte("1")}
+		refuses(t, openSink(t, sinkYAML(t, s, "kv: B")), bridge.Batch{good, m}, 1, "cannot be a key")
+	}
+}
+
+// Who has not seen the last change of a key does not change it.
+func TestRevisions(t *testing.T) {
+	s := natstest.Start(t, nil)
+	kv := createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B"})
+	put(t, kv, "a", "1")
+	read, _ := readN(t, openSource(t, sourceYAML(t, s, "kv: B"), counted(t, new(int))), 1)
+	sink := openSink(t, sinkYAML(t, s, `{kv: B, revision: '{{ header["Nats-Sequence"] ?? "" }}'}`))
+	at := func(id, key, revision string) bridge.Message {
+		m := bridge.Message{ID: id, Topic: key, Payload: []byte(id)}
+		if revision != "" {
+			m.Header = map[string]string{"Nats-Sequence": revision}
+		}
+		return m
+	}
+	known := read[0].Header["Nats-Sequence"]
+	deliverAll(t, sink, bridge.Batch{at("2", "a", known), at("3", "new", "0")})
+	refuses(t, sink, bridge.Batch{at("4", "b", ""), at("5", "a", known), at("6", "c", "")}, 1, "another revision")
+	refuses(t, sink, bridge.Batch{at("7", "new", "0")}, 0, "another revision")
+	refuses(t, sink, bridge.Batch{at("8", "a", "last")}, 0, "not a whole number")
+	deliverAll(t, sink, bridge.Batch{at("2", "a", known)}) // comes again, and is known
+	for key, want := range map[string]string{"a": "[2]", "new": "[3]", "b": "[4]", "c": "[6]"} {
+		if got := fmt.Sprint(changed(t, kv, key)); got != want {
+			t.Errorf("%s has become %s, want %s", key, got, want)
+		}
+	}
+}
+
+// A bucket that is made is as clients make one; one that is there is changed in what is named.
+func TestBucketsAreCreated(t *testing.T) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	open := func(bucket, text string) error {
+		sink, err := nats.Connector().Sink.Open(t.Context(),
+			sinkYAML(t, s, fmt.Sprintf("{kv: %s, buckets: {%[1]s: %s}}", bucket, text)),
+			bridgetest.Env(t, "test-to"))
+		if err == nil {
+			_ = sink.Close()
+		}
+		return err
+	}
+	for _, c := range []struct {
+		text string
+		want jetstream.KeyValueConfig
+	}{
+		{"{}", jetstream.KeyValueConfig{Bucket: "B1"}},
+		{"{history: 3, max_age: 1m, max_bytes: 1MiB, storage: memory, replicas: 1}", jetstream.KeyValueConfig{
+			Bucket: "B2", History: 3, TTL: time.Minute, MaxBytes: 1 << 20, Storage: jetstream.MemoryStorage, Replicas: 1,
+		}},
+	} {
+		if err := open(c.want.Bucket, c.text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.CreateKeyValue(t.Context(), c.want); err != nil {
+			t.Errorf("%s: made it otherwise than a client: %v", c.text, err)
+		}
+	}
+	kv := createBucket(t, js, jetstream.KeyValueConfig{Bucket: "B", History: 2})
+	put(t, kv, "a", "1")
+	put(t, kv, "a", "2")
+	if err := open("B", "{}"); err != nil {
+		t.Error(err)
+	}
+	if err := open("B", "{history: 1}"); err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "history") {
+		t.Errorf("err = %v, want one that names history, by which a value would be lost", err)
+	}
+	if err := open("B", "3"); err != nil {
+		t.Error(err)
+	}
+	status, err := kv.Status(t.Context())
+	if err != nil || status.History() != 3 {
+		t.Errorf("history %d, err = %v, want 3", status.History(), err)
+	}
+}
+
+// A bucket behind a domain is written where that is.
+func TestBucketOfADomain(t *testing.T) {
+	s := natstest.Start(t, func(o *server.Options) { o.JetStreamDomain = "hub" })
+	kv := createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B"})
+	for _, where := range []string{"domain: hub", "api_prefix: $JS.hub.API"} {
+		deliverAll(t, openSinkAt(t, where, sinkYAML(t, s, "{kv: B, "+where+"}")),
+			bridge.Batch{{ID: "1", Topic: "a", Payload: []byte(where)}})
+		if got := changed(t, kv, "a"); !slices.Equal(got, []string{where}) {
+			t.Errorf("a has become %q", got)
+		}
+		read, acks := readN(t, openSource(t, sourceYAML(t, s, "{kv: B, deliver: last, durable: "+where[:3]+", "+where+"}"),
+			counted(t, new(int))), 1)
+		if read[0].Topic != "a" || string(read[0].Payload) != where {
+			t.Errorf("read %+v", read[0])
+		}
+		settle(t, acks, nil)
+	}
+}
+
+// A bucket that is missing is an error that says what to do.
+func TestMissingBucket(t *testing.T) {
+	s := natstest.Start(t, nil)
+	_, err := nats.Connector().Source.Open(t.Context(), sourceYAML(t, s, "kv: B"), bridgetest.Env(t, "test-from"))
+	if err == nil || !strings.Contains(err.Error(), `bucket "B"`) || !strings.Contains(err.Error(), "under buckets") {
+		t.Errorf("err = %v, want one that names the bucket, and how to declare it", err)
+	}
+	sink := openSink(t, sinkYAML(t, s, "kv: B"))
+	_, err = sink.Write(t.Context(), bridge.Batch{{ID: "1", Topic: "a"}})
+	if err == nil || !strings.Contains(err.Error(), `"KV_B"`) {
+		t.Errorf("err = %v, want one that names the bucket", err)
+	}
+}
