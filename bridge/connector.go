@@ -77,7 +77,7 @@ type Refusal struct {
 
 // Refusals are in the order of the batch, at most one for each message. As an error of
 // [Source.Read] they come with the batch that they are about, whose refused messages hold what
-// there is of them.
+// there is of them, which is all if the reason is [Whole].
 type Refusals []Refusal //nolint:errname // they come beside a batch, and seldom as an error
 
 func (r Refusals) Error() string {

@@ -19,6 +19,9 @@ type DeadLetter struct {
 	First     time.Time `json:"first"`     // attempt
 	Last      time.Time `json:"last"`      // attempt
 
+	// What a source has refused is there as far as it could hand it on, unless it says [Whole].
+	Incomplete bool `json:"incomplete,omitempty"`
+
 	// The message, in JSON as [Message] is.
 	ID      string            `json:"-"`
 	Topic   string            `json:"-"`
@@ -30,21 +33,15 @@ type DeadLetter struct {
 // plainLetter has the fields of a DeadLetter without its methods.
 type plainLetter DeadLetter
 
-// Whole reports whether the letter has the message whole. What a source refused is what it could
-// not hand on whole, see [Refusals], and the letter has what there was of it.
-func (d *DeadLetter) Whole() bool { return d.Place != "source" }
-
 // letterJSON is a DeadLetter in JSON.
 type letterJSON struct {
 	plainLetter
-	Incomplete bool `json:"incomplete,omitempty"` // see Whole
 	messageJSON
 }
 
-// MarshalJSON is the inverse of UnmarshalJSON, byte for byte. A letter that is not whole has
-// "incomplete": true.
+// MarshalJSON is the inverse of UnmarshalJSON, byte for byte.
 func (d DeadLetter) MarshalJSON() ([]byte, error) {
-	return marshal(letterJSON{plainLetter(d), !d.Whole(), d.Message().json()})
+	return marshal(letterJSON{plainLetter(d), d.Message().json()})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.

@@ -25,6 +25,20 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
+// Whole marks err as the reason of a [Refusal] by a source of a message that is whole, so that a
+// replay can deliver it as it is.
+func Whole(err error) error { return whole{err} }
+
+// IsWhole reports whether err is [Whole].
+func IsWhole(err error) bool {
+	_, is := errors.AsType[whole](err)
+	return is
+}
+
+type whole struct{ error }
+
+func (w whole) Unwrap() error { return w.error }
+
 // KeyError is returned, alone or joined with others, by the Validate method of
 // settings. The configuration adds the place of the key in the file.
 type KeyError struct {

@@ -165,7 +165,8 @@ func (p *place) letter(r *refusal) (_ bridge.Message, err error) {
 	d := bridge.DeadLetter{
 		Reason: f.err.Error(), Pipeline: p.env.Pipeline, Place: p.kind, Connector: p.typ, Instance: p.env.Instance,
 		Attempts: f.attempts, First: f.first.UTC(), Last: f.last.UTC(),
-		ID: m.ID, Topic: m.Topic, Header: m.Header, Time: m.Time, Payload: m.Payload,
+		Incomplete: p.kind == "source" && !bridge.IsWhole(f.err),
+		ID:         m.ID, Topic: m.Topic, Header: m.Header, Time: m.Time, Payload: m.Payload,
 	}
 	letter := bridge.Message{Topic: m.Topic, Time: m.Time}
 	if m.ID != "" {

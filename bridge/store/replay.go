@@ -22,7 +22,8 @@ type Replay struct {
 	Pipeline string
 	Instance string // that refused them
 	Choice
-	Last uint64 // up to that number; 0: all that there are now
+	Whole bool   // only messages that are
+	Last  uint64 // up to that number; 0: all that there are now
 
 	// Edit, if not nil, changes the message of a letter before it is delivered. A letter for which it
 	// fails stays.
@@ -119,7 +120,7 @@ func (r *replay) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 			break
 		}
 		r.next = l.Number + 1
-		if l.Instance != r.Instance || !r.Has(l) || r.Edit != nil && r.Edit(ctx, l) != nil {
+		if l.Instance != r.Instance || !r.Has(l) || r.Whole && l.Incomplete || r.Edit != nil && r.Edit(ctx, l) != nil {
 			continue
 		}
 		batch, letters = append(batch, l.Message()), append(letters, l)

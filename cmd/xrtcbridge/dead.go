@@ -47,7 +47,7 @@ func newDeadList(s std, f *stateFlags) *cobra.Command {
 				}
 				n++
 				reason := clip(l.Reason, 100)
-				if !l.Whole() {
+				if l.Incomplete {
 					reason = "not whole: " + reason
 				}
 				return list.row(l, name, l.Number, shortTime(l.Last), l.Attempts, l.Place+" "+l.Instance,

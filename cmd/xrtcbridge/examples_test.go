@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/nats-io/nats.go"
@@ -234,6 +235,87 @@ func TestExampleAlarmRouting(t *testing.T) {
 	})
 	if lines := readLines(t, filepath.Join(dir, "plant/boiler.ndjson")); len(lines) > 0 {
 		t.Errorf("alarms went to the rest: %q", lines)
+	}
+	endWell(t, p)
+}
+
+// What a consumer has given up is kept as a dead letter, also if that happened while the bridge was
+// down, and a replay has it delivered once more.
+func TestExampleDeadDeliveries(t *testing.T) {
+	hub := startHub(t)
+	t.Setenv("NATS", "nats://"+hub.addr)
+	stream, err := hub.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+		Durable: "worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 2, AckWait: 100 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliveries := make(chan string, 16)
+	working, err := worker.Consume(func(m jetstream.Msg) { deliveries <- m.Subject() + " " + string(m.Data()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer working.Stop()
+	text, err := os.ReadFile(filepath.Join(root, "examples/dead-deliveries/pipelines.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir, "pipelines.yaml", string(text))
+	twice := func(order string) { // no more, and the server notes that at a third
+		t.Helper()
+		for range 2 {
+			if got := <-deliveries; got != order {
+				t.Errorf("delivered %q, want %q", got, order)
+			}
+		}
+	}
+	letters := func(want int) string {
+		t.Helper()
+		var list string
+		bridgetest.Eventually(t, fmt.Sprintf("%d dead letters", want), func() bool {
+			list = runIn(t, dir, "xrtcbridge", "dead", "list", "given-up", "--json")
+			return strings.Count(list, "not processed in 2 deliveries by consumer \\\"worker\\\"") == want
+		})
+		return list
+	}
+	publish := func(subject, payload string) {
+		t.Helper()
+		if _, err := hub.js.Publish(t.Context(), subject, []byte(payload)); err != nil {
+			t.Fatal(err)
+		}
+		twice(subject + " " + payload)
+	}
+	p := start(t, dir, io.Discard, "run", "pipelines.yaml")
+	bridgetest.Eventually(t, "the advisories are kept", func() bool {
+		_, err := hub.js.Stream(t.Context(), "ADVISORIES")
+		return err == nil
+	})
+	publish("orders.1", "a")
+	letters(1)
+	endWell(t, p)
+	publish("orders.2", "b")
+	advisories, err := hub.js.Stream(t.Context(), "ADVISORIES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridgetest.Eventually(t, "the server has said that of both", func() bool {
+		info, err := advisories.Info(t.Context())
+		return err == nil && info.State.Msgs == 2
+	})
+	p = start(t, dir, io.Discard, "run", "pipelines.yaml")
+	letters(2)
+	runIn(t, dir, "xrtcbridge", "dead", "replay", "given-up")
+	again := []string{<-deliveries, <-deliveries}
+	for strings.Contains(strings.Join(again[:len(again)-1], "\n"), again[len(again)-1]) { // one of them comes twice
+		again = append(again, <-deliveries)
+	}
+	if all := strings.Join(again, ", "); !strings.Contains(all, "orders.1 a") || !strings.Contains(all, "orders.2 b") {
+		t.Errorf("delivered %s, want both once more", all)
 	}
 	endWell(t, p)
 }

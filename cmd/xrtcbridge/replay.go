@@ -40,7 +40,7 @@ func (r *replaying) run(ctx context.Context) error {
 	edit := &editing{step: r.edit}
 	for _, instance := range f.instances {
 		letters, keep := r.state.Replay(store.Replay{
-			Pipeline: r.Name, Instance: instance, Choice: r.Choice, Last: f.last, Edit: edit.letter,
+			Pipeline: r.Name, Instance: instance, Choice: r.Choice, Whole: !r.incomplete, Last: f.last, Edit: edit.letter,
 		})
 		places := keeping(r.Pipeline, keep).Places()
 		at := slices.IndexFunc(places, func(p engine.Place) bool { return p.Instance == instance })
@@ -117,7 +117,7 @@ func (r *replaying) find(ctx context.Context) (f found, err error) {
 		}
 		f.letters++
 		switch {
-		case !l.Whole() && !r.incomplete: // nor is any other one of its instance, which is a source
+		case l.Incomplete && !r.incomplete:
 			f.parts++
 		case !slices.Contains(f.instances, l.Instance):
 			f.instances = append(f.instances, l.Instance)

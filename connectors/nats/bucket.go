@@ -71,8 +71,11 @@ func checkBucket(key, name string) error {
 
 // isKey reports whether clients of NATS take a key, or some with wildcards.
 func isKey(key string, wildcards bool) bool {
-	return words(key) && (wildcards && subscribable(key) || publishable(key)) &&
-		!strings.ContainsFunc(key, func(r rune) bool { return !keyRune(r) && !(wildcards && (r == '*' || r == '>')) })
+	takes := publishable
+	if wildcards {
+		takes = subscribable
+	}
+	return takes(key) && !strings.ContainsFunc(key, func(r rune) bool { return !keyRune(r) && r != '*' && r != '>' })
 }
 
 func keyRune(r rune) bool {

@@ -14,6 +14,9 @@ func (s *SourceSettings) Describe() bridge.Description {
 	if s.stream() != "" {
 		d.MaxUnacked = s.maxUnacked(bridge.DefaultMaxBatch)
 	}
+	if s.GivenUp {
+		d.Notes = append(d.Notes, "every message is refused, so that on_error: {then: dead_letter} keeps it")
+	}
 	for _, subjects := range [][]string{s.subjects(), s.Filter} {
 		if _, covered := distinct(subjects); len(covered) > 0 {
 			d.Notes = append(d.Notes, fmt.Sprintf("left out, since another subject covers it: %q", covered))
@@ -89,6 +92,12 @@ func (s *SourceSettings) traffic() bridge.Traffic {
 		begin, _, _ := strings.Cut(filter, ">")
 		begin, _, _ = strings.Cut(begin, "*")
 		t.Topics = append(t.Topics, begin)
+	}
+	if s.GivenUp { // messages with other subjects come of that, and none chooses an advisory's
+		begins := t.Topics
+		t.Topics, t.Reads = nil, func(subject string, _ bool) bool {
+			return slices.ContainsFunc(begins, func(begin string) bool { return strings.HasPrefix(subject, begin) })
+		}
 	}
 	if s.KV != "" { // where the topic is not the subject
 		t.Reads = func(subject string, whole bool) bool {

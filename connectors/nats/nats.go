@@ -26,6 +26,12 @@
 // without a name; characters that NATS has no room for are written %XX. headers adds some, which
 // may be such orders: a file may do what a message may not.
 //
+// given_up makes a source of what consumers do not get any more: what is read are the advisories of
+// JetStream that a message was delivered as often as MaxDeliver allows, or was ended, from their
+// subjects or, so that none is missed, a stream of them. The messages are read out of their own
+// streams and refused with that as the reason, so that on_error keeps them as dead letters, which a
+// replay delivers to the sinks. One that its stream has no more is counted as dropped.
+//
 // kv names a key-value bucket of JetStream, in place of stream or subject; buckets names some to
 // create. The source has keys as topics, and filter chooses among them. It reads what the bucket
 // keeps, or with deliver: last the newest value of each key, and then each change; a value that was

@@ -63,6 +63,7 @@ type SourceSettings struct {
 	Stream        string        `yaml:"stream" doc:"reads this stream of JetStream"`
 	Durable       string        `yaml:"durable" doc:"the consumer, which remembers how far it is; empty: after the pipeline"`
 	KV            string        `yaml:"kv" doc:"reads this key-value bucket of JetStream, which is a stream, too: topics are its keys"`
+	GivenUp       bool          `yaml:"given_up" doc:"what is read are advisories of messages that a consumer gets no more: these messages are refused, for on_error"`
 	Filter        []string      `yaml:"filter" doc:"subjects of the stream, or keys of the bucket; empty: all of them"`
 	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; last: at the newest message, or the newest value of each key; empty: all"`
 	AckWait       time.Duration `yaml:"ack_wait" doc:"0: 30s for a consumer of ours"`
@@ -109,6 +110,9 @@ func (s *SourceSettings) Validate() error {
 	case s.stream() == "" && len(subjects) == 0:
 		errs = append(errs, bridge.KeyErrorf("subject",
 			"set subject to read core NATS, stream to read JetStream, or kv to read a bucket of it"))
+	}
+	if s.GivenUp && s.KV != "" {
+		errs = append(errs, bridge.KeyErrorf("given_up", "is for stream or subject, not for kv"))
 	}
 	errs = append(errs, checkFilters("subject", subjects), checkBucket("kv", s.KV))
 	if s.KV == "" {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -59,7 +60,7 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 			c.End()
 			return nil, err
 		}
-		return p, nil
+		return s.reading(p, c, env), nil
 	}
 	r := &source{conn: c, env: env, ready: make(chan struct{}, 1), limit: int(s.Buffer) / 2}
 	r.room.L = &r.mu
@@ -69,7 +70,15 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 		c.End()
 		return nil, err
 	}
-	return r, nil
+	return s.reading(r, c, env), nil
+}
+
+// reading returns what reads what the settings say by a source of advisories, or of all.
+func (s *SourceSettings) reading(source bridge.Source, c *conn, env bridge.Env) bridge.Source {
+	if !s.GivenUp {
+		return source
+	}
+	return &givenUp{Source: source, conn: c, env: env, streams: make(map[string]jetstream.Stream)}
 }
 
 func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {
