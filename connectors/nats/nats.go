@@ -41,6 +41,13 @@
 // at key, and deletes the key of a message with such a header, or with empty: delete of one without
 // a payload. A message whose key has not the revision that it must have is refused.
 //
+// The step publishes a request for each message, and goes on with the answer in its place: the
+// payload is that of the answer, the headers are those of both, and topic, time and id stay. 256
+// requests wait at a time, and the messages keep their order. What has no answer in time, or one
+// that says that the service has failed (Nats-Service-Error-Code), is refused; where nobody is
+// there who answers, the pipeline begins anew after a while. A request may be made again, as after
+// a crash.
+//
 // # Delivery
 //
 // Core NATS is at most once. The source loses what is published while it is not connected, and what
@@ -123,5 +130,6 @@ func Connector() bridge.Connector {
 			AckTimeout: 10 * time.Second,
 			Empty:      "put",
 		}, openSink),
+		Step: bridge.NewOpener(StepSettings{Settings: client.Settings, Timeout: 5 * time.Second}, openStep),
 	}
 }

@@ -188,15 +188,23 @@ func (s *SinkSettings) Validate() error {
 		errs = append(errs, onlyWithBucket("key", s.Key != nil), onlyWithBucket("revision", s.Revision != nil),
 			onlyWithBucket("empty", s.Empty == "delete"))
 		if subject, constant := s.Subject.Constant(); constant && !publishable(subject) {
-			errs = append(errs, bridge.KeyErrorf("subject",
-				"%q cannot be published to: a subject is words with dots between, no white space, * or >", subject))
+			errs = append(errs, bridge.KeyErrorf("subject", "%w", notPublishable(subject)))
 		}
 	case s.Key != nil:
 		if key, constant := s.Key.Constant(); constant && !isKey(key, false) {
 			errs = append(errs, bridge.KeyErrorf("key", "%w", notKey(key)))
 		}
 	}
-	for name := range s.Headers {
+	errs = append(errs, checkHeaders(s.Headers))
+	if s.AckTimeout <= 0 {
+		errs = append(errs, bridge.KeyErrorf("ack_timeout", "at least 1ms"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkHeaders(headers map[string]bridge.Template) error {
+	var errs []error
+	for name := range headers {
 		switch {
 		case name == "" || escapeName(name) != name:
 			errs = append(errs, bridge.KeyErrorf("headers", "%q is not the name of a header", name))
@@ -204,9 +212,6 @@ func (s *SinkSettings) Validate() error {
 			"nats-expected-"), strings.HasPrefix(strings.ToLower(name), "nats-batch-"):
 			errs = append(errs, bridge.KeyErrorf("headers."+name, "the bridge itself sets this one"))
 		}
-	}
-	if s.AckTimeout <= 0 {
-		errs = append(errs, bridge.KeyErrorf("ack_timeout", "at least 1ms"))
 	}
 	return errors.Join(errs...)
 }

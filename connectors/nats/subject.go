@@ -80,6 +80,10 @@ func publishable(s string) bool {
 	return true
 }
 
+func notPublishable(s string) error {
+	return fmt.Errorf("%q cannot be published to: a subject is words with dots between, no white space, * or >", s)
+}
+
 // subscribable reports whether s can be subscribed to.
 func subscribable(s string) bool {
 	if !words(s) {
