@@ -161,20 +161,18 @@ func (r *requests) asks(m *bridge.Message) string {
 
 func (r *requests) ask(a *answer, m *bridge.Message, number uint64) (err error) {
 	var out nats.Msg
-	if a.refused = r.fill(&out, &r.header, m); a.refused != nil {
-		return nil
+	if a.refused = r.fill(&out, &r.header, m); a.refused == nil {
+		out.Reply = r.inbox + strconv.FormatUint(number, 10)
+		a.refused, err = r.conn.publish(&out)
+		a.late = time.Now().Add(r.timeout)
 	}
-	out.Reply = r.inbox + strconv.FormatUint(number, 10)
-	a.refused, err = r.conn.publish(&out)
-	a.late = time.Now().Add(r.timeout)
 	return err
 }
 
 // take notes an answer, which may be to a question of an earlier batch.
 func (r *requests) take(all []answer, m *nats.Msg, first uint64) error {
-	number, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, r.inbox), 10, 64)
-	i := number - first
-	if err != nil || i >= uint64(len(all)) || all[i].settled() {
+	i := parse(strings.TrimPrefix(m.Subject, r.inbox)) - first
+	if i >= uint64(len(all)) || all[i].settled() {
 		return nil
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {

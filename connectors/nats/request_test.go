@@ -108,8 +108,12 @@ func TestRequestsThatFail(t *testing.T) {
 	})
 	ask := asks(t, nats.Connector(), s, `{request: "ask.{{ topic }}", timeout: 500ms}`)
 	said, err := ask(bridge.Batch{
-		{Topic: "a"}, {Topic: "late"}, {Topic: "wrong"}, {Topic: "not a word"},
-		{Topic: "large", Payload: make([]byte, 2048)}, {Topic: "b"},
+		{Topic: "a"},
+		{Topic: "late"},
+		{Topic: "wrong"},
+		{Topic: "not a word"},
+		{Topic: "large", Payload: make([]byte, 2048)},
+		{Topic: "b"},
 	})
 	if err != nil {
 		t.Fatal(err)
