@@ -52,6 +52,7 @@ func TestS33MessagesChooseNothingReserved(t *testing.T) {
 	for _, subject := range dots {
 		slashes = append(slashes, strings.NewReplacer(".", "/", ">", "#", " ", "\x00").Replace(subject))
 	}
+	bucket := map[string]any{"B": map[string]any{}}
 	client := map[string]any{"url": web.URL, "account_id": web.Config().AccountID, "api_key": web.Config().APIKey}
 	choices := map[string][]choice{
 		"mqtt.topic": {
@@ -68,6 +69,18 @@ func TestS33MessagesChooseNothingReserved(t *testing.T) {
 			{map[string]any{"url": natsURL, "jetstream": true}, "x.ok", dots},
 		},
 		"nats.headers{}": {{map[string]any{"url": natsURL, "subject": "x.ok"}, "a\r\nNats-Rollup: all\r\n\r\n", nil}},
+		// Within a bucket all keys are theirs: they cannot leave it.
+		"nats.key": {
+			{
+				map[string]any{"url": natsURL, "kv": "B", "buckets": bucket}, "_INBOX.abc",
+				[]string{"$JS.API.STREAM.DELETE.X", "a.>", "*", "a b", "", ".", "..", "a..b", "a\r\nPUB x 0\r\n"},
+			},
+			{map[string]any{"url": natsURL, "objects": "B", "object_stores": bucket}, "$JS.API.>", []string{""}},
+		},
+		"nats.revision": {{
+			map[string]any{"url": natsURL, "kv": "B", "buckets": bucket, "key": "k"}, "",
+			[]string{"-1", "1 ", "x", "99", "0\r\nNats-Rollup: all"},
+		}},
 		"file.path": {{
 			map[string]any{},
 			"ok",

@@ -19,19 +19,26 @@ import (
 
 // Bucket is a key-value bucket to create if it is missing.
 type Bucket struct {
-	History  int64         `yaml:"history,short" min:"0" max:"64" doc:"values that are kept of each key; 0: 1"`
+	History int64 `yaml:"history,short" min:"0" max:"64" doc:"values that are kept of each key; 0: 1"`
+	Keeping `yaml:",inline"`
+}
+
+// Keeping says how a bucket or an object store is kept.
+type Keeping struct {
 	MaxAge   time.Duration `yaml:"max_age" doc:"how long values are kept; 0: for ever"`
 	MaxBytes bridge.Size   `yaml:"max_bytes" doc:"most bytes; 0: no limit"`
 	Storage  string        `yaml:"storage" enum:"file|memory" doc:"where it is kept; empty: file"`
 	Replicas int           `yaml:"replicas" doc:"copies that a cluster keeps; 0: 1"`
 }
 
+func (k Keeping) stream() Stream {
+	return Stream{Storage: k.Storage, Discard: "new", MaxBytes: k.MaxBytes, MaxAge: k.MaxAge, Replicas: k.Replicas}
+}
+
 // stream returns the stream that is the bucket.
 func (b Bucket) stream(name string) Stream {
-	s := Stream{
-		Subjects: []string{keyPrefix(name) + ">"}, Storage: b.Storage, Discard: "new",
-		MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, Replicas: b.Replicas, bucket: true, history: b.History,
-	}
+	s := b.Keeping.stream()
+	s.Subjects, s.bucket, s.history = []string{keyPrefix(name) + ">"}, true, b.History
 	if b.MaxAge > 0 {
 		s.Duplicates = min(b.MaxAge, defaultDuplicates)
 	}
@@ -51,12 +58,13 @@ func keyPrefix(bucket string) string { return "$KV." + bucket + "." }
 
 // streams returns the streams to create, those of buckets included.
 func (c *Client) streams() map[string]Stream {
-	all := maps.Clone(c.Streams)
+	all := make(map[string]Stream)
+	maps.Copy(all, c.Streams)
 	for name, b := range c.Buckets {
-		if all == nil {
-			all = make(map[string]Stream)
-		}
 		all[bucketStream(name)] = b.stream(name)
+	}
+	for name, o := range c.ObjectStores {
+		all[objectStream(name)] = o.stream(name)
 	}
 	return all
 }

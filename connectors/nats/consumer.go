@@ -239,7 +239,7 @@ func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetst
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 	case "last":
 		c.DeliverPolicy = jetstream.DeliverLastPolicy
-		if s.KV != "" {
+		if s.KV+s.Objects != "" {
 			c.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
 		}
 	}

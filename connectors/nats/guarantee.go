@@ -58,6 +58,11 @@ func (s *SinkSettings) guarantee() bridge.Guarantee {
 			Why:   "core NATS confirms nothing that is stored; jetstream: true or stream: NAME does",
 		}
 	}
+	if s.Objects != "" {
+		return bridge.Guarantee{
+			Level: bridge.LevelAtLeastOnce, Why: "what comes again replaces the object, also by what it was before another change",
+		}
+	}
 	return bridge.Guarantee{
 		Level: bridge.LevelOnce,
 		Why: "JetStream confirms each message, and knows what comes again by its id, if the source gives it the same one, " +
@@ -93,7 +98,7 @@ func (s *SourceSettings) traffic() bridge.Traffic {
 		begin, _, _ = strings.Cut(begin, "*")
 		t.Topics = append(t.Topics, begin)
 	}
-	if s.GivenUp { // messages with other subjects come of that, and none chooses an advisory's
+	if s.GivenUp || s.Objects != "" { // messages with other subjects come of that, and none chooses an advisory's
 		begins := t.Topics
 		t.Topics, t.Reads = nil, func(subject string, _ bool) bool {
 			return slices.ContainsFunc(begins, func(begin string) bool { return strings.HasPrefix(subject, begin) })

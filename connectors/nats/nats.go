@@ -26,6 +26,10 @@
 // without a name; characters that NATS has no room for are written %XX. headers adds some, which
 // may be such orders: a file may do what a message may not.
 //
+// objects names an object store in the same way, and object_stores some to create. A message has the
+// whole object, one at a time, and one of more than max_size is refused; its topic is the name, its
+// headers are those of the object. The sink sends an object in chunks of 128 KiB.
+//
 // given_up makes a source of what consumers do not get any more: what is read are the advisories of
 // JetStream that a message was delivered as often as MaxDeliver allows, or was ended, from their
 // subjects or, so that none is missed, a stream of them. The messages are read out of their own
@@ -123,6 +127,7 @@ func Connector() bridge.Connector {
 			Client:  client,
 			Buffer:  16 << 20,
 			Deliver: "all",
+			MaxSize: 16 << 20,
 		}, openSource),
 		Sink: bridge.NewOpener(SinkSettings{
 			Client:     client,

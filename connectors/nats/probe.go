@@ -76,7 +76,11 @@ func (s *SourceSettings) probeSubjects(ctx context.Context, c *conn, p *bridge.P
 // Probe logs in, and looks at the stream.
 func (s *SinkSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Probed, error) {
 	return probe(ctx, &s.Client, env, func(c *conn, p *bridge.Probed) error {
-		p.NotTried = append(p.NotTried, fmt.Sprintf("publish to %v: it would change something", s.to()))
+		what := fmt.Sprintf("publish to %v", s.to())
+		if s.Objects != "" {
+			what = fmt.Sprintf("put into object store %q", s.Objects)
+		}
+		p.NotTried = append(p.NotTried, what+": it would change something")
 		subject, constant := s.to().Constant()
 		if !constant { // the words that are known, and any behind them
 			subject = subject[:strings.LastIndexByte(subject, '.')+1] + ">"
@@ -87,7 +91,7 @@ func (s *SinkSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Probed
 			switch {
 			case c.untold(err, p, "look for the stream"):
 				return nil
-			case err == nil && info != nil && s.KV == "":
+			case err == nil && info != nil && s.KV+s.Objects == "":
 				err = takes(info, subject)
 			}
 			return err

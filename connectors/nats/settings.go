@@ -18,9 +18,10 @@ import (
 // Client is what source and sink have in common.
 type Client struct {
 	natsclient.Settings `yaml:",inline"`
-	Name                string            `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
-	Streams             map[string]Stream `yaml:"streams" doc:"streams, by name, that are created if they are missing"`
-	Buckets             map[string]Bucket `yaml:"buckets" doc:"key-value buckets, by name, that are created if they are missing"`
+	Name                string                 `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
+	Streams             map[string]Stream      `yaml:"streams" doc:"streams, by name, that are created if they are missing"`
+	Buckets             map[string]Bucket      `yaml:"buckets" doc:"key-value buckets, by name, that are created if they are missing"`
+	ObjectStores        map[string]ObjectStore `yaml:"object_stores" doc:"object stores, by name, that are created if they are missing"`
 }
 
 // Validate checks the streams and the buckets.
@@ -31,6 +32,9 @@ func (c *Client) Validate() error {
 	}
 	for name := range c.Buckets {
 		errs = append(errs, checkBucket("buckets."+name, name))
+	}
+	for name := range c.ObjectStores {
+		errs = append(errs, checkBucket("object_stores."+name, name))
 	}
 	return errors.Join(errs...)
 }
@@ -46,8 +50,8 @@ type Stream struct {
 	Replicas   int           `yaml:"replicas" doc:"copies that a cluster keeps; 0: 1"`
 	Duplicates time.Duration `yaml:"duplicates" doc:"window of de-duplication; 0: 2m"`
 
-	bucket  bool
-	history int64 // of a bucket
+	bucket, objects bool
+	history         int64 // of a bucket
 }
 
 const minBuffer bridge.Size = 4 << 10
@@ -63,6 +67,8 @@ type SourceSettings struct {
 	Stream        string        `yaml:"stream" doc:"reads this stream of JetStream"`
 	Durable       string        `yaml:"durable" doc:"the consumer, which remembers how far it is; empty: after the pipeline"`
 	KV            string        `yaml:"kv" doc:"reads this key-value bucket of JetStream, which is a stream, too: topics are its keys"`
+	Objects       string        `yaml:"objects" doc:"reads this object store of JetStream: topics are the names of objects"`
+	MaxSize       bridge.Size   `yaml:"max_size" doc:"of an object; a larger one is refused"`
 	GivenUp       bool          `yaml:"given_up" doc:"what is read are advisories of messages that a consumer gets no more: these messages are refused, for on_error"`
 	Filter        []string      `yaml:"filter" doc:"subjects of the stream, or keys of the bucket; empty: all of them"`
 	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; last: at the newest message, or the newest value of each key; empty: all"`
@@ -89,8 +95,9 @@ type SinkSettings struct {
 	JetStream  bool                       `yaml:"jetstream" doc:"wait until a stream has stored each message"`
 	Stream     string                     `yaml:"stream" doc:"the stream that must take it; implies jetstream"`
 	KV         string                     `yaml:"kv" doc:"instead of subject: puts into this key-value bucket of JetStream"`
-	Key        bridge.Template            `yaml:"key" doc:"in the bucket; empty: the topic"`
-	Empty      string                     `yaml:"empty" enum:"put|delete" doc:"what a message without a payload does with its key"`
+	Objects    string                     `yaml:"objects" doc:"instead of subject: puts into this object store of JetStream"`
+	Key        bridge.Template            `yaml:"key" doc:"in the bucket, or the name of the object; empty: the topic"`
+	Empty      string                     `yaml:"empty" enum:"put|delete" doc:"what a message without a payload does with its key or object"`
 	Revision   bridge.Template            `yaml:"revision" doc:"that the key must have, 0: none; else the message is refused; empty: any"`
 	AckTimeout time.Duration              `yaml:"ack_timeout" doc:"how long the stream may take"`
 }
@@ -101,7 +108,11 @@ func (s *SourceSettings) Validate() error {
 	var errs []error
 	switch {
 	case s.KV != "" && (s.Stream != "" || len(subjects) > 0):
-		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, stream and kv"))
+		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, stream, kv and objects"))
+	case s.Objects != "" && (s.Stream != "" || s.KV != "" || len(subjects) > 0):
+		errs = append(errs, bridge.KeyErrorf("objects", "set one of subject, stream, kv and objects"))
+	case s.Objects != "" && len(s.Filter) > 0:
+		errs = append(errs, bridge.KeyErrorf("filter", "objects cannot be chosen by name here: use a step filter"))
 	case s.Subject != "" && len(s.Subjects) > 0:
 		errs = append(errs, bridge.KeyErrorf("subjects", "set subject or subjects, not both"))
 	case s.Stream != "" && len(subjects) > 0:
@@ -109,12 +120,15 @@ func (s *SourceSettings) Validate() error {
 			"set subject to read core NATS, or stream to read JetStream (with filter for its subjects), not both"))
 	case s.stream() == "" && len(subjects) == 0:
 		errs = append(errs, bridge.KeyErrorf("subject",
-			"set subject to read core NATS, stream to read JetStream, or kv to read a bucket of it"))
+			"set subject to read core NATS, stream to read JetStream, or kv or objects to read a bucket of it"))
 	}
-	if s.GivenUp && s.KV != "" {
-		errs = append(errs, bridge.KeyErrorf("given_up", "is for stream or subject, not for kv"))
+	if s.GivenUp && s.KV+s.Objects != "" {
+		errs = append(errs, bridge.KeyErrorf("given_up", "is for stream or subject, not for kv and objects"))
 	}
-	errs = append(errs, checkFilters("subject", subjects), checkBucket("kv", s.KV))
+	if s.MaxSize < 1 {
+		errs = append(errs, bridge.KeyErrorf("max_size", "must be above 0"))
+	}
+	errs = append(errs, checkFilters("subject", subjects), checkBucket("kv", s.KV), checkBucket("objects", s.Objects))
 	if s.KV == "" {
 		errs = append(errs, checkFilters("filter", s.Filter))
 	}
@@ -144,18 +158,26 @@ func (s *SourceSettings) Validate() error {
 }
 
 // stream returns the stream that is read; empty: core NATS is.
-func (s *SourceSettings) stream() string { return cmp.Or(s.Stream, bucketStream(s.KV)) }
+func (s *SourceSettings) stream() string {
+	return cmp.Or(s.Stream, bucketStream(s.KV), objectStream(s.Objects))
+}
 
 // named says what is read of JetStream.
 func (s *SourceSettings) named() string {
-	if s.KV != "" {
+	switch {
+	case s.KV != "":
 		return fmt.Sprintf("bucket %q", s.KV)
+	case s.Objects != "":
+		return fmt.Sprintf("object store %q", s.Objects)
 	}
 	return fmt.Sprintf("stream %q", s.Stream)
 }
 
 // filters returns the subjects of the stream that are read; none: all.
 func (s *SourceSettings) filters() []string {
+	if s.Objects != "" {
+		return []string{"$O." + s.Objects + ".M.>"}
+	}
 	if s.KV == "" {
 		return s.Filter
 	}
@@ -178,12 +200,18 @@ func (s *SourceSettings) subjects() []string {
 
 // Validate checks each setting and the combinations.
 func (s *SinkSettings) Validate() error {
-	errs := []error{checkName("stream", s.Stream), checkBucket("kv", s.KV)}
+	errs := []error{checkName("stream", s.Stream), checkBucket("kv", s.KV), checkBucket("objects", s.Objects)}
 	switch {
+	case s.Objects != "" && (s.Subject != nil || s.Stream+s.KV != ""):
+		errs = append(errs, bridge.KeyErrorf("objects", "set one of subject, kv and objects, and stream with subject only"))
+	case s.Objects != "":
+		if s.Revision != nil {
+			errs = append(errs, onlyWithBucket("revision", true))
+		}
 	case s.KV != "" && (s.Subject != nil || s.Stream != ""):
-		errs = append(errs, bridge.KeyErrorf("kv", "set subject or kv, not both, and stream with subject only"))
+		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, kv and objects, and stream with subject only"))
 	case s.KV == "" && s.Subject == nil:
-		errs = append(errs, bridge.KeyErrorf("subject", "set subject to publish, or kv to put into a bucket"))
+		errs = append(errs, bridge.KeyErrorf("subject", "set subject to publish, or kv or objects to put into a bucket"))
 	case s.KV == "":
 		errs = append(errs, onlyWithBucket("key", s.Key != nil), onlyWithBucket("revision", s.Revision != nil),
 			onlyWithBucket("empty", s.Empty == "delete"))
@@ -217,10 +245,15 @@ func checkHeaders(headers map[string]bridge.Template) error {
 }
 
 // stream returns the stream that must take the messages; empty: any, or none.
-func (s *SinkSettings) stream() string { return cmp.Or(s.Stream, bucketStream(s.KV)) }
+func (s *SinkSettings) stream() string {
+	return cmp.Or(s.Stream, bucketStream(s.KV), objectStream(s.Objects))
+}
 
 // to returns the template of subjects.
 func (s *SinkSettings) to() bridge.Template {
+	if s.Objects != "" { // which is where the stream says what there is
+		return bridge.Text("$O." + s.Objects + ".M.>")
+	}
 	if s.KV != "" {
 		prefix := keyPrefix(s.KV)
 		if api := s.API(); api != jetstream.DefaultAPIPrefix { // the server maps what is behind that, too

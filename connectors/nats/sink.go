@@ -28,6 +28,14 @@ func openSink(ctx context.Context, s *SinkSettings, env bridge.Env) (bridge.Sink
 	if err != nil {
 		return nil, err
 	}
+	if s.Objects != "" {
+		k, err := openObjectSink(ctx, c, s)
+		if err != nil {
+			c.End()
+			return nil, err
+		}
+		return k, nil
+	}
 	if s.JetStream || s.stream() != "" {
 		return newStreamSink(ctx, c, s, env), nil
 	}

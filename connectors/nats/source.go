@@ -3,6 +3,7 @@ package nats
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -60,7 +61,7 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 			c.End()
 			return nil, err
 		}
-		return s.reading(p, c, env), nil
+		return s.reading(ctx, p, c, env)
 	}
 	r := &source{conn: c, env: env, ready: make(chan struct{}, 1), limit: int(s.Buffer) / 2}
 	r.room.L = &r.mu
@@ -70,15 +71,24 @@ func openSource(ctx context.Context, s *SourceSettings, env bridge.Env) (bridge.
 		c.End()
 		return nil, err
 	}
-	return s.reading(r, c, env), nil
+	return s.reading(ctx, r, c, env)
 }
 
-// reading returns what reads what the settings say by a source of advisories, or of all.
-func (s *SourceSettings) reading(source bridge.Source, c *conn, env bridge.Env) bridge.Source {
-	if !s.GivenUp {
-		return source
+// reading returns what reads what the settings say by a source of what is said of that, or of all.
+func (s *SourceSettings) reading(ctx context.Context, source bridge.Source, c *conn, env bridge.Env) (
+	bridge.Source, error,
+) {
+	switch {
+	case s.GivenUp:
+		return &givenUp{Source: source, conn: c, env: env, streams: make(map[string]jetstream.Stream)}, nil
+	case s.Objects != "":
+		store, err := c.objects(ctx, s.Objects)
+		if err != nil {
+			return nil, errors.Join(err, source.Close())
+		}
+		return &objectSource{Source: source, conn: c, store: store, most: s.MaxSize}, nil
 	}
-	return &givenUp{Source: source, conn: c, env: env, streams: make(map[string]jetstream.Stream)}
+	return source, nil
 }
 
 func (r *source) subscribe(ctx context.Context, s *SourceSettings) error {

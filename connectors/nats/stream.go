@@ -116,6 +116,9 @@ func (s Stream) config(name string) jetstream.StreamConfig {
 	if s.bucket { // as clients of NATS make one
 		c.MaxMsgsPerSubject, c.AllowRollup, c.DenyDelete, c.AllowDirect = max(1, s.history), true, true, true
 	}
+	if s.objects {
+		c.AllowRollup, c.AllowDirect = true, true
+	}
 	if s.Storage == "memory" {
 		c.Storage = jetstream.MemoryStorage
 	}
