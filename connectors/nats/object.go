@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -203,7 +201,7 @@ func (o *objectSink) put(ctx context.Context, m *bridge.Message) (refused, err e
 			err = nil
 		}
 	} else {
-		_, err = o.store.Put(ctx, jetstream.ObjectMeta{Name: name, Headers: nats.Header(maps.Clone(h.header))},
+		_, err = o.store.Put(ctx, jetstream.ObjectMeta{Name: name, Headers: h.header},
 			bytes.NewReader(m.Payload))
 	}
 	if err != nil {
