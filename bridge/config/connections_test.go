@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"testing"
+
+	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
 
 func TestConnections(t *testing.T) {
@@ -119,6 +121,43 @@ pipelines:
 `
 	if got, want := mistakes(t, text),
 		"f:5:14: client_id x at a://b is in use already; it is used at f:4:14"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A step has the connections of the sources and sinks of its name, as far as it has their keys.
+func TestConnectionOfAStep(t *testing.T) {
+	type asks struct {
+		URL string `yaml:"url,required"`
+		Ask string `yaml:"ask,required"`
+	}
+	o := new(opened)
+	l := loader(o)
+	if err := l.Registry.Add(bridge.Connector{
+		Name: "asked",
+		Sink: bridge.NewOpener(mqSink{}, note[mqSink, bridge.Sink](o)),
+		Step: bridge.NewOpener(asks{}, note[asks, bridge.Step](o)),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const head = "connections: {b: {asked: {url: 'a://b', keepalive: 5s}}}\npipelines: {a: {from: stdio, to: stdio, steps: ["
+	c, err := l.Parse("p", []byte(head+"{asked: {connection: b, ask: x}}]}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	openAll(t, c)
+	var got asks
+	for _, settings := range o.settings {
+		if s, is := settings.(*asks); is {
+			got = *s
+		}
+	}
+	if want := (asks{"a://b", "x"}); got != want {
+		t.Errorf("opened with %+v, want %+v", got, want)
+	}
+	if got, want := mistakes(t, "connections: {b: {mq: {url: 'a://b'}}}\n"+
+		"pipelines: {a: {from: stdio, to: stdio, steps: [{pass: {connection: b, when: 'json.x'}}]}}"),
+		`f:2:57: unknown key "connection"; keys here: on_error, when`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

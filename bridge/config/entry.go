@@ -21,10 +21,13 @@ type words struct {
 // role is one of what a connector may be in a pipeline.
 type role[T any] struct {
 	name   string
-	shared bool // its settings may name a connection
 	opener func(bridge.Connector) bridge.Opener[T]
 	words
 }
+
+// shared reports whether settings of c may name a connection. Some steps have the connections of the
+// sources and sinks of their name.
+func shared(c bridge.Connector) bool { return c.Source != nil || c.Sink != nil }
 
 // alone returns the role where nothing may stand beside the connector, or in place of it.
 func (r role[T]) alone() role[T] {
@@ -34,15 +37,15 @@ func (r role[T]) alone() role[T] {
 
 var (
 	source = role[bridge.Source]{
-		"source", true, func(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source },
+		"source", func(c bridge.Connector) bridge.Opener[bridge.Source] { return c.Source },
 		words{beside: mustShape[besideSource]().names()},
 	}
 	step = role[bridge.Step]{
-		"step", false, func(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step },
+		"step", func(c bridge.Connector) bridge.Opener[bridge.Step] { return c.Step },
 		words{beside: mustShape[besideStep]().names(), steps: true},
 	}
 	sink = role[bridge.Sink]{
-		"sink", true, func(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink },
+		"sink", func(c bridge.Connector) bridge.Opener[bridge.Sink] { return c.Sink },
 		words{beside: sinkShape.names(), modes: modeShape.names()},
 	}
 )
@@ -56,7 +59,7 @@ func build[T any](d *document, e entry, r role[T], instance string) (bridge.Endp
 	}
 	o := r.opener(c)
 	check := func(settings any) error { return o.Check(context.Background(), settings) }
-	b, ok := d.settings(e.typ, e.value, o.Settings(), r.shared, check)
+	b, ok := d.settings(e.typ, e.value, o.Settings(), shared(c), check)
 	if !ok {
 		return none, false
 	}

@@ -273,7 +273,7 @@ func entrySchema[T any](s *schemer, r role[T], beside any) object {
 			alone = append(alone, name)
 		}
 		entry["properties"].(object)[name] = s.ref(r.name+"."+name,
-			func() object { return settingsSchema(s, c, v, r.shared) })
+			func() object { return settingsSchema(s, c, v) })
 		one = append(one, object{"required": []string{name}})
 	}
 	entry["oneOf"] = one
@@ -282,10 +282,10 @@ func entrySchema[T any](s *schemer, r role[T], beside any) object {
 
 // settingsSchema returns the schema of the settings v of a connector, as [document.settings] reads
 // them.
-func settingsSchema(s *schemer, c bridge.Connector, v reflect.Value, shared bool) object {
+func settingsSchema(s *schemer, c bridge.Connector, v reflect.Value) object {
 	o, shape := s.structure(v, nil), s.shapeOf(v.Type())
 	required := shape.required()
-	if shared && len(shape.fields) > 0 && shape.byName[connectionKey] == nil {
+	if shared(c) && len(shape.fields) > 0 && shape.byName[connectionKey] == nil {
 		o["properties"].(object)[connectionKey] = object{
 			"type": "string", "description": "the connection whose settings are taken over",
 		}

@@ -148,7 +148,14 @@ func (b *bound) inherit(w *walker, c *connection, s *shape, n *yaml.Node, set ma
 		return
 	}
 	quiet := &walker{document: c.name.doc, quiet: true}
-	quiet.object(c.value, b.value, s, set, nil)
+	known := *c.value // a step may lack what source and sink have
+	known.Content = nil
+	for i := 0; i+1 < len(c.value.Content); i += 2 {
+		if s.byName[c.value.Content[i].Value] != nil {
+			known.Content = append(known.Content, c.value.Content[i:i+2]...)
+		}
+	}
+	quiet.object(&known, b.value, s, set, nil)
 	w.failed += quiet.failed
 	for i := range s.fields {
 		f := &s.fields[i]
