@@ -1,12 +1,14 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,9 +54,12 @@ type requests struct {
 	conn    *conn
 	timeout time.Duration
 	inbox   string // with a dot at the end
-	answers chan *nats.Msg
-	asked   uint64 // in all
 	header  header
+	come    chan struct{} // has one when an answer has come
+
+	mu      sync.Mutex  // guards what follows
+	first   uint64      // number of the first question of the batch
+	answers []*nats.Msg // to the batch
 }
 
 var _ bridge.Step = (*requests)(nil)
@@ -66,10 +71,9 @@ func openStep(ctx context.Context, s *StepSettings, env bridge.Env) (bridge.Step
 		return nil, err
 	}
 	r := &requests{
-		form: newForm(to), conn: c, timeout: s.Timeout, inbox: c.NewInbox() + ".",
-		answers: make(chan *nats.Msg, 2*requestWindow),
+		form: newForm(to), conn: c, timeout: s.Timeout, inbox: c.NewInbox() + ".", come: make(chan struct{}, 1),
 	}
-	if _, err := c.ChanSubscribe(r.inbox+"*", r.answers); err != nil {
+	if _, err := c.Subscribe(r.inbox+"*", r.take); err != nil {
 		c.End()
 		return nil, c.Err()
 	}
@@ -81,108 +85,130 @@ func (r *requests) Close() error {
 	return nil
 }
 
-// answer is what has become of a question.
-type answer struct {
-	late    time.Time // from when on it comes too late
-	message *nats.Msg
-	refused error
+// question is what has been asked.
+type question struct {
+	late    time.Time // from when on the answer comes too late
+	refused error     // why it was not
 }
-
-func (a *answer) settled() bool { return a.message != nil || a.refused != nil }
 
 func (r *requests) Process(ctx context.Context, batch bridge.Batch, out *bridge.Output) error {
 	defer context.AfterFunc(ctx, r.conn.Cut)() // a peer that does not read blocks us in the socket
-	answers, err := r.askAll(ctx, batch)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err() // that was us
-		}
-		return err
-	}
-	for i, a := range answers {
-		if a.refused != nil {
-			out.Refuse(i, a.refused)
-			continue
-		}
-		m := batch[i]
-		m.Payload = a.message.Data
-		if len(a.message.Header) > 0 {
-			headers := maps.Clone(m.Header)
-			if headers == nil {
-				headers = make(map[string]string)
-			}
-			maps.Copy(headers, received(a.message.Header))
-			m.Header = headers
-		}
-		out.Emit(i, m)
+	if err := r.askAll(ctx, batch, out); err != nil {
+		return cmp.Or(ctx.Err(), err) // the end of the connection may be our doing
 	}
 	return nil
 }
 
 // askAll asks for each message. An error is about the connection, or says that nobody is there who
 // answers.
-func (r *requests) askAll(ctx context.Context, batch bridge.Batch) ([]answer, error) {
-	all, first := make([]answer, len(batch)), r.asked
-	r.asked += uint64(len(batch))
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	next, front := 0, 0 // to be asked, to be answered
-	for front < len(all) {
-		for ; next < len(all) && next-front < requestWindow; next++ {
-			if err := r.ask(&all[next], &batch[next], first+uint64(next)); err != nil {
-				return nil, err
+func (r *requests) askAll(ctx context.Context, batch bridge.Batch, out *bridge.Output) error {
+	r.mu.Lock()
+	r.first += uint64(len(r.answers))
+	r.answers = make([]*nats.Msg, len(batch))
+	first := r.first
+	r.mu.Unlock()
+	asked := make([]question, 0, len(batch))
+	for i, m := range batch {
+		for n := len(asked); n < len(batch) && n-i < requestWindow; n++ {
+			q, err := r.ask(&batch[n], first+uint64(n))
+			if err != nil {
+				return err
+			}
+			asked = append(asked, q)
+		}
+		refused := asked[i].refused
+		if refused == nil {
+			answer, err := r.await(ctx, i, asked[i].late)
+			if err != nil {
+				return err
+			}
+			if refused, err = r.replace(&m, answer); err != nil {
+				return err
 			}
 		}
-		if all[front].settled() {
-			front++
-			continue
+		if refused != nil {
+			out.Refuse(i, refused)
+		} else {
+			out.Emit(i, m)
 		}
-		timer.Reset(time.Until(all[front].late))
+	}
+	return nil
+}
+
+func (r *requests) ask(m *bridge.Message, number uint64) (q question, err error) {
+	var out nats.Msg
+	if q.refused = r.fill(&out, &r.header, m); q.refused == nil {
+		out.Reply = r.inbox + strconv.FormatUint(number, 10)
+		q.refused, err = r.conn.publish(&out)
+		q.late = time.Now().Add(r.timeout)
+	}
+	return q, err
+}
+
+// take is called by the client library: there is room for one answer to each question, whoever else
+// answers, and none for what is too late.
+func (r *requests) take(m *nats.Msg) {
+	r.mu.Lock()
+	if i := parse(strings.TrimPrefix(m.Subject, r.inbox)) - r.first; i < uint64(len(r.answers)) && r.answers[i] == nil {
+		r.answers[i] = m
+	}
+	r.mu.Unlock()
+	select {
+	case r.come <- struct{}{}:
+	default:
+	}
+}
+
+func (r *requests) answer(i int) *nats.Msg {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answers[i]
+}
+
+// await returns the answer to question i, nil if there is none in time.
+func (r *requests) await(ctx context.Context, i int, late time.Time) (*nats.Msg, error) {
+	if m := r.answer(i); m != nil {
+		return m, nil
+	}
+	timer := time.NewTimer(time.Until(late))
+	defer timer.Stop()
+	for {
 		select {
-		case m := <-r.answers:
-			if err := r.take(all, m, first); err != nil {
-				return nil, err
+		case <-r.come:
+			if m := r.answer(i); m != nil {
+				return m, nil
 			}
 		case <-timer.C:
-			all[front].refused = fmt.Errorf("no answer in %v from %q", r.timeout, r.asks(&batch[front]))
+			return r.answer(i), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-r.conn.Gone:
 			return nil, r.conn.Err()
 		}
 	}
-	return all, nil
 }
 
-func (r *requests) asks(m *bridge.Message) string {
+// replace puts the answer in the place of m, or says why m is refused.
+func (r *requests) replace(m *bridge.Message, answer *nats.Msg) (refused, err error) {
 	subject, _ := r.subject.of(m)
-	return subject
-}
-
-func (r *requests) ask(a *answer, m *bridge.Message, number uint64) (err error) {
-	var out nats.Msg
-	if a.refused = r.fill(&out, &r.header, m); a.refused == nil {
-		out.Reply = r.inbox + strconv.FormatUint(number, 10)
-		a.refused, err = r.conn.publish(&out)
-		a.late = time.Now().Add(r.timeout)
+	if answer == nil {
+		return fmt.Errorf("no answer in %v from %q", r.timeout, subject), nil
 	}
-	return err
-}
-
-// take notes an answer, which may be to a question of an earlier batch.
-func (r *requests) take(all []answer, m *nats.Msg, first uint64) error {
-	i := parse(strings.TrimPrefix(m.Subject, r.inbox)) - first
-	if i >= uint64(len(all)) || all[i].settled() {
-		return nil
-	}
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return fmt.Errorf("request: %w", nats.ErrNoResponders)
+	if len(answer.Data) == 0 && answer.Header.Get("Status") == "503" {
+		return nil, fmt.Errorf("request to %q: %w: start what answers there", subject, nats.ErrNoResponders)
 	}
 	// As the services of NATS say what has gone wrong (ADR-32).
-	if code := m.Header.Get("Nats-Service-Error-Code"); code != "" {
-		all[i].refused = fmt.Errorf("the service answers %q: %q", code, m.Header.Get("Nats-Service-Error"))
-		return nil
+	if code := answer.Header.Get("Nats-Service-Error-Code"); code != "" {
+		return fmt.Errorf("the service answers %q: %q", code, answer.Header.Get("Nats-Service-Error")), nil
 	}
-	all[i].message = m
-	return nil
+	m.Payload = answer.Data
+	if len(answer.Header) > 0 {
+		headers := maps.Clone(m.Header)
+		if headers == nil {
+			headers = make(map[string]string)
+		}
+		maps.Copy(headers, received(answer.Header))
+		m.Header = headers
+	}
+	return nil, nil
 }

@@ -90,6 +90,27 @@ func testRequests(t *testing.T, c bridge.Connector) {
 	}
 }
 
+// More answers than questions, as of several who answer each, leave room for the first ones, also
+// while questions are still being asked.
+func TestRequestsWithManyAnswers(t *testing.T) {
+	s := natstest.Start(t, nil)
+	answers(t, s, "ask", func(m *natsgo.Msg) {
+		for range 20 {
+			_ = m.Respond([]byte("well"))
+		}
+	})
+	ask := asks(t, nats.Connector(), s, `{request: ask, timeout: 5s}`)
+	batch := make(bridge.Batch, 256)
+	for i := range batch {
+		batch[i] = bridge.Message{Topic: fmt.Sprint(i), Payload: make([]byte, 64<<10)}
+	}
+	for range 3 {
+		if said, err := ask(batch); err != nil || len(said.Messages) != len(batch) {
+			t.Fatalf("%d of %d went on, err = %v; refused: %v", len(said.Messages), len(batch), err, said.Refused)
+		}
+	}
+}
+
 // A message without an answer is refused, and its neighbours are not.
 func TestRequestsThatFail(t *testing.T) {
 	s := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 1024 })
@@ -144,7 +165,8 @@ func TestRequestsThatFail(t *testing.T) {
 func TestRequestsToNobody(t *testing.T) {
 	s := natstest.Start(t, nil)
 	ask := asks(t, nats.Connector(), s, `{request: nobody}`)
-	if _, err := ask(bridge.Batch{{Topic: "a"}}); !errors.Is(err, natsgo.ErrNoResponders) || bridge.IsPermanent(err) {
+	if _, err := ask(bridge.Batch{{Topic: "a"}}); !errors.Is(err, natsgo.ErrNoResponders) || bridge.IsPermanent(err) ||
+		!strings.Contains(err.Error(), `"nobody"`) {
 		t.Errorf("err = %v, want %v", err, natsgo.ErrNoResponders)
 	}
 	answers(t, s, "stays", func(*natsgo.Msg) { go s.Shutdown() })
