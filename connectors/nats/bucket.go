@@ -2,10 +2,12 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -186,25 +188,71 @@ func (f *form) change(h *header, m *bridge.Message) error {
 	return nil
 }
 
-// isLast reports whether m is the last change of its key: the server looks at revisions before it
-// looks at ids, so that a change whose confirmation was lost is refused when it comes again. It asks
-// by a connection of its own, which is not the one to end where that is forbidden.
-func (s *streamSink) isLast(ctx context.Context, m *bridge.Message) bool {
-	if m.ID == "" {
-		return false
+// lookup asks what the last change of a key is: the server looks at revisions before it looks at
+// ids, so that a change whose confirmation was lost is refused when it comes again. It asks by a
+// connection of its own, which is not the one to end where that is forbidden.
+type lookup struct {
+	dial func(context.Context) (*conn, error)
+
+	mu        sync.Mutex // guards what follows
+	conn      *conn      // nil: none yet
+	stream    jetstream.Stream
+	forbidden bool
+	closed    bool
+}
+
+// isLast reports whether the last change of subject in the stream has that id. An error means that
+// it is not known yet.
+func (l *lookup) isLast(ctx context.Context, stream, subject, id string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.forbidden || l.closed {
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	c, err := s.look(ctx)
-	if err != nil {
-		return false
+	last, err := l.last(ctx, stream, subject)
+	switch {
+	case err == nil:
+		return last.Header.Get(jetstream.MsgIDHeader) == id, nil
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return false, nil
+	case l.conn != nil && errors.Is(l.conn.Err(), nats.ErrPermissionViolation):
+		l.forbidden = true
+		return false, nil
 	}
-	defer c.End()
-	subject, _ := s.subject.of(m)
-	stream, err := c.js.Stream(ctx, s.expected)
-	if err != nil {
-		return false
+	return false, fmt.Errorf("look whether it is there already: %w", err)
+}
+
+func (l *lookup) last(ctx context.Context, stream, subject string) (last *jetstream.RawStreamMsg, err error) {
+	if l.conn == nil {
+		if l.conn, err = l.dial(ctx); err != nil {
+			return nil, err
+		}
 	}
-	last, err := stream.GetLastMsgForSubject(ctx, strings.TrimPrefix(subject, s.subject.api))
-	return err == nil && last.Header.Get(jetstream.MsgIDHeader) == escapeValue(m.ID)+s.place
+	ended := make(chan struct{})
+	defer close(ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // the client library would wait for an answer
+		select {
+		case <-l.conn.Gone:
+			cancel()
+		case <-ended:
+		}
+	}()
+	if l.stream == nil {
+		if l.stream, err = l.conn.js.Stream(ctx, stream); err != nil {
+			return nil, err
+		}
+	}
+	return l.stream.GetLastMsgForSubject(ctx, subject)
+}
+
+func (l *lookup) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed = true; l.conn != nil {
+		l.conn.End()
+	}
 }

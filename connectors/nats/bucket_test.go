@@ -279,3 +279,52 @@ func TestMissingBucket(t *testing.T) {
 		t.Errorf("err = %v, want one that names the bucket", err)
 	}
 }
+
+// Many changes that come too late are refused by one look each at one connection, and by none where
+// that is forbidden.
+func TestManyRevisions(t *testing.T) {
+	for _, forbidden := range []string{"", "$JS.API.DIRECT.GET.>", "$JS.API.STREAM.INFO.KV_B"} {
+		t.Run("without "+forbidden, func(t *testing.T) {
+			s := natstest.Start(t, func(o *server.Options) {
+				if forbidden == "" {
+					return
+				}
+				o.NoAuthUser = "u"
+				o.Users = []*server.User{{Username: "u", Password: "p"}, {
+					Username: "limited", Password: "p", Permissions: &server.Permissions{
+						Publish: &server.SubjectPermission{Deny: []string{forbidden}},
+					},
+				}}
+			})
+			put(t, createBucket(t, client(t, s), jetstream.KeyValueConfig{Bucket: "B"}), "a", "1")
+			login := ""
+			if forbidden != "" {
+				login = ", username: limited, password: p"
+			}
+			sink := openSink(t, sinkYAML(t, s, `{kv: B, key: a, revision: "7"`+login+"}"))
+			var batch bridge.Batch
+			for i := range 300 {
+				batch = append(batch, bridge.Message{ID: fmt.Sprint(i)})
+			}
+			before := connections(t, s)
+			begun := time.Now()
+			r, err := sink.Write(t.Context(), batch)
+			if err != nil || r.Settled != len(batch) || len(r.Refused) != len(batch) {
+				t.Errorf("settled %d, refused %d, err = %v, want all refused", r.Settled, len(r.Refused), err)
+			}
+			if made := connections(t, s) - before; made != 1 {
+				t.Errorf("made %d connections, want one", made)
+			}
+			t.Logf("in %v", time.Since(begun))
+		})
+	}
+}
+
+func connections(t testing.TB, s *server.Server) uint64 {
+	t.Helper()
+	v, err := s.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.TotalConnections
+}

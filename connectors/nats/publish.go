@@ -36,7 +36,7 @@ type streamSink struct {
 	fast     bool // the stream takes fast ingest
 	close    func()
 	known    func(n int) // tells about messages that the stream had already
-	look     func(context.Context) (*conn, error)
+	lookup   *lookup
 
 	mu   sync.Mutex // guards idle
 	idle []*publisher
@@ -45,6 +45,7 @@ type streamSink struct {
 func newStreamSink(ctx context.Context, c *conn, s *SinkSettings, env bridge.Env) *streamSink {
 	env.NeedID() // so that the stream can tell what comes again
 	var once sync.Once
+	l := &lookup{dial: func(ctx context.Context) (*conn, error) { return dial(ctx, &s.Client, env) }}
 	return &streamSink{
 		form:     newForm(s),
 		conn:     c,
@@ -52,8 +53,8 @@ func newStreamSink(ctx context.Context, c *conn, s *SinkSettings, env bridge.Env
 		expected: s.stream(),
 		timeout:  s.AckTimeout,
 		fast:     allowsBatches(ctx, s, env),
-		close:    sync.OnceFunc(c.End),
-		look:     func(ctx context.Context) (*conn, error) { return dial(ctx, &s.Client, env) },
+		close:    sync.OnceFunc(func() { c.End(); l.end() }),
+		lookup:   l,
 		known: func(n int) {
 			once.Do(func() {
 				env.Logger.Info("the stream has had messages with these ids already and keeps one of each", "n", n)
@@ -287,8 +288,10 @@ func (p *publisher) take(ctx context.Context, m *nats.Msg) {
 	}
 	i := int(offset)
 	known, refused, err := confirmation(m, p.sink.expected)
-	if errors.Is(refused, errRevision) && p.sink.isLast(ctx, &p.batch[i]) {
-		known, refused = true, nil
+	if errors.Is(refused, errRevision) {
+		if known, err = p.isLast(ctx, i); known || err != nil {
+			refused = nil
+		}
 	}
 	switch {
 	case err != nil:
@@ -301,6 +304,17 @@ func (p *publisher) take(ctx context.Context, m *nats.Msg) {
 		p.known++
 	}
 	p.settle(i)
+}
+
+// isLast reports whether message i is the last change of its key.
+func (p *publisher) isLast(ctx context.Context, i int) (bool, error) {
+	m := &p.batch[i]
+	if m.ID == "" {
+		return false, nil
+	}
+	subject, _ := p.sink.subject.of(m)
+	return p.sink.lookup.isLast(ctx, p.sink.expected, strings.TrimPrefix(subject, p.sink.subject.api),
+		escapeValue(m.ID)+p.sink.place)
 }
 
 // about says which message an error is about.
