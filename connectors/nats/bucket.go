@@ -103,8 +103,10 @@ const (
 const revision = "Nats-Sequence"
 
 // ofBucket makes of a message of the stream one of the bucket.
-func ofBucket(m *bridge.Message, h nats.Header, prefix, number string) {
-	m.Topic = strings.TrimPrefix(m.Topic, prefix)
+func ofBucket(m *bridge.Message, h nats.Header, number string) {
+	if of, is := strings.CutPrefix(m.Topic, "$KV."); is {
+		_, m.Topic, _ = strings.Cut(of, ".")
+	}
 	if m.Header == nil {
 		m.Header = make(map[string]string)
 	}

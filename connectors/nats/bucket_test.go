@@ -266,6 +266,35 @@ func TestBucketOfADomain(t *testing.T) {
 	}
 }
 
+// A mirror of a bucket has the keys of that, is read as it is, and not written to.
+func TestMirroredBucket(t *testing.T) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	kv := createBucket(t, js, jetstream.KeyValueConfig{Bucket: "B"})
+	createBucket(t, js, jetstream.KeyValueConfig{Bucket: "M", Mirror: &jetstream.StreamSource{Name: "B"}})
+	createBucket(t, js, jetstream.KeyValueConfig{Bucket: "N", Mirror: &jetstream.StreamSource{Name: "M"}})
+	createBucket(t, js, jetstream.KeyValueConfig{Bucket: "S", Sources: []*jetstream.StreamSource{{Name: "B"}}})
+	put(t, kv, "a.b", "1")
+	put(t, kv, "c", "2")
+	for _, bucket := range []string{"M", "N", "S"} {
+		for settings, want := range map[string][]string{"": {"a.b", "c"}, ", filter: a.*": {"a.b"}} {
+			source := openSource(t, sourceYAML(t, s, fmt.Sprintf("{kv: %s, durable: D%d%s}", bucket, len(want), settings)),
+				counted(t, new(int)))
+			batch, acks := readN(t, source, len(want))
+			for i, m := range batch {
+				if m.Topic != want[i] {
+					t.Errorf("%s: read %+v, want key %s", bucket, m, want[i])
+				}
+			}
+			settle(t, acks, nil)
+		}
+	}
+	_, err := sinkYAML(t, s, "kv: M").Probe(t.Context(), bridgetest.Env(t, "test-to"))
+	if err == nil || !strings.Contains(err.Error(), `mirrors "KV_B"`) {
+		t.Errorf("err = %v, want that it mirrors another", err)
+	}
+}
+
 // A bucket that is missing is an error that says what to do.
 func TestMissingBucket(t *testing.T) {
 	s := natstest.Start(t, nil)

@@ -35,7 +35,7 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		if stream != "" {
-			stream = fmt.Sprintf(", %q does not either or does not exist", stream)
+			stream = fmt.Sprintf(", %q mirrors another, does not either or does not exist", stream)
 		}
 		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams, a bucket under buckets", stream)
 	}

@@ -229,7 +229,7 @@ func (s *SourceSettings) consumer(stream jetstream.Stream, env bridge.Env) jetst
 	if most := stream.CachedInfo().Config.ConsumerLimits.MaxAckPending; most > 0 && s.MaxAckPending == 0 {
 		c.MaxAckPending = min(c.MaxAckPending, most)
 	}
-	if filter, _ := distinct(s.filters()); len(filter) == 1 {
+	if filter, _ := distinct(s.filters(stream.CachedInfo().Config)); len(filter) == 1 {
 		c.FilterSubject = filter[0]
 	} else {
 		c.FilterSubjects = filter

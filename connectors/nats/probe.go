@@ -25,7 +25,7 @@ func (s *SourceSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Prob
 		if err != nil || info == nil {
 			return err
 		}
-		for _, filter := range s.filters() {
+		for _, filter := range s.filters(info.Config) {
 			if len(info.Config.Sources) > 0 || info.Config.SubjectTransform != nil {
 				break // it has messages with other subjects than it takes, too
 			}
@@ -91,6 +91,9 @@ func (s *SinkSettings) Probe(ctx context.Context, env bridge.Env) (bridge.Probed
 			switch {
 			case c.untold(err, p, "look for the stream"):
 				return nil
+			case err == nil && info != nil && info.Config.Mirror != nil:
+				err = bridge.Permanent(fmt.Errorf("stream %q mirrors %q and takes nothing else: publish to that one",
+					info.Config.Name, info.Config.Mirror.Name))
 			case err == nil && info != nil && s.KV+s.Objects == "":
 				err = takes(info, subject)
 			}

@@ -34,7 +34,7 @@ type pull struct {
 	consumer jetstream.Consumer
 	name     string // of consumer and stream, for errors
 	prefix   string // of the ids of messages
-	bucket   string // empty: none, but a stream
+	bucket   bool   // and no other stream
 	request  pullRequest
 	sub      *nats.Subscription
 	messages chan *nats.Msg // and what the server has to say about requests
@@ -79,7 +79,7 @@ func openPull(ctx context.Context, c *conn, s *SourceSettings, env bridge.Env) (
 		consumer: consumer,
 		name:     name,
 		prefix:   s.stream() + ":",
-		bucket:   s.KV,
+		bucket:   s.KV != "",
 		once:     s.once,
 		silent:   time.NewTimer(time.Hour),
 		closing:  make(chan struct{}),
@@ -254,8 +254,8 @@ func (p *pull) convert() (bridge.Batch, []string, error) {
 			b.Header = received(m.Header)
 		}
 		number, stamp, _ := delivery(m.Reply)
-		if p.bucket != "" {
-			ofBucket(&b, m.Header, keyPrefix(p.bucket), number)
+		if p.bucket {
+			ofBucket(&b, m.Header, number)
 		}
 		nanoseconds, _ := strconv.ParseInt(stamp, 10, 64)
 		b.Time = time.Unix(0, nanoseconds)

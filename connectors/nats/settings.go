@@ -173,20 +173,24 @@ func (s *SourceSettings) named() string {
 	return fmt.Sprintf("stream %q", s.Stream)
 }
 
-// filters returns the subjects of the stream that are read; none: all.
-func (s *SourceSettings) filters() []string {
+// filters returns the subjects of a stream that are read; none: all.
+func (s *SourceSettings) filters(of jetstream.StreamConfig) []string {
 	if s.Objects != "" {
 		return []string{"$O." + s.Objects + ".M.>"}
 	}
 	if s.KV == "" {
 		return s.Filter
 	}
+	prefix := keyPrefix(s.KV)
+	if of.Mirror != nil { // where subjects have the name of the bucket that is mirrored
+		prefix = keyPrefix("*")
+	}
 	if len(s.Filter) == 0 {
-		return []string{keyPrefix(s.KV) + ">"}
+		return []string{prefix + ">"}
 	}
 	all := slices.Clone(s.Filter)
 	for i := range all {
-		all[i] = keyPrefix(s.KV) + all[i]
+		all[i] = prefix + all[i]
 	}
 	return all
 }

@@ -141,7 +141,7 @@ func TestSubjectWithoutStream(t *testing.T) {
 	s := natstest.Start(t, nil)
 	for stream, want := range map[string]string{
 		"":     `"a": no stream takes that subject: create one`,
-		"NOPE": `"a": no stream takes that subject, "NOPE" does not either or does not exist`,
+		"NOPE": `"a": no stream takes that subject, "NOPE" mirrors another, does not either or does not exist`,
 	} {
 		sink := openSink(t, sinkSettings(t, s, func(s *nats.SinkSettings) { s.JetStream, s.Stream = true, stream }))
 		r, err := sink.Write(t.Context(), bridge.Batch{{ID: "1"}, {ID: "2"}})
