@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -28,10 +29,12 @@ const (
 	terminated = "io.nats.jetstream.advisory.v1.terminated"
 )
 
-// why says what has become of the message; nil: this is about something else.
-func (a advisory) why() error {
+// why says what has become of the message; nil: this is about something else. Who may publish to
+// some subject does not choose another stream or consumer than that names.
+func (a advisory) why(subject string) error {
 	switch {
-	case a.Stream == "" || a.Sequence == 0:
+	case a.Stream == "" || a.Sequence == 0 || checkName("", a.Stream) != nil ||
+		!strings.HasSuffix(subject, "."+a.Stream+"."+a.Consumer):
 	case a.Type == exceeded:
 		return fmt.Errorf("not processed in %d deliveries by consumer %q of stream %q", a.Deliveries, a.Consumer, a.Stream)
 	case a.Type == terminated && a.Reason != "":
@@ -60,6 +63,9 @@ func (g *givenUp) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		}
 		found, said, err := g.look(ctx, batch)
 		if err != nil {
+			if g.conn.IsClosed() { // as after a permission that is missing
+				err = g.conn.Err()
+			}
 			_ = ack(ctx, err) // the connection has ended, or nobody waits
 			return nil, nil, err
 		}
@@ -103,11 +109,11 @@ func (g *givenUp) look(ctx context.Context, advisories bridge.Batch) (found, err
 	var said bridge.Refusals
 	for i, m := range advisories {
 		var a advisory
-		why := json.Unmarshal(m.Payload, &a)
-		if why == nil {
-			why = a.why()
+		var why error
+		if json.Unmarshal(m.Payload, &a) == nil {
+			why = a.why(m.Topic)
 		}
-		if why == nil || a.why() == nil {
+		if why == nil {
 			why = errors.New("given_up: this is no advisory of a message that a consumer has given up")
 		} else if err := g.fetch(ctx, &m, a); errors.Is(err, jetstream.ErrMsgNotFound) ||
 			errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -130,6 +136,9 @@ func (g *givenUp) fetch(ctx context.Context, m *bridge.Message, a advisory) erro
 			return err
 		}
 		g.streams[a.Stream] = stream
+	}
+	if stream.CachedInfo().Created.After(m.Time) { // its messages have the numbers of others
+		return jetstream.ErrStreamNotFound
 	}
 	raw, err := stream.GetMsg(ctx, a.Sequence)
 	if err != nil {

@@ -116,14 +116,14 @@ func TestGivenUpIsGivenBack(t *testing.T) {
 	s := natstest.Start(t, nil)
 	js := client(t, s)
 	createStream(t, js, jetstream.StreamConfig{Name: "S", Subjects: []string{"orders"}})
-	createStream(t, js, jetstream.StreamConfig{Name: "A", Subjects: []string{"advisories"}})
+	createStream(t, js, jetstream.StreamConfig{Name: "A", Subjects: []string{"advisories.>"}})
 	for i := range 3 {
 		if _, err := js.Publish(t.Context(), "orders", fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, sequence := range []int{7, 1, 8, 2, 3} { // two of these never were
-		if _, err := js.Publish(t.Context(), "advisories", fmt.Appendf(nil, `{"type":
+		if _, err := js.Publish(t.Context(), "advisories.S.C", fmt.Appendf(nil, `{"type":
 			"io.nats.jetstream.advisory.v1.max_deliver", "stream": "S", "consumer": "C", "stream_seq": %d}`, sequence)); err != nil {
 			t.Fatal(err)
 		}
@@ -156,5 +156,57 @@ func TestGivenUpIsGivenBack(t *testing.T) {
 	}
 	if text, _ := read(open(), 2); text != "12" {
 		t.Errorf("read %s, want what was not settled", text)
+	}
+}
+
+// Advisories are about the stream that their subject names, or they are none, and about the stream
+// that there was then.
+func TestGivenUpIsOfTheSubjectsStream(t *testing.T) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	for _, name := range []string{"S", "SECRET"} {
+		createStream(t, js, jetstream.StreamConfig{Name: name, Subjects: []string{"of." + name}})
+		if _, err := js.Publish(t.Context(), "of."+name, []byte("of "+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	createStream(t, js, jetstream.StreamConfig{Name: "A", Subjects: []string{"advisories.>"}})
+	say := func(subject, stream string) {
+		t.Helper()
+		if _, err := js.Publish(t.Context(), subject, fmt.Appendf(nil, `{"type":
+			"io.nats.jetstream.advisory.v1.max_deliver", "stream": %q, "consumer": "C", "stream_seq": 1}`, stream)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("advisories.OLD.C", "OLD")
+	createStream(t, js, jetstream.StreamConfig{Name: "OLD", Subjects: []string{"of.OLD"}})
+	if _, err := js.Publish(t.Context(), "of.OLD", []byte("another")); err != nil {
+		t.Fatal(err)
+	}
+	say("advisories.S.C", "SECRET")
+	say("advisories.S.C.C", "S.C")
+	say("advisories.a", "a b")
+	say("advisories.S.C", "S")
+	dropped := 0
+	source := openSource(t, sourceYAML(t, s, `{stream: A, given_up: true, durable: D}`), counted(t, &dropped))
+	var got []string
+	for len(got) < 4 {
+		batch, ack, err := source.Read(t.Context())
+		said, is := errors.AsType[bridge.Refusals](err)
+		if !is {
+			t.Fatal(err)
+		}
+		for i, m := range batch {
+			got = append(got, m.Topic)
+			if no := strings.Contains(said[i].Err.Error(), "no advisory"); no != (m.Topic != "of.S") {
+				t.Errorf("%s: %s is refused for %v", m.Topic, m.Payload, said[i].Err)
+			}
+		}
+		if err := ack(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "advisories.S.C advisories.S.C.C advisories.a of.S"; strings.Join(got, " ") != want || dropped != 1 {
+		t.Errorf("read %q, dropped %d, want %s, and 1", got, dropped, want)
 	}
 }

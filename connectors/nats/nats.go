@@ -34,7 +34,8 @@
 // JetStream that a message was delivered as often as MaxDeliver allows, or was ended, from their
 // subjects or, so that none is missed, a stream of them. The messages are read out of their own
 // streams and refused with that as the reason, so that on_error keeps them as dead letters, which a
-// replay delivers to the sinks. One that its stream has no more is counted as dropped.
+// replay delivers to the sinks. One that its stream has no more is counted as dropped. The subject of
+// an advisory ends with the stream and the consumer that it is about; what says otherwise is none.
 //
 // kv names a key-value bucket of JetStream, in place of stream or subject; buckets names some to
 // create. The source has keys as topics, and filter chooses among them. It reads what the bucket
