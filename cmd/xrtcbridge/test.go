@@ -121,11 +121,11 @@ func (f *testFlags) test(ctx context.Context, s std, folders *pluginFolders, nam
 	var mistakes []error
 	for _, file := range files {
 		results, err := testFile(ctx, s, folders, file, o)
+		report.add(file.name, results, err)
 		if err != nil { // which says nothing of the other files
 			mistakes = append(mistakes, err)
 			continue
 		}
-		report.add(file, results)
 		for _, r := range results {
 			switch {
 			case r.Updated:
@@ -164,28 +164,29 @@ func (f *testFlags) test(ctx context.Context, s std, folders *pluginFolders, nam
 	return nil
 }
 
+// testedFile is a file with tests, which somebody has named, or which was found.
+type testedFile struct {
+	name  string
+	found bool
+}
+
 // findTests returns the files with tests that names stand for, each once.
-func findTests(named []string) ([]string, error) {
+func findTests(named []string) ([]testedFile, error) {
 	folder := len(named) == 0
 	if folder {
 		named = []string{"."}
 	}
-	var files []string
+	var files []testedFile
 	for _, name := range named {
-		found, err := pipetest.Find(name, !folder)
+		all, err := pipetest.Find(name, !folder)
 		if err != nil {
 			return nil, err
 		}
-		for _, file := range found {
+		for _, file := range all {
 			beside := filepath.Dir(file)
-			// What nobody has named may have programs started.
-			if folder || beside != filepath.Clean(name) && beside != filepath.Dir(name) {
-				if _, err := owned.ReadFile(file); err != nil {
-					return nil, err
-				}
-			}
-			if !slices.Contains(files, file) {
-				files = append(files, file)
+			found := folder || beside != filepath.Clean(name) && beside != filepath.Dir(name)
+			if !slices.ContainsFunc(files, func(f testedFile) bool { return f.name == file }) {
+				files = append(files, testedFile{file, found})
 			}
 		}
 	}
@@ -193,11 +194,16 @@ func findTests(named []string) ([]string, error) {
 }
 
 // testFile runs the tests of one file, with plugins of its own.
-func testFile(ctx context.Context, s std, folders *pluginFolders, file string, o pipetest.Options) ([]pipetest.Result, error) {
+func testFile(ctx context.Context, s std, folders *pluginFolders, file testedFile, o pipetest.Options) ([]pipetest.Result, error) {
+	if file.found { // it may have programs started
+		if _, err := owned.ReadFile(file.name); err != nil {
+			return nil, err
+		}
+	}
 	k := folders.catalog(s.warnings())
 	defer k.close()
 	o.Load = k.tests(ctx)
-	return pipetest.Run(ctx, file, o)
+	return pipetest.Run(ctx, file.name, o)
 }
 
 // junitReport is what JUnit writes, as far as it is read by others.
@@ -226,7 +232,11 @@ type junitFailure struct {
 	Text    string `xml:",chardata"`
 }
 
-func (r *junitReport) add(file string, results []pipetest.Result) {
+// add adds what came of a file; that it could not be tested is a failed test.
+func (r *junitReport) add(file string, results []pipetest.Result, mistake error) {
+	if mistake != nil {
+		results = append(results, pipetest.Result{Name: "can be tested", Failures: []string{mistake.Error()}})
+	}
 	suite := junitSuite{Name: file, Tests: len(results)}
 	var all time.Duration
 	for _, t := range results {
