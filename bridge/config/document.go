@@ -21,15 +21,16 @@ const (
 // document is one YAML file.
 type document struct {
 	*run
-	file  string
-	dir   string // of the file, for ${file:}
-	order int
-	shown bool // it is of a command line, which is for one run, and which other users of the machine can read
-	text  string
-	root  *yaml.Node            // nil if the text is no YAML
-	bad   map[*yaml.Node]bool   // broke a rule that has been reported
-	keys  map[string]*yaml.Node // values of the top-level keys
-	lines []string              // of text, made when needed
+	file   string
+	dir    string // of the file, for ${file:}
+	order  int
+	shown  bool // it is of a command line, which is for one run, and which other users of the machine can read
+	text   string
+	root   *yaml.Node            // nil if the text is no YAML
+	bad    map[*yaml.Node]bool   // broke a rule that has been reported
+	unread []span                // what is no YAML, so that other mistakes there are none of who wrote it
+	keys   map[string]*yaml.Node // values of the top-level keys
+	lines  []string              // of text, made when needed
 
 	// The line that line returned last, since files may be one long line.
 	lastLine  int
@@ -53,6 +54,9 @@ func (d *document) fail(n *yaml.Node, message, hint string) {
 }
 
 func (d *document) failLine(line, col int, message, hint string) {
+	if slices.ContainsFunc(d.unread, func(s span) bool { return s.first <= line && line <= s.last }) {
+		return
+	}
 	if runes := d.line(line); runes != nil && d.lastSpace > 0 {
 		col, message, hint = d.lastSpace, fmt.Sprintf("this looks like a space and is none to YAML (U+%04X)",
 			runes[d.lastSpace-1]), "type a plain space"
@@ -75,10 +79,11 @@ func (d *document) parse(text []byte) {
 	}
 	nodes, err := decode(text)
 	if err != nil {
-		d.syntax(text, err)
-		return
+		nodes = d.salvage(text, err)
 	}
 	switch {
+	case err != nil && nodes == nil:
+		return
 	case (len(nodes) == 0 || empty(nodes[0])) && d.settingsOnly:
 		d.failLine(1, 1, "the file is empty", "")
 		return

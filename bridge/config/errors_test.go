@@ -36,7 +36,8 @@ func TestDocumentErrors(t *testing.T) {
 		},
 		{
 			"Y5 broken second document", fine + "---\na: [\n",
-			"f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value",
+			"f:2:1: a second document begins here; write one document per file: remove the line ---\n" +
+				"f:3:4: not YAML: did not find expected node content; a { or [ is not closed, or has an entry without value",
 		},
 		{"list", "- a\n", "f:1:1: a configuration must be a mapping, not a list; " + shape},
 		{"text", "hello\n", "f:1:1: a configuration must be a mapping, not a text; " + shape},
@@ -61,14 +62,16 @@ func TestDocumentErrors(t *testing.T) {
 		{"Y6 UTF-16", "\xff\xfep\x00", "f:1:1: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 Latin-1", "# ü\npipelines: \xfc\n", "f:2:12: this is not UTF-8; save the file as UTF-8"},
 		{"Y6 NUL", "a: \x00", "f:1:4: a NUL byte is not text; save the file as UTF-8"},
-		{"Y6 tab", "pipelines:\n\ta:\n", "f:2:1: a tab indents this line; indent with spaces"},
+		{"Y6 tab", "pipelines:\n\ta:\n", "f:2:1: a tab indents this line; indent with spaces; " +
+			"lines 1 to 2 are not checked before that"},
 		{
 			"Y6 tab after spaces", "pipelines:\n  a:\n  \tfrom: stdio\n  \tto: stdio\n",
-			"f:3:3: a tab indents this line; indent with spaces",
+			"f:3:3: a tab indents this line; indent with spaces; lines 2 to 4 are not checked before that",
 		},
 		{
 			"no-break space in the indentation", "pipelines:\n  a:\n\u00a0   from: stdio\n    to: stdio\n",
-			"f:3:1: this looks like a space and is none to YAML (U+00A0); type a plain space",
+			"f:3:1: this looks like a space and is none to YAML (U+00A0); type a plain space; " +
+				"lines 2 to 4 are not checked before that",
 		},
 		{
 			"no-break space behind a colon", "pipelines:\n  a:\n    from:\u00a0stdio\n    to: stdio\n",
@@ -98,7 +101,7 @@ func TestDocumentErrors(t *testing.T) {
 		},
 		{
 			"syntax: indentation", "pipelines:\n  a:\n    from: stdio\n   to: stdio\n",
-			"f:4:4: not YAML: did not find expected key; check the indentation",
+			"f:4:4: not YAML: did not find expected key; check the indentation; lines 2 to 4 are not checked before that",
 		},
 		{
 			"syntax: behind a quote",
@@ -126,11 +129,13 @@ func TestDocumentErrors(t *testing.T) {
 		},
 		{
 			"syntax: unclosed quote", "pipelines: 'a\nb: 2\n",
-			"f:1:12: not YAML: found unexpected end of stream; a quote is not closed",
+			"f:1:12: not YAML: found unexpected end of stream; a quote is not closed\n" +
+				`f:2:1: unknown key "b"; keys here: connections, drain_timeout, fail_fast, pipelines`,
 		},
 		{
 			"syntax: no value", "pipelines\na: 2\n",
-			`f:2:2: not YAML: mapping values are not allowed in this context; quote a value that holds ": ", and check the indentation`,
+			"f:1:1: a colon is missing behind this key; a key is followed by a colon and a space\n" +
+				`f:2:1: unknown key "a"; keys here: connections, drain_timeout, fail_fast, pipelines`,
 		},
 		{
 			"syntax: escape", "a: \"\\q\"\n",

@@ -22,9 +22,10 @@ const mostLocated = 64 << 10
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// syntax records an error of the YAML parser. Its messages hold no content of
-// the file but the names of anchors, which may be values that lack quotes.
-func (d *document) syntax(text []byte, err error) {
+// syntax records an error of the YAML parser in a text above which the file has so many lines. Its
+// messages hold no content of the file but the names of anchors, which may be values that lack
+// quotes.
+func (d *document) syntax(text []byte, above int, err error) {
 	m := yamlLine.FindStringSubmatch(err.Error())
 	message := err.Error()[len(m[0]):]
 	line, col := locate(text, message)
@@ -36,18 +37,20 @@ func (d *document) syntax(text []byte, err error) {
 		if at := bytes.LastIndexByte(text[:offset(text, line, col)], '*'); at >= 0 {
 			line, col = position(text, at)
 		}
-		d.failLine(line, col, "an alias (*name) for which there is no anchor (&name) before it",
+		d.failLine(above+line, col, "an alias (*name) for which there is no anchor (&name) before it",
 			"write &name in front of a value above, or quote a text that begins with *")
 		return
 	}
 	if l, c := tabIndent(text, line); l != 0 {
-		d.failLine(l, c, "a tab indents this line", "indent with spaces")
+		d.failLine(above+l, c, "a tab indents this line", "indent with spaces")
 		return
 	}
 	if l, c := missingColon(text, line); l != 0 {
-		d.failLine(l, c, "a colon is missing behind this key", "a key is followed by a colon and a space")
+		d.failLine(above+l, c, "a colon is missing behind this key", "a key is followed by a colon and a space")
 		return
 	}
+	at := offset(text, line, 1)
+	line += above
 	for _, l := range []int{line, line - 1} {
 		if c, mend := d.braces(l, 0); c > 0 {
 			d.failLine(l, c, bracesMessage, mend)
@@ -59,7 +62,7 @@ func (d *document) syntax(text []byte, err error) {
 			line = l // failLine says why
 		}
 	}
-	if at := offset(text, line, 1); strings.HasPrefix(message, "did not find expected key") && goesOn.Match(text[at:]) {
+	if strings.HasPrefix(message, "did not find expected key") && goesOn.Match(text[at:]) {
 		d.failLine(line, col, "not YAML: something follows a closing quote or bracket", "put the whole value in quotes")
 		return
 	}
@@ -162,7 +165,7 @@ func tabIndent(text []byte, line int) (int, int) {
 	return 0, 0
 }
 
-var keyWithoutColon = regexp.MustCompile(`^( *(?:- +)*)([A-Za-z_][\w-]*) [^:#]*(?:#.*)?$`)
+var keyWithoutColon = regexp.MustCompile(`^( *(?:- +)*)([A-Za-z_][\w-]*)(?: [^:#]*)?(?:#.*)?$`)
 
 // missingColon returns where, in a line near that one, a key lacks the colon that makes the text
 // YAML.
