@@ -339,7 +339,7 @@ func (p *Pipeline) again(ctx context.Context, log *slog.Logger, run func() error
 		attempt, wait := pause.next()
 		log.ErrorContext(ctx, "pipeline failed, will start it again", "pipeline", p.Name, "err", err,
 			"attempt", attempt, "wait", wait.Round(time.Millisecond).String())
-		p.memory().waits(err, p.Clock.Now())
+		p.memory().waits(err, p.Clock.Now(), wait)
 		if !p.Clock.Sleep(ctx, wait) {
 			return err
 		}

@@ -19,7 +19,8 @@ type past struct {
 	since    time.Time  // of what it does; zero: it has not run
 	open     int        // runs of which everything is open: that of a pipeline, or those of its halves
 	restarts uint64
-	failed   error // it has failed, and waits
+	failed   error     // it has failed, and waits
+	until    time.Time // so long
 }
 
 // end is what is known of a source, a sink or a branch of ModeAny.
@@ -53,11 +54,11 @@ func (p *past) running(since time.Time) (end func()) {
 	}
 }
 
-// waits notes that the pipeline, or the half that delivers, is started again later.
-func (p *past) waits(why error, at time.Time) {
+// waits notes that the pipeline, or the half that delivers, is started again after a while.
+func (p *past) waits(why error, at time.Time, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.since, p.failed = at, why
+	p.since, p.failed, p.until = at, why, at.Add(wait)
 	p.restarts++
 }
 

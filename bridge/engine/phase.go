@@ -21,7 +21,8 @@ type Situation struct {
 	Pipeline *Pipeline
 	Phase    Phase
 	Since    time.Time
-	Err      error // why, where something has failed
+	Err      error     // why, where something has failed
+	Again    time.Time // of one that waits: when it is started again
 	Restarts uint64
 }
 
@@ -74,7 +75,7 @@ func (p *past) situation(runs int) Situation {
 	s := Situation{Phase: Starting, Since: p.since, Err: p.failed, Restarts: p.restarts}
 	switch {
 	case p.failed != nil:
-		s.Phase = Waiting
+		s.Phase, s.Again = Waiting, p.until
 	case p.open >= runs:
 		s.Phase = Running
 	}

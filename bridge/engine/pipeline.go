@@ -218,7 +218,7 @@ func (p *Pipeline) run(ctx context.Context, env bridge.Env, abort <-chan struct{
 			env.Logger.Log(ctx, level(attempt), "a step has failed, beginning anew with what was not delivered",
 				"pipeline", p.Name, "err", lost, "wait", wait.String())
 		}
-		p.memory().waits(lost, p.Clock.Now())
+		p.memory().waits(lost, p.Clock.Now(), wait)
 		if !p.Clock.Sleep(ctx, wait) {
 			if p.counters.inFlight.Load() > 0 {
 				err = joinOnce(err, ErrNotDrained)

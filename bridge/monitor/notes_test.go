@@ -236,6 +236,43 @@ func TestStatusNamesCauses(t *testing.T) {
 	}
 }
 
+// Of a pipeline that has failed it is said when it is started again, which it is then.
+func TestStatusSaysWhenItTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opened := 0
+		p := &engine.Pipeline{
+			Name: "p", From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+				opened++
+				return nil, bridge.Permanent(errors.New("not authorized"))
+			}}},
+			To: engine.To(sinkOf("out", takes)), Restart: engine.Restart{First: time.Hour, Most: 8 * time.Hour},
+		}
+		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
+		m.Watch(p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		for n := 1; n < 4; n++ {
+			synctest.Wait()
+			got := m.Pipelines(b)[0]
+			if got.State != monitor.Waiting || got.Again == nil || opened != n {
+				t.Fatalf("%s, again at %v, opened %d times, want waiting, and %d times", got.State, got.Again, opened, n)
+			}
+			time.Sleep(time.Until(*got.Again) - time.Nanosecond) //nolint:forbidigo // of the bubble
+			synctest.Wait()
+			if opened != n {
+				t.Errorf("it was opened before %v", got.Again)
+			}
+			time.Sleep(time.Nanosecond) //nolint:forbidigo // of the bubble
+		}
+		cancel()
+		<-done //nolint:errcheck // it failed
+		if got := m.Pipelines(b)[0]; got.State != monitor.Failed || got.Again != nil {
+			t.Errorf("%s, again at %v", got.State, got.Again)
+		}
+	})
+}
+
 // What keeps a pipeline that is to stop from that is said when its time for draining is over.
 func TestStatusNamesWhatDoesNotLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,6 +22,9 @@ func (p *pipeline) say(s engine.Situation, now time.Time) Pipeline {
 	if s.Err != nil {
 		said.Reason = s.Err.Error()
 	}
+	if said.State == Waiting {
+		said.Again = &s.Again
+	}
 	if n, size := s.Pipeline.Progress(); size > 0 {
 		said.Progress = &Progress{Done: n, Total: size}
 		if r := p.read.rates(done(s.Pipeline, now)).Bytes5m; r > 0 && n < size {

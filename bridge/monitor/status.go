@@ -52,13 +52,14 @@ const (
 
 // Pipeline is one pipeline.
 type Pipeline struct {
-	Name     string    `json:"name"`
-	State    State     `json:"state"`
-	Reason   string    `json:"reason,omitempty"` // of the state, with what to do about it
-	Since    time.Time `json:"since"`            // of the state
-	Notes    []string  `json:"notes,omitempty"`  // what else keeps messages from being delivered, or may do so
-	Optional bool      `json:"optional,omitempty"`
-	Restarts uint64    `json:"restarts"`
+	Name     string     `json:"name"`
+	State    State      `json:"state"`
+	Reason   string     `json:"reason,omitempty"`      // of the state, with what to do about it
+	Since    time.Time  `json:"since"`                 // of the state
+	Again    *time.Time `json:"tries_again,omitempty"` // of one that waits: when it is started again
+	Notes    []string   `json:"notes,omitempty"`       // what else keeps messages from being delivered, or may do so
+	Optional bool       `json:"optional,omitempty"`
+	Restarts uint64     `json:"restarts"`
 
 	Ledger   Ledger     `json:"ledger"`
 	Reasons  []Count    `json:"reasons,omitempty"` // of what was dropped and dead-lettered, which they add up to

@@ -80,14 +80,20 @@ func (f runFlags) showProgress(s std, screen *screen, b *engine.Bridge) (hide fu
 	return func() { close(done); drawing.Wait() }
 }
 
-// progress adds up the pipelines; total is 0 unless all of them know it.
+// progress adds up the pipelines; total is 0 unless all of them know it. While one of them has
+// something to do yet, not everything is read: the bar would be at its end.
 func progress(b *engine.Bridge) (read, total int64) {
+	over := true
 	for _, p := range b.Situations() {
 		r, t := p.Pipeline.Progress()
 		if t == 0 {
 			return 0, 0
 		}
 		read, total = read+r, total+t
+		over = over && (p.Phase == engine.Finished || p.Phase == engine.Failed)
+	}
+	if !over {
+		read = min(read, total-1)
 	}
 	return read, total
 }

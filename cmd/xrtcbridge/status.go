@@ -118,6 +118,9 @@ func (s std) printStatus(st monitor.Status) error {
 		if p.Reason != "" {
 			note(p.Reason)
 		}
+		if p.Again != nil {
+			note(triesAgain(st.Now, p.Again))
+		}
 		for _, text := range p.Notes {
 			note(text)
 		}
@@ -131,7 +134,7 @@ func (s std) printStatus(st monitor.Status) error {
 			break // what went before is in --json
 		}
 		if p.Progress != nil {
-			note(progressText(p.Progress))
+			note(progressText(p))
 		}
 	}
 	if r := st.Config.Rejected; r != nil {

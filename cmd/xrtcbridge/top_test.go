@@ -446,6 +446,47 @@ func TestTopNumbers(t *testing.T) {
 	}
 }
 
+// said returns what status, the list of top, and top with that pipeline alone say of it.
+func said(t *testing.T, p monitor.Pipeline) map[string]string {
+	now := p.Since.Add(time.Minute)
+	st := monitor.Status{Now: now, Started: now, Pipelines: []monitor.Pipeline{p}}
+	var out strings.Builder
+	if err := (std{out: &out}).printStatus(st); err != nil {
+		t.Error(err)
+	}
+	shown := top{status: st, width: 200}
+	return map[string]string{
+		"status": out.String(), "the list of top": shown.note(p),
+		"a pipeline in top": strings.Join(shown.opened(p), "\n"),
+	}
+}
+
+func TestTriesAgainIsTold(t *testing.T) {
+	again := time.Unix(72, 0)
+	p := monitor.Pipeline{Name: "p", State: monitor.Waiting, Reason: "no such host", Since: time.Unix(0, 0), Again: &again}
+	for where, got := range said(t, p) {
+		if !strings.Contains(got, "tries again in 12s") {
+			t.Errorf("%s does not say when it tries again:\n%s", where, got)
+		}
+	}
+}
+
+// What is read out is not all done while messages of it wait.
+func TestProgressIsNotDoneWhileMessagesWait(t *testing.T) {
+	p := monitor.Pipeline{Name: "p", State: monitor.Running, Progress: &monitor.Progress{Done: 4, Total: 4}, Owed: 2}
+	for where, got := range said(t, p) {
+		if !strings.Contains(got, "99%, 4B of 4B read, 2 messages to be delivered yet") {
+			t.Errorf("%s says it is done:\n%s", where, got)
+		}
+	}
+	p.Owed = 0
+	for where, got := range said(t, p) {
+		if !strings.Contains(got, "100%, 4B of 4B read") || strings.Contains(got, "yet") {
+			t.Errorf("%s does not say it is done:\n%s", where, got)
+		}
+	}
+}
+
 // An error of the pipeline itself has no place, and status does not say again what the reason says.
 func TestErrorsOfNoEnd(t *testing.T) {
 	now := time.Now()
@@ -453,24 +494,13 @@ func TestErrorsOfNoEnd(t *testing.T) {
 		Name: "never", State: monitor.Waiting, Reason: `pipeline "never": no such host`,
 		Errors: []monitor.Error{{At: now, Text: `pipeline failed, will start it again: pipeline "never": no such host`, N: 5}},
 	}
-	status := func(p monitor.Pipeline) string {
-		var out strings.Builder
-		status := monitor.Status{Now: now, Started: now, Pipelines: []monitor.Pipeline{p}}
-		if err := (std{out: &out}).printStatus(status); err != nil {
-			t.Error(err)
-		}
-		return out.String()
-	}
-	if got := status(p); strings.Count(got, "no such host") != 1 {
+	p.Since = now
+	if got := said(t, p)["status"]; strings.Count(got, "no such host") != 1 {
 		t.Errorf("twice the same:\n%s", got)
 	}
 	running := p
 	running.State, running.Reason = monitor.Running, ""
-	shown := top{status: monitor.Status{Now: now}, width: 200}
-	for what, got := range map[string]string{
-		"status": status(running), "the list of top": shown.note(running),
-		"a pipeline in top": strings.Join(shown.opened(running), "\n"),
-	} {
+	for what, got := range said(t, running) {
 		if strings.Contains(got, " : ") || strings.Contains(got, ", : ") || strings.Contains(got, ": : ") ||
 			!strings.Contains(got, "pipeline failed, will") {
 			t.Errorf("%s has an empty place:\n%s", what, got)

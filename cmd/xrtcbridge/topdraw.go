@@ -226,17 +226,29 @@ func (t top) note(p monitor.Pipeline) string {
 		e := p.Errors[0]
 		parts = append(parts, fmt.Sprintf("%s ago: %v", lasting(t.status.Now.Sub(e.At)), e))
 	}
+	if p.Again != nil {
+		parts = append(parts, triesAgain(t.status.Now, p.Again))
+	}
 	parts = append(parts, p.Notes...)
 	if p.Progress != nil {
-		parts = append(parts, progressText(p.Progress))
+		parts = append(parts, progressText(p))
 	}
 	return strings.Join(parts, "; ")
 }
 
-func progressText(p *monitor.Progress) string {
+// triesAgain says when a pipeline that waits is started again.
+func triesAgain(now time.Time, at *time.Time) string { return "tries again in " + lasting(at.Sub(now)) }
+
+// progressText says how far the inputs of a pipeline are read. All is done when nothing is owed.
+func progressText(of monitor.Pipeline) string {
+	p := of.Progress
 	text := fmt.Sprintf("%s of %s read", approximate(uint64(max(0, p.Done))), approximate(uint64(max(0, p.Total))))
 	if p.Total > 0 {
-		text = fmt.Sprintf("%d%%, %s", 100*min(p.Done, p.Total)/p.Total, text)
+		percent := 100 * min(p.Done, p.Total) / p.Total
+		if percent == 100 && of.Owed > 0 {
+			percent, text = 99, fmt.Sprintf("%s, %s to be delivered yet", text, bridge.Plural(of.Owed, "message"))
+		}
+		text = fmt.Sprintf("%d%%, %s", percent, text)
 	}
 	if p.Left != nil {
 		text += fmt.Sprintf(", %s left", lasting(time.Duration(*p.Left*float64(time.Second))))
@@ -254,12 +266,15 @@ func (t top) opened(p monitor.Pipeline) []string {
 	if p.Restarts > 0 {
 		title += "  " + bridge.Plural(p.Restarts, "restart")
 	}
+	if p.Again != nil {
+		title += "  " + triesAgain(now, p.Again)
+	}
 	lines := append([]string{title}, t.wrapped(p.Reason)...)
 	for _, note := range p.Notes {
 		lines = append(lines, t.wrapped(note)...)
 	}
 	if p.Progress != nil {
-		lines = append(lines, t.wrapped(progressText(p.Progress))...)
+		lines = append(lines, t.wrapped(progressText(p))...)
 	}
 	moves := func(name string, r monitor.Rates, points []float64, last *time.Time) string {
 		return fmt.Sprintf("  %-4s %5s/s  last %4s  5m %5s/s  %9s/s  %s", name, amount(r.Messages), since(now, last),

@@ -235,6 +235,7 @@ func some() monitor.Status {
 	waiting := pipeline("alarms", monitor.Waiting, 0, 0, end("alarms-from", "source", "mqtt", 0),
 		end("alarms-to", "sink", "sms", 0, "alarms-from"))
 	waiting.Reason = "plugin sms ended 3 times in a minute; it is started again in 40s"
+	waiting.Again = at(-time.Hour - time.Minute/2)
 	starting := pipeline("metering", monitor.Starting, 0, 0, end("metering-from", "source", "mqtt", 0),
 		end("metering-to", "sink", "stdio", 0, "metering-from"))
 	return monitor.Status{

@@ -29,7 +29,10 @@ func get(h http.Handler, method, path string) *httptest.ResponseRecorder {
 }
 
 func attacked() monitor.Status {
+	now := time.Now()
+	again := now.Add(12 * time.Second)
 	s := monitor.Status{
+		Now:     now,
 		Version: attack, Ready: true, Reasons: []string{attack},
 		Config: monitor.Config{Rejected: &monitor.Rejected{Error: attack}},
 	}
@@ -41,6 +44,7 @@ func attacked() monitor.Status {
 		},
 		Errors:  []monitor.Error{{Instance: attack, Text: attack}},
 		Reasons: []monitor.Count{{Outcome: "dropped", Reason: attack, N: 1}}, Progress: &monitor.Progress{Done: 12, Total: 34},
+		Again: &again,
 	}}
 	return s
 }
@@ -58,7 +62,7 @@ func TestDocument(t *testing.T) {
 	trusted = true
 	w := get(p, "GET", "/")
 	got := w.Body.String()
-	for _, want := range []string{"4711", "12 of 34 bytes read", "&lt;img", `data-offers="tap "`} {
+	for _, want := range []string{"4711", "12 of 34 bytes read", "; tries again in 12s", "&lt;img", `data-offers="tap "`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in %s", want, got)
 		}

@@ -62,6 +62,11 @@ func showsTraffic(t *testing.T, tab *browsertest.Tab) {
 	})
 	tab.Until(browsertest.Has("#progress", "25 %, 256 KiB of 1.0 MiB read, 1 m 20 s left") + " && " +
 		`document.querySelector("#list tr.open").title.includes("25 %, 256 KiB")`)
+	// All is done when nothing is owed.
+	f.set(func(s *monitor.Status) { s.Pipelines[0].Progress.Done = 1 << 20 })
+	tab.Until(browsertest.Has("#progress", "99 %, 1.0 MiB of 1.0 MiB read, 77 to be delivered yet") +
+		` && document.querySelector("#progress progress").value === 0.99`)
+	tab.Until(`[...document.querySelectorAll("#list tr")].some(r => /tries again in 1 h|tries again in 59 m/.test(r.title))`)
 	// What gets its messages from several gets the sum.
 	if got := browsertest.Eval[string](tab,
 		`[...document.querySelectorAll("#graph .rate")].map(e => e.textContent).sort().join(" ")`); got != "0/s 1,830/s 1,980/s 2,012/s 2,140/s 310/s 32/s" {

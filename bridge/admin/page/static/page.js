@@ -47,8 +47,12 @@ const brief = text => text.split(" ").slice(0, 2).join(" ") // a span's larger u
 const since = t => view.now - Date.parse(t) / 1000
 const ago = t => t ? span(since(t)) : "–"
 const clock = t => new Date(t).toLocaleTimeString([], {hour12: false})
-const progress = p => !p ? "" : Math.floor(100 * p.done_bytes / p.total_bytes) + " %, " + bytes(p.done_bytes) + " of " + bytes(p.total_bytes) + " read" +
-	(p.seconds_left == null ? "" : ", " + span(p.seconds_left) + " left")
+const again = p => p.tries_again ? "tries again in " + span(-since(p.tries_again)) : ""
+// All is done when nothing is owed.
+const part = ({progress: p, owed}) => Math.min(p.done_bytes / p.total_bytes, owed ? 0.99 : 1)
+const progress = p => !p.progress ? "" : Math.floor(100 * part(p)) + " %, " + bytes(p.progress.done_bytes) + " of " + bytes(p.progress.total_bytes) + " read" +
+	(p.owed && p.progress.done_bytes >= p.progress.total_bytes ? ", " + count(p.owed) + " to be delivered yet" : "") +
+	(p.progress.seconds_left == null ? "" : ", " + span(p.progress.seconds_left) + " left")
 const said = state => (SIGNS[state] ?? "?") + " " + state
 
 // ---- Elements
@@ -277,7 +281,7 @@ function draw() {
 		put(c[3], rate(p.out.messages_10s))
 		put(c[4], p.owed < 1e4 ? count(p.owed) : rough.format(p.owed))
 		put(c[5], brief(ago(p.oldest_owed)))
-		row.title = [p.name, p.reason, ...p.notes ?? [], progress(p.progress)].filter(Boolean).join("\n")
+		row.title = [p.name, p.reason, again(p), ...p.notes ?? [], progress(p)].filter(Boolean).join("\n")
 		row.classList.toggle("open", p === open)
 	})
 	show($("none"), !listed.length)
@@ -324,13 +328,13 @@ function turn(p) {
 function drawPipeline(p) {
 	mark($("state"), p.state)
 	put($("since"), "for " + ago(p.since) + (p.restarts ? " · " + count(p.restarts) + (p.restarts === 1 ? " restart" : " restarts") : "") + (p.optional ? " · optional" : ""))
-	const reasons = [p.reason, ...p.notes ?? []].filter(Boolean)
+	const reasons = [p.reason, again(p), ...p.notes ?? []].filter(Boolean)
 	show($("reason"), Boolean(reasons.length))
 	put($("reason"), reasons.join("\n"))
 	put($("pause"), p.state === "paused" ? "Resume" : "Pause")
 	show($("progress"), Boolean(p.progress))
-	$("progress").firstElementChild.value = p.progress ? p.progress.done_bytes / p.progress.total_bytes : 0
-	put($("progress").lastElementChild, progress(p.progress))
+	$("progress").firstElementChild.value = p.progress ? part(p) : 0
+	put($("progress").lastElementChild, progress(p))
 	const l = p.ledger, why = o => (p.reasons ?? []).filter(r => r.outcome === o).map(r => count(r.n) + " by " + r.reason).join(", ")
 	const figures = [["Owed", count(p.owed)], ["Oldest owed", ago(p.oldest_owed)], ["Last in", ago(p.last_in)], ["Last out", ago(p.last_out)],
 		["Received", count(l.received)], ["Delivered", count(l.delivered)], ["Filtered", count(l.filtered)],
