@@ -88,7 +88,7 @@ func (f *runningFlags) runs(at admin.Place, st monitor.Status) error {
 	if len(strange) == 0 {
 		return nil
 	}
-	what, hint := "no file", "--config FILE, --state FOLDER or --pid NUMBER says which bridge is meant"
+	what, hint := "no file", "FILE, --state FOLDER or --pid NUMBER says which bridge is meant"
 	if len(st.Config.Files) > 0 {
 		what = strings.Join(near(st.Config.Files), ", ")
 		hint = "name " + what + " if that is meant; bridges that run beside each other need a state each, " +
@@ -167,7 +167,7 @@ func (f *runningFlags) refused(err error) error {
 	case errors.Is(err, admin.ErrNobody):
 		return failure{
 			code: exitNobody, err: err,
-			hint: "xrtcbridge run" + strings.Join(append([]string{""}, f.given...), " ") + " starts one; --config FILE, " +
+			hint: "xrtcbridge run" + strings.Join(append([]string{""}, f.given...), " ") + " starts one; FILE, " +
 				"--state FOLDER or --pid NUMBER says which bridge is meant; " +
 				"one without a state folder answers to its own user only (sudo -u USER …)",
 		}

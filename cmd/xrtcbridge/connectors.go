@@ -26,16 +26,16 @@ func newSteps(s std, folders *pluginFolders) *cobra.Command {
 func newReferenceOf(s std, folders *pluginFolders, kind string, of func(bridge.Connector) bool) *cobra.Command {
 	var files []string
 	var markdown bool
-	cmd := &cobra.Command{
+	cmd := andFiles(&cobra.Command{
 		Use:   kind + "s [NAME]",
 		Short: "List the " + kind + "s, or show the settings and an example of one",
 		Long: kind + "s lists the " + kind + `s that are built in, and those of the plugins in
---plugin-dir and under plugins: in --config. With NAME it shows the settings and an example of one.`,
+--plugin-dir and under plugins: in FILE. With NAME it shows the settings and an example of one.`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			k := folders.catalog(s.warnings())
 			defer k.close()
-			if len(args) > 0 || k.loadPlugins(cmd.Context(), files) != nil {
+			if names, _ := namesAndFiles(args); len(names) > 0 || k.loadPlugins(cmd.Context(), files) != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var all []string
@@ -75,10 +75,10 @@ func newReferenceOf(s std, folders *pluginFolders, kind string, of func(bridge.C
 			}
 			return showConnector(s.out, all[0])
 		},
-	}
+	}, &files)
 	folders.add(cmd)
 	cmd.Flags().BoolVar(&markdown, "markdown", false, "write a page about all, or about NAME, in Markdown")
-	configFlag(cmd, cmd.Flags(), &files, "a pipeline file whose plugins are shown, too")
+	configFlag(cmd, cmd.Flags(), &files, "the same as FILE, whose plugins are shown, too")
 	return cmd
 }
 

@@ -257,7 +257,7 @@ changed so stays as it is.`,
 			return err
 		}
 		if r.Pipeline = c.pipeline(args[0]); r.Pipeline == nil {
-			return unknown("pipeline", args[0], f.pipelines, "its file, which --config names, says where its messages go")
+			return unknown("pipeline", args[0], f.pipelines, "its file, the argument FILE, says where its messages go")
 		}
 		if r.edit, err = newEditor(ctx, k.loader(ctx), set, s.warnings()); err != nil {
 			return err

@@ -79,6 +79,45 @@ func takesNames(cmd *cobra.Command, run func(cmd *cobra.Command, files []string)
 	return cmd
 }
 
+// andFiles makes a command take pipeline files beside its other arguments, which are names, or
+// numbers: what cannot be one is a file, a folder or a pattern.
+func andFiles(cmd *cobra.Command, files *[]string) *cobra.Command {
+	cmd.Use += " [FILE...]"
+	args, run := cmd.Args, cmd.RunE
+	cmd.Args = func(cmd *cobra.Command, all []string) error {
+		if args == nil {
+			return nil
+		}
+		names, _ := namesAndFiles(all)
+		return args(cmd, names)
+	}
+	cmd.RunE = func(cmd *cobra.Command, all []string) error {
+		names, found := namesAndFiles(all)
+		*files = append(*files, found...)
+		return run(cmd, names)
+	}
+	return cmd
+}
+
+func namesAndFiles(args []string) (names, files []string) {
+	for _, arg := range args {
+		if config.ValidName(arg) {
+			names = append(names, arg)
+		} else {
+			files = append(files, arg)
+		}
+	}
+	return names, files
+}
+
+// asFile returns how a file is named where names stand, too.
+func asFile(name string) string {
+	if config.ValidName(name) {
+		return "./" + name
+	}
+	return name
+}
+
 // durationFlag adds a flag that is written as a duration in a file, and 0 unless given.
 func durationFlag(flags *pflag.FlagSet, to *time.Duration, name, usage string) {
 	flags.Func(name, usage, func(text string) (err error) {

@@ -12,6 +12,7 @@ func TestNamesThatThereAreNot(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "pipelines.yaml",
 		"pipelines: {numbers: {from: {generate: {interval: 1s}}, to: discard, buffer: disk}}\n")
+	write(t, dir, "folder", "pipelines: {}\n")
 	p := start(t, dir, nil, "run", "--log-format", "json")
 	p.opened(4)
 	const near = "did you mean numbers?"
@@ -37,11 +38,20 @@ func TestNamesThatThereAreNot(t *testing.T) {
 		{"buffer export number", near},
 		{"buffer verify number", near},
 		{"buffer peek numbers -n -1", "-n"},
-		{"buffer status pipelines.yaml", "hint: it is a file: --config pipelines.yaml says"},
-		{"dead list pipelines.yaml", "hint: it is a file: --config pipelines.yaml says"},
-		{"state list pipelines.yaml", "hint: it is a file: --config pipelines.yaml says"},
-		{"state show pipelines.yaml", "hint: it is a file: --config pipelines.yaml says"},
-		{"state list other.yaml", "unknown command"},
+		{"buffer status number pipelines.yaml", near},
+		{"buffer peek pipelines.yaml number", near},
+		{"dead show number 1 pipelines.yaml", near},
+		{"dead list folder", "hint: ./folder is the file, which says where the state is"},
+		{"state list folder", "hint: ./folder is the file, which says where the state is"},
+		{"state show pipelines.yaml", "accepts 1 arg(s), received 0"},
+		{"state rename numbers pipelines.yaml", "accepts 2 arg(s), received 1"},
+		{"state list other", "unknown command"},
+		{"state list other.yaml", "other.yaml"},
+		{"dead list other.yaml", "other.yaml"},
+		{"buffer status numbers other.yaml", "other.yaml"},
+		{"state reset numbers other.yaml", "other.yaml"},
+		{"connectors other.yaml", "other.yaml"},
+		{"steps window other.yaml", "other.yaml"},
 		{"connectors generat", "did you mean generate?"},
 		{"steps windw", "did you mean window?"},
 		{"help tapp", "tap"},

@@ -14,7 +14,6 @@ import (
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
-	"github.com/xrtcbridge/xrtcbridge/bridge/config"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
@@ -39,13 +38,13 @@ func newStateList(s std, f *stateFlags) *cobra.Command {
 	return f.printsJSON(f.looks(&cobra.Command{
 		Use:   "list",
 		Short: "List checkpoints, buffers and dead letters",
-		Args: func(cmd *cobra.Command, args []string) error {
-			for _, name := range args {
+		Args: func(cmd *cobra.Command, names []string) error {
+			for _, name := range names {
 				if err := meantFile(name); err != nil {
 					return err
 				}
 			}
-			return cobra.NoArgs(cmd, args)
+			return cobra.NoArgs(cmd, names)
 		},
 	}, s, 0, func(ctx context.Context, state *store.Store, _ []string) error {
 		all, err := state.Entries(ctx, "")
@@ -111,7 +110,7 @@ func newStateReset(s std, f *stateFlags, folders *pluginFolders) *cobra.Command 
 		Short: "Forget how far the sources of a pipeline have come, so that they begin anew",
 		Long: `reset forgets the checkpoints of a pipeline: its sources begin anew, as their settings say. What
 other systems keep for them, like a durable consumer of JetStream or a persistent session of an
-MQTT broker, is ended, if the pipeline is in the files (--config); --local leaves that. With
+MQTT broker, is ended, if the pipeline is in the files; --local leaves that. With
 --buffer what the buffer holds is forgotten, too, and never delivered. No bridge may be running.`,
 		Args: cobra.ExactArgs(1),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
@@ -205,11 +204,6 @@ stays behind there, unless the source has a client_id or durable of its own.`,
 		switch {
 		case from == to:
 			return failure{code: exitUsage, err: errors.New("OLD and NEW are the same name")}
-		case !config.ValidName(to):
-			return failure{
-				code: exitUsage, err: fmt.Errorf("%q is no name of a pipeline", to),
-				hint: "it has letters, digits, - and _",
-			}
 		case len(f.pipelines) > 0 && !slices.Contains(f.pipelines, to):
 			return unknown("pipeline", to, f.pipelines, "give it its new name in the file first")
 		}

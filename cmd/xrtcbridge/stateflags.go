@@ -32,7 +32,7 @@ type stateFlags struct {
 
 func (f *stateFlags) add(cmd *cobra.Command) {
 	configFlag(cmd, cmd.PersistentFlags(), &f.files,
-		"pipeline file that says where the state is (default: "+defaultFile+", if it is there)")
+		"the same as FILE, which says where the state is (default: "+defaultFile+", if it is there)")
 	cmd.PersistentFlags().StringVar(&f.dir, "state", "", "folder of the state, instead of what a file says")
 	cmd.PersistentFlags().BoolVar(&f.shared, "shared", false,
 		"others may own that folder or write to it, as state: {shared: true} says in a file")
@@ -41,7 +41,8 @@ func (f *stateFlags) add(cmd *cobra.Command) {
 const anyNumber = 1 << 30
 
 // looks makes a command look into the state, with a context that a signal ends. Of its arguments,
-// so many at the front are pipelines, which the files or the state must know.
+// so many at the front are pipelines, which the files or the state must know; what is no name is a
+// file.
 func (f *stateFlags) looks(cmd *cobra.Command, s std, pipelines int,
 	do func(ctx context.Context, state *store.Store, args []string) error,
 ) *cobra.Command {
@@ -62,7 +63,7 @@ func (f *stateFlags) looks(cmd *cobra.Command, s std, pipelines int,
 		}
 		return f.explained(errors.Join(err, state.Close()))
 	}
-	return cmd
+	return andFiles(cmd, &f.files)
 }
 
 // printsJSON gives a command that prints a list the flag --json.
@@ -101,7 +102,7 @@ func meantFile(name string) error {
 	if info, err := os.Stat(name); err == nil && !info.IsDir() {
 		return failure{
 			code: exitUsage, err: fmt.Errorf("there is no pipeline %q", name),
-			hint: "it is a file: --config " + name + " says where the state is",
+			hint: asFile(name) + " is the file, which says where the state is",
 		}
 	}
 	return nil
@@ -120,7 +121,7 @@ func (f *stateFlags) explained(err error) error {
 		hint = f.command("state list") + " shows what the state has; a pipeline has a buffer with buffer: " +
 			"disk once it has run"
 	case errors.Is(err, store.ErrNoState):
-		hint = "--config FILE, or --state FOLDER, says where another state is"
+		hint = "FILE, or --state FOLDER, says where another state is"
 	case errors.As(err, &others) && others.Theirs && os.Geteuid() == 0: // what root makes there its user could not change
 	case others != nil:
 		hint = "--shared looks into a folder that others share, all the same"
@@ -197,7 +198,7 @@ func besideFile(s store.Settings, file string) store.Settings {
 func (f *stateFlags) command(args string) string {
 	words := []string{"xrtcbridge", args}
 	for _, file := range f.files {
-		words = append(words, "--config", file)
+		words = append(words, asFile(file))
 	}
 	if f.dir != "" {
 		words = append(words, "--state", f.dir)
