@@ -315,10 +315,13 @@ type OneRunner interface {
 // Forgetter is implemented by settings of a source for which its system keeps something beyond a
 // connection, like a durable consumer or the session of a client.
 type Forgetter interface {
-	// Forget ends that, so that the source begins anew, and returns what has ended, for people;
-	// empty if there was nothing. It is called while no instance is open. Of env it has Pipeline,
-	// Instance and Logger only.
-	Forget(ctx context.Context, env Env) (ended string, err error)
+	// Keeps names that, for people, with its system: "the session of client id x at host"; empty if
+	// nothing is kept. It asks nobody. Of env it has Pipeline and Instance only.
+	Keeps(env Env) string
+
+	// Forget ends that, so that the source begins anew, and reports whether it was there. It is
+	// called while no instance is open. Of env it has Pipeline, Instance and Logger only.
+	Forget(ctx context.Context, env Env) (ended bool, err error)
 }
 
 // Prober is implemented by settings of a source or sink whose system can be asked whether an
@@ -344,8 +347,10 @@ type Endpoint[T any] struct {
 	// Open opens an instance, see [Opener].
 	Open func(ctx context.Context, env Env) (T, error)
 
-	// Forget ends what the system of a source keeps for it, see [Forgetter]; nil: that is nothing.
-	Forget func(ctx context.Context, env Env) (ended string, err error)
+	// Keeps names what the system of a source keeps for it, and Forget ends that, see [Forgetter];
+	// nil: that is nothing.
+	Keeps  func(env Env) string
+	Forget func(ctx context.Context, env Env) (ended bool, err error)
 
 	// Probe finds out whether an instance can be opened, see [Prober]; nil: that cannot be asked.
 	Probe func(ctx context.Context, env Env) (Probed, error)

@@ -232,7 +232,8 @@ func endpoint[T any](typ string, o bridge.Opener[T], b bound) bridge.Endpoint[T]
 		},
 	}
 	if _, keeps := reflect.TypeAssert[bridge.Forgetter](b.value.Addr()); keeps {
-		e.Forget = func(ctx context.Context, env bridge.Env) (string, error) {
+		e.Keeps = func(env bridge.Env) string { return b.instance(env.Instance).(bridge.Forgetter).Keeps(env) }
+		e.Forget = func(ctx context.Context, env bridge.Env) (bool, error) {
 			return b.instance(env.Instance).(bridge.Forgetter).Forget(ctx, env)
 		}
 	}

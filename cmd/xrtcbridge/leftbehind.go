@@ -4,38 +4,64 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
 // leftBehind says which pipelines go that leave something in the state, and which ones keep a
 // buffer that nothing empties any more.
 func (r *running) leftBehind(ctx context.Context, d difference, next map[string]*planned) (all []string) {
+	all = r.kept(d, next)
 	asks := len(d.Stops) > 0
 	for _, c := range d.Restarts {
 		asks = asks || r.plan[c.Pipeline].Buffer != nil && next[c.Pipeline].Buffer == nil
 	}
 	if r.state == nil || !asks {
-		return nil
+		return all
 	}
 	entries, err := r.state.Entries(ctx, "")
 	if err != nil {
-		return []string{fmt.Sprintf("what pipelines leave in the state is not known: %v", err)}
+		return append(all, fmt.Sprintf("what pipelines leave in the state is not known: %v", err))
 	}
 	for _, c := range d.Stops {
 		if left := inState(entries, c.Pipeline); len(left) > 0 {
 			all = append(all, fmt.Sprintf("pipeline %q leaves behind: %s; if it was renamed, "+
-				"stop the bridge and take that along: "+
-				"xrtcbridge state rename %s NEW; a session at an MQTT broker or a consumer of JetStream "+
-				"that had its name stays there, and fills", c.Pipeline, strings.Join(left, ", "), c.Pipeline))
+				"stop the bridge and take that along: xrtcbridge state rename %s NEW",
+				c.Pipeline, strings.Join(left, ", "), c.Pipeline))
 		}
 	}
 	for _, e := range entries {
 		if next[e.Pipeline] != nil {
 			all = append(all, forgotten(e, next)...)
+		}
+	}
+	return all
+}
+
+// kept says what other systems go on keeping for pipelines that go, or read something else.
+func (r *running) kept(d difference, next map[string]*planned) (all []string) {
+	var out, in []*engine.Pipeline
+	for _, c := range slices.Concat(d.Stops, d.Restarts) {
+		out = append(out, r.plan[c.Pipeline].Pipeline)
+	}
+	for _, p := range next {
+		in = append(in, p.Pipeline)
+	}
+	used, left := keeps(in), keeps(out)
+	for _, what := range slices.Sorted(maps.Keys(left)) {
+		mend := "xrtcbridge state reset " + left[what] + " --sessions --as NAME ends it, where NAME is a pipeline " +
+			"with the same settings; or with a FILE as it was, without --as"
+		if next[left[what]] != nil {
+			mend = "when the bridge is stopped, xrtcbridge state reset " + left[what] + " --sessions ends it, with a FILE as it was"
+		}
+		if used[what] == "" {
+			all = append(all, fmt.Sprintf("%s stays, and fills: %s", what, mend))
 		}
 	}
 	return all

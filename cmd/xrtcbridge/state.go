@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/admin"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -104,46 +106,114 @@ func newStateShow(s std, f *stateFlags) *cobra.Command {
 }
 
 func newStateReset(s std, f *stateFlags, folders *pluginFolders) *cobra.Command {
-	var buffer, local bool
+	var r resetting
+	var local bool
 	cmd := f.looks(&cobra.Command{
 		Use:   "reset PIPELINE",
 		Short: "Forget how far the sources of a pipeline have come, so that they begin anew",
 		Long: `reset forgets the checkpoints of a pipeline: its sources begin anew, as their settings say. What
 other systems keep for them, like a durable consumer of JetStream or a persistent session of an
 MQTT broker, is ended, if the pipeline is in the files; --local leaves that. With
---buffer what the buffer holds is forgotten, too, and never delivered. No bridge may be running.`,
+--buffer what the buffer holds is forgotten, too, and never delivered. No bridge may be running.
+
+With --sessions only what other systems keep is ended, and a bridge may run, if that pipeline is none
+of its. Of one that has gone from the files, or has another name there, --as names a pipeline
+that reads the same systems, by the same settings.`,
+		Example: `  xrtcbridge state reset sensors
+  xrtcbridge state reset old-name --sessions --as new-name`,
 		Args: cobra.ExactArgs(1),
-	}, s, 1, func(ctx context.Context, state *store.Store, args []string) (err error) {
-		var c loaded
+	}, s, 0, func(ctx context.Context, state *store.Store, args []string) (err error) {
+		r.std, r.state, r.pipeline = s, state, args[0]
+		if err := f.known(ctx, state, []string{cmp.Or(r.as, r.pipeline)}); err != nil {
+			return err
+		}
 		if files := f.named(); !local && len(files) > 0 {
 			k := folders.catalog(s.warnings())
 			defer k.close()
-			if c, err = k.load(ctx, files); err != nil {
+			if r.loaded, err = k.load(ctx, files); err != nil {
 				return err
 			}
 		}
-		return reset(ctx, s, state, c, args[0], buffer)
+		if r.sessions {
+			return r.endSessions(ctx, f)
+		}
+		return r.reset(ctx)
 	})
 	folders.add(cmd)
-	cmd.Flags().BoolVar(&buffer, "buffer", false, "forget the messages in the buffer, too")
+	cmd.Flags().BoolVar(&r.sessions, "sessions", false, "end what other systems keep for the sources, and forget nothing here")
+	cmd.Flags().StringVar(&r.as, "as", "", "a `pipeline` of the files that says where its sources were connected")
+	cmd.Flags().BoolVar(&r.buffer, "buffer", false, "forget the messages in the buffer, too")
 	cmd.Flags().BoolVar(&local, "local", false, "leave what other systems keep for the sources")
+	cmd.MarkFlagsMutuallyExclusive("sessions", "local")
+	cmd.MarkFlagsMutuallyExclusive("sessions", "buffer")
 	return cmd
 }
 
-func reset(ctx context.Context, s std, state *store.Store, c loaded, pipeline string, buffer bool) error {
-	used, err := state.InUse(ctx)
-	none := errors.Is(err, store.ErrNoState)
-	var sources iter.Seq2[string, *bridge.Endpoint[bridge.Source]]
-	if p := c.pipeline(pipeline); p != nil {
-		sources = p.Sources()
+// resetting is a reset of a pipeline.
+type resetting struct {
+	std
+	loaded
+	state            *store.Store
+	pipeline, as     string
+	buffer, sessions bool
+}
+
+// endSessions ends what other systems keep for the sources.
+func (r *resetting) endSessions(ctx context.Context, f *stateFlags) error {
+	if err := f.idle(ctx, r.std, r.pipeline); err != nil {
+		return err
 	}
+	sources := r.sources()
+	if sources == nil {
+		return failure{
+			code: exitUsage, err: fmt.Errorf("pipeline %q is not in the files, which say where its sources were connected", r.pipeline),
+			hint: "--as NAME names one that reads the same systems; or give a FILE that has it",
+		}
+	}
+	return r.forget(ctx, sources)
+}
+
+// sources returns those of the pipeline by their instances, nil if it is not known.
+func (r *resetting) sources() iter.Seq2[string, *bridge.Endpoint[bridge.Source]] {
+	as := cmp.Or(r.as, r.pipeline)
+	p := r.loaded.pipeline(as)
+	if p == nil {
+		return nil
+	}
+	return func(yield func(string, *bridge.Endpoint[bridge.Source]) bool) {
+		for instance, source := range p.Sources() {
+			if !yield(r.pipeline+strings.TrimPrefix(instance, as), source) {
+				return
+			}
+		}
+	}
+}
+
+// keeps returns what other systems keep for the sources of pipelines, and for which of these.
+func keeps(pipelines []*engine.Pipeline) map[string]string {
+	all := make(map[string]string)
+	for _, p := range pipelines {
+		for instance, source := range p.Sources() {
+			if source.Keeps != nil {
+				all[source.Keeps(bridge.Env{Pipeline: p.Name, Instance: instance})] = p.Name
+			}
+		}
+	}
+	delete(all, "")
+	return all
+}
+
+func (r *resetting) reset(ctx context.Context) error {
+	used, err := r.state.InUse(ctx)
+	none := errors.Is(err, store.ErrNoState)
+	sources := r.sources()
 	switch {
 	case err != nil && (!none || sources == nil):
 		return err
 	case used:
 		return store.ErrInUse
 	case sources != nil:
-		if err := forget(ctx, s, state, c, pipeline, sources); err != nil {
+		if err := r.forget(ctx, sources); err != nil {
 			return failure{
 				code: exitFailed, err: fmt.Errorf("%w; nothing of the state is forgotten", err),
 				hint: "--local forgets what the state has, and asks no other system",
@@ -153,37 +223,45 @@ func reset(ctx context.Context, s std, state *store.Store, c loaded, pipeline st
 	var checkpoints int
 	var messages uint64
 	if !none {
-		if checkpoints, messages, err = state.Reset(ctx, pipeline, buffer); err != nil {
+		if checkpoints, messages, err = r.state.Reset(ctx, r.pipeline, r.buffer); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "forgot %s", bridge.Plural(checkpoints, "checkpoint"))
-	if buffer {
-		fmt.Fprintf(s.out, " and %s", bridge.Plural(messages, "message"))
+	fmt.Fprintf(r.out, "forgot %s", bridge.Plural(checkpoints, "checkpoint"))
+	if r.buffer {
+		fmt.Fprintf(r.out, " and %s", bridge.Plural(messages, "message"))
 	}
-	fmt.Fprintln(s.out)
+	fmt.Fprintln(r.out)
 	return nil
 }
 
-// forget ends what other systems keep for the sources of a pipeline.
-func forget(ctx context.Context, s std, state *store.Store, c loaded, pipeline string,
-	sources iter.Seq2[string, *bridge.Endpoint[bridge.Source]],
-) error {
-	stop, err := startServers(ctx, s, state, c)
+// forget ends what other systems keep for the sources of the pipeline, but for what they keep for
+// another one.
+func (r *resetting) forget(ctx context.Context, sources iter.Seq2[string, *bridge.Endpoint[bridge.Source]]) error {
+	stop, err := startServers(ctx, r.std, r.state, r.loaded)
 	if err != nil {
 		return err
 	}
 	var errs []error
+	others := keeps(slices.DeleteFunc(r.All(), func(p *engine.Pipeline) bool { return p.Name == r.pipeline }))
 	for instance, source := range sources {
 		if source.Forget == nil {
 			continue
 		}
-		ended, err := source.Forget(ctx, bridge.Env{Pipeline: pipeline, Instance: instance, Logger: s.warnings()})
+		env := bridge.Env{Pipeline: r.pipeline, Instance: instance, Logger: r.warnings()}
+		kept := source.Keeps(env)
+		if other := others[kept]; other != "" {
+			fmt.Fprintf(r.err, "%s is that of pipeline %s, and stays\n", kept, other)
+			continue
+		}
+		ended, err := source.Forget(ctx, env)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("end what %s keeps for %s: %w", source.Type, instance, err))
-		case ended != "":
-			fmt.Fprintln(s.out, "ended", ended)
+		case ended:
+			fmt.Fprintln(r.out, "ended", kept)
+		case r.sessions:
+			fmt.Fprintln(r.out, "there is no more", cmp.Or(kept, "of "+source.Type+" "+instance))
 		}
 	}
 	return errors.Join(append(errs, stop())...)
@@ -197,7 +275,8 @@ func newStateRename(s std, f *stateFlags) *cobra.Command {
 letters follow it. No bridge may be running. What NEW has must go first, if it has run: state
 reset NEW --buffer forgets it; dead letters are added to those that it has. What other systems
 keep by name, like a durable consumer of JetStream or a persistent session of an MQTT broker,
-stays behind there, unless the source has a client_id or durable of its own.`,
+stays behind there, unless the source has a client_id or durable of its own: state reset OLD
+--sessions --as NEW ends it.`,
 		Args: cobra.ExactArgs(2),
 	}, s, 1, func(ctx context.Context, state *store.Store, args []string) error {
 		from, to := args[0], args[1]

@@ -158,24 +158,29 @@ func (s *source) pause() <-chan time.Time {
 	return time.After(max(shorter, min(2*s.trip, time.Second)))
 }
 
-// Forget ends the session, and with it the subscriptions and what the broker keeps for them.
-func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (ended string, err error) {
+// Keeps names the session.
+func (s *SourceSettings) Keeps(env bridge.Env) string {
 	if s.clean() {
-		return "", nil
+		return ""
+	}
+	return fmt.Sprintf("the session of client id %s at %s", s.clientID(env), s.host())
+}
+
+// Forget ends the session, and with it the subscriptions and what the broker keeps for them.
+func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (ended bool, err error) {
+	if s.clean() {
+		return false, nil
 	}
 	client := s.ClientSettings
 	client.Birth, client.Will = nil, nil
-	who, found := identity{clientID: s.clientID(env)}, false
+	who := identity{clientID: s.clientID(env)}
 	for _, who.clean = range []bool{false, true} { // which of them there is only the first one tells
 		c, err := connect(ctx, &client, who, new(ends))
 		if err != nil {
-			return "", err
+			return false, err
 		}
-		found = found || c.resumed
+		ended = ended || c.resumed
 		c.close(nil)
 	}
-	if !found {
-		return "", nil
-	}
-	return fmt.Sprintf("the session of client id %s", who.clientID), nil
+	return ended, nil
 }

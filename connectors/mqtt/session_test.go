@@ -446,19 +446,22 @@ func TestForgetEndsTheSession(t *testing.T) {
 			env, dropped := counting(t)
 			set := sourceSettings(t, address, 1, "t", "u")
 			set.Will = &mqtt.Notice{Topic: "will"}
-			forget := func(want string) {
+			forget := func(want bool) {
 				t.Helper()
 				ended, err := set.Forget(t.Context(), env)
 				if ended != want || err != nil {
-					t.Errorf("got %q, %v, want %q", ended, err, want)
+					t.Errorf("got %v, %v, want %v", ended, err, want)
 				}
 			}
-			forget("")
+			forget(false)
 			closed(t, openWith(t, set, env).Close())
 			publisher := client(t, address, nil)
 			send(t, publisher, 1, text("t", "waits for the session"))
-			forget("the session of client id xrtcbridge-test-from")
-			forget("")
+			if got := set.Keeps(env); !strings.HasPrefix(got, "the session of client id xrtcbridge-test-from at 127.0.0.1:") {
+				t.Errorf("it keeps %q", got)
+			}
+			forget(true)
+			forget(false)
 			set.Topics = []string{"t"}
 			s := openWith(t, set, env)
 			send(t, publisher, 1, text("u", "forgotten"), text("t", "begins anew"))
@@ -468,8 +471,9 @@ func TestForgetEndsTheSession(t *testing.T) {
 		})
 	}
 	set := sourceSettings(t, "mqtt://127.0.0.1:1", 0, "t")
-	if ended, err := set.Forget(t.Context(), bridgetest.Env(t, "test-from")); ended != "" || err != nil {
-		t.Errorf("of a clean session: %q, %v", ended, err)
+	env := bridgetest.Env(t, "test-from")
+	if ended, err := set.Forget(t.Context(), env); ended || err != nil || set.Keeps(env) != "" {
+		t.Errorf("of a clean session: %v, %v, %q", ended, err, set.Keeps(env))
 	}
 }
 

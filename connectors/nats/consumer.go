@@ -27,30 +27,38 @@ func (s *SourceSettings) durable(env bridge.Env) string {
 	}, env.Instance)
 }
 
+// Keeps names the durable consumer.
+func (s *SourceSettings) Keeps(env bridge.Env) string {
+	if s.stream() == "" || s.once {
+		return ""
+	}
+	return fmt.Sprintf("consumer %q of %s at %s", s.durable(env), s.named(), strings.TrimPrefix(s.system(), "nats "))
+}
+
 // Forget deletes the durable consumer.
-func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (string, error) {
+func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (ended bool, err error) {
 	if s.stream() == "" {
-		return "", nil
+		return false, nil
 	}
 	c, err := dial(ctx, &s.Client, env)
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	defer c.End()
 	name := fmt.Sprintf("consumer %q of %s", s.durable(env), s.named())
 	consumer, err := c.js.Consumer(ctx, s.stream(), s.durable(env))
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return "", nil
+		return false, nil
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", name, c.explain(err))
+		return false, fmt.Errorf("%s: %w", name, c.explain(err))
 	case consumer.CachedInfo().NumWaiting > 0:
-		return "", fmt.Errorf("%s: somebody reads it now: stop the bridge first", name)
+		return false, fmt.Errorf("%s: somebody reads it now: stop the bridge first", name)
 	}
 	if err := c.js.DeleteConsumer(ctx, s.stream(), s.durable(env)); err != nil {
-		return "", fmt.Errorf("%s: %w", name, c.explain(err))
+		return false, fmt.Errorf("%s: %w", name, c.explain(err))
 	}
-	return name + " at " + c.Servers, nil
+	return true, nil
 }
 
 // madeBy is in the metadata of consumers that were made here, which are kept as the settings say.
