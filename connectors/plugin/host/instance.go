@@ -179,7 +179,7 @@ func (i *instance) interruptible(ctx context.Context, what string, limit time.Du
 	case err == nil:
 		return nil
 	}
-	return i.process.failed(what, err)
+	return i.process.failed(ctx, what, err)
 }
 
 // carrying makes a call with messages. If that costs the process its life, and a message may fail

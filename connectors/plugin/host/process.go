@@ -251,20 +251,24 @@ func (p *process) within(ctx context.Context, limit time.Duration, what string, 
 	case late:
 		p.fail(fmt.Errorf("a call to %s did not return within %s", what, limit))
 	}
-	return p.failed(what, err)
+	return p.failed(ctx, what, err)
 }
 
-// failed returns the error of a call that has failed.
-func (p *process) failed(what string, err error) error {
-	grace := goneGrace
+// failed returns the error of a call that has failed. Once ctx is done nobody waits to know more.
+func (p *process) failed(ctx context.Context, what string, err error) error {
 	if status.Code(err) == codes.Unavailable {
-		grace = brokenGrace
+		patient, cancel := context.WithTimeout(ctx, brokenGrace)
+		defer cancel()
+		select {
+		case <-p.gone:
+		case <-patient.Done():
+		}
 	}
 	err, malformed := fmt.Errorf("%s: %w", what, plain(err)), isMalformed(err)
 	if malformed {
 		return p.nonsense(err)
 	}
-	return p.outcome(err, grace)
+	return p.outcome(err, goneGrace)
 }
 
 // isMalformed reports whether err is about an answer that gRPC could not read.
