@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
@@ -14,23 +15,67 @@ import (
 // column is one of the ledger.
 type column struct {
 	title string
+	means string
 	count func(engine.Ledger) uint64
 	shown bool // though it is 0 for all pipelines
 }
 
 func columns(buffered bool) []column {
 	return []column{
-		{"CARRIED", func(l engine.Ledger) uint64 { return l.Carried }, buffered},
-		{"RECEIVED", func(l engine.Ledger) uint64 { return l.Received }, true},
-		{"MADE", func(l engine.Ledger) uint64 { return l.Made }, false},
-		{"DELIVERED", func(l engine.Ledger) uint64 { return l.Delivered }, true},
-		{"FILTERED", func(l engine.Ledger) uint64 { return l.Filtered }, true},
-		{"MERGED", func(l engine.Ledger) uint64 { return l.Merged }, false},
-		{"DEAD-LETTERED", func(l engine.Ledger) uint64 { return l.DeadLettered }, true},
-		{"DROPPED", func(l engine.Ledger) uint64 { return l.Dropped }, true},
-		{"BUFFERED", func(l engine.Ledger) uint64 { return l.Buffered }, buffered},
-		{"IN FLIGHT", func(l engine.Ledger) uint64 { return l.InFlight }, true},
+		{
+			"CARRIED", "in the buffer from earlier runs",
+			func(l engine.Ledger) uint64 { return l.Carried }, buffered,
+		},
+		{
+			"RECEIVED", "read from the sources, once more if they deliver once more",
+			func(l engine.Ledger) uint64 { return l.Received }, true,
+		},
+		{
+			"MADE", "by steps, beyond one for each message that they got at that time",
+			func(l engine.Ledger) uint64 { return l.Made }, false,
+		},
+		{
+			"DELIVERED", "every sink that it was for has it",
+			func(l engine.Ledger) uint64 { return l.Delivered }, true,
+		},
+		{
+			"FILTERED", "left out by a step, or meant for no sink",
+			func(l engine.Ledger) uint64 { return l.Filtered }, true,
+		},
+		{
+			"MERGED", "kept by a step until what it made of it was delivered",
+			func(l engine.Ledger) uint64 { return l.Merged }, false,
+		},
+		{
+			"DEAD-LETTERED", "refused, and put aside",
+			func(l engine.Ledger) uint64 { return l.DeadLettered }, true,
+		},
+		{
+			"DROPPED", "given up, by on_error, a stop, or where there is no way to wait",
+			func(l engine.Ledger) uint64 { return l.Dropped }, true,
+		},
+		{
+			"BUFFERED", "in the buffer, and delivered later",
+			func(l engine.Ledger) uint64 { return l.Buffered }, buffered,
+		},
+		{
+			"IN FLIGHT", "read, and none of these yet: a source that can delivers it again",
+			func(l engine.Ledger) uint64 { return l.InFlight }, true,
+		},
 	}
+}
+
+// ledgerHelp says what the columns are, and how they add up.
+func ledgerHelp() string {
+	var b strings.Builder
+	b.WriteString("In the ledger, where columns that are 0 for all pipelines may be left out,\n" +
+		"CARRIED + RECEIVED + MADE = DELIVERED + FILTERED + MERGED + DEAD-LETTERED + DROPPED + BUFFERED + IN FLIGHT\n\n")
+	for _, c := range columns(true) {
+		fmt.Fprintf(&b, "  %-13s  %s\n", c.title, c.means)
+	}
+	b.WriteString("\nWhat a step keeps for later is merged, and what it lets go of then is made: throttle and delay count\n" +
+		"a message that has waited in both columns, and a batch of 5 is 1 that was made, of 5 merged ones.")
+	return b.String()
 }
 
 // printLedger prints what became of the messages, as a table or, if the log was asked to be JSON,

@@ -61,7 +61,9 @@ the programs of plugins.
 With --from and --to it runs one pipeline and reads no file. A key given again adds to its list
 (topics=a/#,topics=b/#), and \, is a comma within a value; within {{ }} all are. A message that is
 refused ends that: on_error, buffer and the like need a file. At the end a ledger says what became
-of every message.`,
+of every message.
+
+` + ledgerHelp(),
 		Example: `  xrtcbridge run
   xrtcbridge run sensors.yaml mirror.yaml
   echo hello | xrtcbridge run --from stdio --to stdio

@@ -25,7 +25,7 @@ func newStatus(s std) *cobra.Command {
 messages in and out a second (of the last 10 seconds), what it owes to its sinks and since when,
 what it has dropped and put with the dead letters since the bridge was started (dead list says
 what is there now), and how often it was started again; and behind them why it is not well, with
-what to do about it.
+what to do about it. What all counts of --json are, xrtcbridge run --help says.
 
 The exit code is 0 if the bridge is ready: each pipeline that is not optional is connected at
 all ends that it needs. It is 1 if it is not, or stops, and 3 if no bridge answers, or one that
