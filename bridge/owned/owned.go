@@ -92,6 +92,9 @@ func closed(path string) (string, error) {
 // have it read or write what they may not. What has been exchanged since it was opened is not
 // there.
 func Reached(path string, info fs.FileInfo) error {
+	if !owners {
+		return nil
+	}
 	owner, _ := stranger(info)
 	real, err := resolve(path, func(at string, link fs.FileInfo) error {
 		user, other := stranger(link)
@@ -103,7 +106,7 @@ func Reached(path string, info fs.FileInfo) error {
 			fmt.Sprintf("remove it, or chown -h %d %s if it may lead there", os.Geteuid(), quote(at)), true,
 		}
 	})
-	if err != nil || !owners {
+	if err != nil {
 		return err
 	}
 	there, err := os.Lstat(real)

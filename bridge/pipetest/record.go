@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // Recording is what the sources of a pipeline have read, in order.
@@ -68,9 +69,9 @@ func Record(ctx context.Context, name string, r Recording, o Options) (test stri
 		if isNew {
 			return os.Remove(name)
 		}
-		return os.WriteFile(name, before, 0o600) // it is there, and keeps its mode
+		return owned.WriteFile(name, before, 0o600) // it is there, and keeps its mode
 	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	if err := owned.WriteFile(name, []byte(text), 0o600); err != nil {
 		return "", left, errors.Join(fmt.Errorf("record test: %w", err), restore())
 	}
 	o.Run = regexp.MustCompile("^" + regexp.QuoteMeta(test) + "$")

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/config"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // fields are keys with values, as they are written in YAML on one line.
@@ -127,11 +128,15 @@ func savePayload(dir string, payload []byte) error {
 	if len(payload) <= mostInline {
 		return nil
 	}
-	name := filepath.Join(dir, payloadFile(payload))
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // as the folder of the tests may be
-		return fmt.Errorf("write payload: %w", err)
+	name := payloadFile(payload)
+	folder, err := owned.OpenRoot(dir)
+	if err == nil {
+		err = errors.Join(folder.MkdirAll(filepath.Dir(name), 0o755), folder.Close()) // as the folder of the tests may be
 	}
-	if err := os.WriteFile(name, payload, 0o600); err != nil {
+	if err == nil {
+		err = owned.WriteFile(filepath.Join(dir, name), payload, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("write payload: %w", err)
 	}
 	return nil
@@ -321,7 +326,7 @@ func update(name string, edits []edit) error {
 		with := before + "expect:" + indent + strings.Join(e.lines, indent) + "\n"
 		all = slices.Replace(all, e.at.Line-1, end, with)
 	}
-	if err := os.WriteFile(name, []byte(strings.Join(all, "")), 0o644); err != nil { // it is there, and keeps its mode
+	if err := owned.WriteFile(name, []byte(strings.Join(all, "")), 0o644); err != nil { // it is there, and keeps its mode
 		return fmt.Errorf("update tests: %w", err)
 	}
 	return nil

@@ -215,3 +215,21 @@ func TestDefaultFileThatCannotBeRead(t *testing.T) {
 		t.Errorf("missing: exit code %d:\n%s", code, out)
 	}
 }
+
+// S54: a report goes through no link of another user.
+func TestS54ReportFollowsNoLinksOfOthers(t *testing.T) {
+	bridgetest.Root(t, "to give a link away")
+	dir := t.TempDir()
+	name := filepath.Join(dir, "report.xml")
+	if err := errors.Join(os.Symlink(filepath.Join(dir, "victim"), name), os.Lchown(name, podUser, -1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, write := range []func() error{
+		func() error { return nil },
+		func() error { return os.WriteFile(filepath.Join(dir, "victim"), []byte("theirs"), 0o600) },
+	} {
+		if err := errors.Join(write(), new(junitReport).write(name)); err == nil || !strings.Contains(err.Error(), "link") {
+			t.Errorf("it was written: %v", err)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -260,7 +259,7 @@ func (r *junitReport) write(name string) error {
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	if err := os.WriteFile(name, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
+	if err := owned.WriteFile(name, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
