@@ -34,16 +34,20 @@ func openFolder(dir string, sync bool, mode fs.FileMode) (*folder, error) {
 		}
 		missing = filepath.Join(filepath.Base(there), missing)
 	}
-	root, err := os.OpenRoot(there)
+	root, err := owned.OpenRoot(there)
 	d := &folder{root, dir, sync, mode}
 	if err == nil && missing != "." {
 		err = cmp.Or(d.makeFolder(missing), d.syncNames(missing), root.Close())
 		if err == nil {
-			d.root, err = os.OpenRoot(dir)
+			d.root, err = owned.OpenRoot(dir)
 		}
 	}
 	if err != nil {
-		return nil, inName(fmt.Errorf("open folder: %w", err))
+		err = fmt.Errorf("open folder: %w", err)
+		if !errors.Is(err, fs.ErrNotExist) { // it may have been exchanged
+			err = inName(err)
+		}
+		return nil, err
 	}
 	return d, nil
 }

@@ -38,6 +38,7 @@ func TestS53LinksOfOthers(t *testing.T) {
 				path := link
 				put(t, target, "line\n")
 				must(t, os.Chown(target, c.target, -1))
+				must(t, os.Chown(there, c.target, -1))
 				if of == "folder" {
 					link, path = filepath.Join(shared, "sub"), filepath.Join(shared, "sub", "x.log")
 					must(t, os.Symlink(there, link))
@@ -83,6 +84,34 @@ func TestS53FollowsBesideLinksOfOthers(t *testing.T) {
 	must(t, err)
 	if got := read(t, s, 1); got[0] != "b" {
 		t.Errorf("read %q", got)
+	}
+}
+
+// S53: a sink makes nothing in a folder to which such a link leads, whatever name a message chooses.
+func TestS53MakesNothingWhereLinksOfOthersLead(t *testing.T) {
+	bridgetest.Root(t, "to give links away")
+	for name, path := range map[string]func(at string) bridge.Template{
+		"a name":                func(at string) bridge.Template { return bridge.Text(at + "name") },
+		"a name in a folder":    func(at string) bridge.Template { return bridge.Text(at + "folder/name") },
+		"any name":              func(at string) bridge.Template { return byTopic(at) },
+		"any name, in a folder": func(at string) bridge.Template { return byTopic(at + "folder/") },
+	} {
+		dir := t.TempDir()
+		there, link := filepath.Join(dir, "there"), filepath.Join(dir, "link")
+		must(t, os.Mkdir(there, 0o700))
+		must(t, os.Symlink(there, link))
+		must(t, os.Lchown(link, 4711, -1))
+		sink, err := tryOpenSink(t, path(link+"/"), nil)
+		if err == nil {
+			_, err = sink.Write(t.Context(), bridge.Batch{{Topic: "nologin"}})
+		}
+		if err == nil || !strings.Contains(err.Error(), "is a symbolic link of user 4711") || !bridge.IsPermanent(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		made, err := os.ReadDir(there)
+		if must(t, err); len(made) > 0 {
+			t.Errorf("%s: it made %v", name, made)
+		}
 	}
 }
 
