@@ -2,11 +2,13 @@ package step
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -81,6 +84,8 @@ func (s *schemaSettings) Validate() error {
 	_, err := s.compile()
 	return err
 }
+
+var errNoFile = errors.New("it is not a file")
 
 // schemaBase stands for the folder of a schema, so that addresses are alike on all systems.
 const schemaBase = "schema:///"
@@ -203,14 +208,22 @@ func (f *schemaFiles) Load(address string) (any, error) {
 		f.note(f.inline)
 		return f.inline, nil
 	}
-	// Opening what is no file may wait for ever.
+	// Opening a device may do something, and a pipe, which may be there a moment later, would wait.
 	if info, err := f.folder.Stat(path); err != nil {
 		return nil, err
 	} else if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a file")
+		return nil, errNoFile
+	}
+	file, err := f.folder.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errNoFile)
 	}
 	f.read = append(f.read, filepath.Join(f.folder.Name(), path))
-	text, err := f.folder.ReadFile(path)
+	text, err := io.ReadAll(file)
 	if err != nil {
 		return nil, err
 	}

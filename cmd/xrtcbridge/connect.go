@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -241,7 +241,7 @@ func beside(files []string) bool {
 		files = []string{defaultFile}
 	}
 	return slices.ContainsFunc(files, func(name string) bool {
-		f, err := os.Open(name)
+		f, err := owned.Open(name)
 		if err != nil {
 			return false // it has been read before
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
 	"github.com/xrtcbridge/xrtcbridge/bridge/engine"
 	"github.com/xrtcbridge/xrtcbridge/bridge/monitor"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 	"github.com/xrtcbridge/xrtcbridge/bridge/store"
 )
 
@@ -146,7 +147,7 @@ func (r *running) lock(files []string) {
 	}
 	var locked []*os.File
 	for _, name := range files {
-		file, err := os.Open(name)
+		file, err := owned.Open(name)
 		if err != nil {
 			continue // it has been read before
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
+	"github.com/xrtcbridge/xrtcbridge/bridge/owned"
 )
 
 // Probe opens the files that are there, and the folders of patterns, for reading.
@@ -65,7 +66,7 @@ func (s *SourceSettings) Probe(ctx context.Context, _ bridge.Env) (p bridge.Prob
 }
 
 func readable(path string) error {
-	f, err := os.Open(path)
+	f, err := owned.Open(path)
 	if err != nil {
 		return err
 	}

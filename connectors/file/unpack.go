@@ -31,9 +31,9 @@ func open(path string) (*opened, error) {
 		return nil, err
 	}
 	if err := regular(path, info); err != nil {
-		return nil, err // opening it may block
+		return nil, err // opening a device may do something
 	}
-	f, err := os.Open(path)
+	f, err := owned.Open(path)
 	if err != nil {
 		return nil, err
 	}
