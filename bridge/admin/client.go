@@ -103,6 +103,10 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (*http.R
 	return nil, &Error{answer.StatusCode, f.Error, said}
 }
 
+// MostAnswer is how much is read of one answer, or of one line of what goes on: the bridge may be
+// another user's.
+const MostAnswer = 64 << 20
+
 // Ask is Do, and reads the answer into what into points to, unless that is nil.
 func (c *Client) Ask(ctx context.Context, method, path string, body, into any) error {
 	answer, err := c.Do(ctx, method, path, body)
@@ -110,10 +114,11 @@ func (c *Client) Ask(ctx context.Context, method, path string, body, into any) e
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
+	said := io.LimitReader(answer.Body, MostAnswer)
 	if into == nil {
-		_, err = io.Copy(io.Discard, answer.Body)
+		_, err = io.Copy(io.Discard, said)
 	} else {
-		err = json.NewDecoder(answer.Body).Decode(into)
+		err = json.NewDecoder(said).Decode(into)
 	}
 	if err != nil {
 		return fmt.Errorf("read what the bridge at %s answers: %w", c.Place, late(ctx, err))

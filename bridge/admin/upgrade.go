@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -41,6 +42,9 @@ func Upgrade(protocol string, enter func(accept func() (net.Conn, error)) error)
 	})
 }
 
+// mostHead is how much is read of what says that the protocol is another.
+const mostHead = 64 << 10
+
 // Upgrade connects by another protocol to what the bridge has at the path.
 func (c *Client) Upgrade(ctx context.Context, path, protocol string) (net.Conn, error) {
 	conn, err := c.Place.dial(ctx)
@@ -55,7 +59,8 @@ func (c *Client) Upgrade(ctx context.Context, path, protocol string) (net.Conn, 
 	}
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", protocol)
-	rest := bufio.NewReader(conn)
+	head := &io.LimitedReader{R: conn, N: mostHead}
+	rest := bufio.NewReader(head)
 	var answer *http.Response
 	if err = r.Write(conn); err == nil {
 		answer, err = http.ReadResponse(rest, r) //nolint:bodyclose // what follows is the other protocol
@@ -66,6 +71,7 @@ func (c *Client) Upgrade(ctx context.Context, path, protocol string) (net.Conn, 
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	head.N = math.MaxInt64
 	return upgraded{conn, rest}, nil
 }
 

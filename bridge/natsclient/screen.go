@@ -32,6 +32,10 @@ type screen struct {
 	tail bool   // what ends a message is still to come
 }
 
+// Screen returns a connection that fails when what comes has no shape for the library, as a server
+// sends it that is another user's.
+func Screen(c net.Conn) net.Conn { return &screen{Conn: c} }
+
 func (s *screen) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	look := s.look

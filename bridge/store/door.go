@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge/embedded"
+	"github.com/xrtcbridge/xrtcbridge/bridge/natsclient"
 )
 
 // ErrNotOpen is returned to visitors of a state that nothing has used so far, or that is not kept in
@@ -84,7 +85,13 @@ func (s *Store) knock(ctx context.Context, n *session) (found bool) {
 	if s.visitor == nil {
 		return false
 	}
-	nc, err := n.connect(nats.SetCustomDialer(dialer(func() (net.Conn, error) { return s.visitor(ctx) })))
+	nc, err := n.connect(nats.SetCustomDialer(dialer(func() (net.Conn, error) {
+		c, err := s.visitor(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return natsclient.Screen(c), nil // who is asked may be another user's
+	})))
 	if err != nil {
 		return false // there is none, or it has just ended; else the lock says who has the folder
 	}

@@ -155,8 +155,10 @@ func follow(ctx context.Context, c *admin.Client, query url.Values, n int, do fu
 		return lost, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	lines := json.NewDecoder(answer.Body)
+	said := &io.LimitedReader{R: answer.Body}
+	lines := json.NewDecoder(said)
 	for seen := 0; n == 0 || seen < n; {
+		said.N = admin.MostAnswer
 		var text json.RawMessage
 		var line admin.TapLine
 		if err := lines.Decode(&text); err != nil || json.Unmarshal(text, &line) != nil {
