@@ -4,10 +4,20 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/time/rate"
+)
+
+// What the server may say of its clients: whoever reaches a port has it say a line with each wrong
+// password.
+const (
+	clientLines = 100
+	clientEvery = time.Second // one more
 )
 
 // logger passes what the server says on: warnings and errors as such, the rest
@@ -17,17 +27,42 @@ type logger struct {
 	log   *slog.Logger
 	names *strings.Replacer // of folders, from those that the server knows to those that users do
 
+	clients *rate.Limiter // of lines about them
+
 	mu      sync.Mutex // guards what follows
 	first   error
 	started bool
+	untold  int // lines about clients
+}
+
+func newLogger(log *slog.Logger, names *strings.Replacer) *logger {
+	return &logger{log: log, names: names, clients: rate.NewLimiter(rate.Every(clientEvery), clientLines)}
 }
 
 var _ server.Logger = (*logger)(nil)
 
 func (l *logger) say(level slog.Level, format string, args []any) {
-	if l.log.Enabled(context.Background(), level) {
+	if l.log.Enabled(context.Background(), level) && (!aboutClient.MatchString(format) || l.tell()) {
 		l.log.Log(context.Background(), level, "embedded server", "text", l.names.Replace(fmt.Sprintf(format, args...)))
 	}
+}
+
+// aboutClient is how the server begins what it says of a client.
+var aboutClient = regexp.MustCompile(`^\S* - [a-z_]+:\d+ - `)
+
+// tell reports whether there may be one more line about a client, and says how many there were not.
+func (l *logger) tell() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.clients.Allow() {
+		l.untold++
+		return false
+	}
+	if l.untold > 0 {
+		l.log.Warn("more has gone wrong with clients of the embedded server than is said here", "untold", l.untold)
+		l.untold = 0
+	}
+	return true
 }
 
 // warningLevel returns the level of a warning: what is usual here, or what we have chosen, is none.
@@ -54,11 +89,11 @@ func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, fo
 func (l *logger) Fatalf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.started || l.first != nil {
-		l.say(slog.LevelError, format, args)
+	if !l.started && l.first == nil {
+		l.first = fatalError(format, args)
 		return
 	}
-	l.first = fatalError(format, args)
+	l.log.Error("embedded server", "text", l.names.Replace(fmt.Sprintf(format, args...)))
 }
 
 // startError returns the first fatal error of the start. Later ones are logged.

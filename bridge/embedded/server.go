@@ -111,7 +111,7 @@ func (e *Server) start(ctx context.Context, log *slog.Logger) error {
 	if e.nats, err = server.NewServer(e.options); err != nil {
 		return fmt.Errorf("start embedded server: %w", err)
 	}
-	logger := &logger{log: log, names: strings.NewReplacer(e.store.folder.Path(), e.store.dir)}
+	logger := newLogger(log, strings.NewReplacer(e.store.folder.Path(), e.store.dir))
 	e.nats.SetLogger(logger, false, false)
 	if err := ctx.Err(); err != nil {
 		return err
