@@ -197,6 +197,9 @@ func (b *Batch) Messages() (bridge.Batch, error) {
 	return batch, b.headers(batch, names)
 }
 
+// mostRoom is for how many headers of a message there is room before they are known to differ.
+const mostRoom = 64
+
 func (b *Batch) headers(batch bridge.Batch, names []string) error {
 	if len(b.HeaderNames) != len(b.HeaderValueSizes) {
 		return fmt.Errorf("unpack batch: %d header names for %d values", len(b.HeaderNames), len(b.HeaderValueSizes))
@@ -209,7 +212,7 @@ func (b *Batch) headers(batch bridge.Batch, names []string) error {
 		if count == 0 {
 			continue
 		}
-		header := make(map[string]string, count)
+		header := make(map[string]string, min(count, mostRoom))
 		for range count {
 			name := b.HeaderNames[h]
 			if int(name) >= len(names) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,25 @@ func TestMalformedBatches(t *testing.T) {
 		if _, err := b.Messages(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+}
+
+// S41: headers of one name over and over make no room for as many.
+func TestS41ManyHeadersOfOneName(t *testing.T) {
+	const n = 1 << 20
+	b := &pluginpb.Batch{
+		PayloadSizes: []uint32{0}, Names: [][]byte{[]byte("a")}, HeaderCounts: []uint32{n},
+		HeaderNames: make([]uint32, n), HeaderValueSizes: make([]uint32, n),
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	all, err := b.Messages()
+	runtime.ReadMemStats(&after)
+	if err != nil || len(all) != 1 || len(all[0].Header) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+		t.Errorf("it took %d kB", took>>10)
 	}
 }
 
