@@ -90,7 +90,11 @@ func (p Place) listen(ctx context.Context) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", p.Folder.Path, err)
 	}
-	defer folder.Lock()() // until there is a socket for who looks next
+	unlocked, err := folder.Lock(ctx) // until there is a socket for who looks next
+	if err != nil {
+		return nil, errors.Join(err, folder.Close())
+	}
+	defer unlocked()
 	// Only who refuses is gone: one that is stopped, or has too many to answer, is still there.
 	switch c, err := folder.Dial(ctx, p.Name); {
 	case err == nil:

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"cmp"
+	"context"
 	"net"
 	"net/url"
 
@@ -42,7 +43,7 @@ func (e *Server) Login(addresses []bridge.URL) error { return e.settings.Login(a
 // Login does what [Server.Login] does for servers that run in another process. Passwords that were
 // made at the start are known if the settings name a folder that keeps them.
 func (s Settings) Login(addresses []bridge.URL) error {
-	s, err := s.withPasswords(false)
+	s, err := s.withPasswords(context.Background(), false) // which waits for nobody
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (s Settings) passwordFile(user string) string {
 // withPasswords returns the settings with users that have passwords. Those that are made here and
 // that somebody else has to know are kept in files; if create is false, one that is not there stays
 // empty.
-func (s Settings) withPasswords(create bool) (Settings, error) {
+func (s Settings) withPasswords(ctx context.Context, create bool) (Settings, error) {
 	var m MQTT
 	var n NATS
 	if s.NATS != nil {
@@ -50,12 +51,12 @@ func (s Settings) withPasswords(create bool) (Settings, error) {
 		if n.Username = natsUser; n.Listen == "" {
 			n.Username = rand.Text() // MQTT may have any name
 		}
-		n.Password, errs[0] = s.password(natsUser, n.Listen != "" && !n.Open, create)
+		n.Password, errs[0] = s.password(ctx, natsUser, n.Listen != "" && !n.Open, create)
 	}
 	if s.MQTT != nil {
 		if m = *s.MQTT; m.Username == "" {
 			m.Username = mqttUser
-			m.Password, errs[1] = s.password(mqttUser, !m.Open, create)
+			m.Password, errs[1] = s.password(ctx, mqttUser, !m.Open, create)
 		}
 		s.MQTT = &m
 	}
@@ -63,11 +64,11 @@ func (s Settings) withPasswords(create bool) (Settings, error) {
 	return s, errors.Join(errs[:]...)
 }
 
-func (s Settings) password(user string, kept, create bool) (bridge.Secret, error) {
+func (s Settings) password(ctx context.Context, user string, kept, create bool) (bridge.Secret, error) {
 	if !kept {
 		return bridge.NewSecret(rand.Text()), nil
 	}
-	text, err := s.passwords().Secret(user+passwordExt, create)
+	text, err := s.passwords().Secret(ctx, user+passwordExt, create)
 	if err != nil {
 		return bridge.Secret{}, fmt.Errorf("password of the embedded server in %s: %w", s.passwordFile(user), err)
 	}

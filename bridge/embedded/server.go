@@ -72,7 +72,7 @@ func (e *Server) startNATS(ctx context.Context, log *slog.Logger) error {
 	if s.Passwords.Path == "" {
 		s.Passwords.Path = e.store.dir
 	}
-	if e.settings, err = s.withPasswords(true); err == nil {
+	if e.settings, err = s.withPasswords(ctx, true); err == nil {
 		err = e.start(ctx, log)
 	}
 	if err != nil {

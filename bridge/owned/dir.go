@@ -196,16 +196,18 @@ func (d *Dir) Join(name string) string { return filepath.Join(d.path, name) }
 
 // Lock waits until nobody else has locked the folder, and locks it until unlocked is called, where
 // the system and the file system can do that. Whoever may read the folder can lock it for ever, so
-// that it goes on without after ten seconds.
-func (d *Dir) Lock() (unlocked func()) {
+// that it goes on without after ten seconds. The error is that of ctx, which is done before.
+func (d *Dir) Lock(ctx context.Context) (unlocked func(), err error) {
 	for patience := time.After(10 * time.Second); !lock(d.f); {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-patience:
-			return func() {}
+			return func() {}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	return func() { unlock(d.f) }
+	return func() { unlock(d.f) }, nil
 }
 
 // Close closes the folder.

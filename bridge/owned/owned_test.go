@@ -3,6 +3,7 @@
 package owned_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -377,10 +378,15 @@ func TestS37StrangersLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) { // whose ten seconds are none
-		if secret, err := at.Secret("token", true); err != nil || secret == "" {
+		if secret, err := at.Secret(t.Context(), "token", true); err != nil || secret == "" {
 			t.Errorf("%q, %v", secret, err)
 		}
 	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if secret, err := at.Secret(ctx, "other", true); !errors.Is(err, context.Canceled) || secret != "" {
+		t.Errorf("%q, %v", secret, err)
+	}
 }
 
 // S37: a secret that several make in the same instant is one.
@@ -390,7 +396,7 @@ func TestS37OneSecret(t *testing.T) {
 		at, secrets := owned.Place{Path: t.TempDir()}, make(chan string, starting)
 		for range starting {
 			go func() {
-				text, err := at.Secret("token", true)
+				text, err := at.Secret(t.Context(), "token", true)
 				if err != nil {
 					t.Error(err)
 				}

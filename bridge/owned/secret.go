@@ -1,6 +1,7 @@
 package owned
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -16,7 +17,7 @@ const mostSecret = 4096
 // Secret returns what the file in the folder holds, which only this user can read and write, unless
 // the place is shared. If create, one that is not there is made, with a random text; else that is
 // no error, and neither is a place without a path.
-func (p Place) Secret(file string, create bool) (string, error) {
+func (p Place) Secret(ctx context.Context, file string, create bool) (string, error) {
 	if p.Path == "" {
 		return "", nil
 	}
@@ -29,7 +30,11 @@ func (p Place) Secret(file string, create bool) (string, error) {
 	if err == nil {
 		defer func() { _ = dir.Close() }()
 		if create { // nobody else makes it meanwhile
-			defer dir.Lock()()
+			unlocked, err := dir.Lock(ctx)
+			if err != nil {
+				return "", err
+			}
+			defer unlocked()
 		}
 		if f, err = dir.OpenFile(file, false); errors.Is(err, fs.ErrNotExist) && create {
 			f, err = dir.OpenFile(file, true)

@@ -235,7 +235,7 @@ func (f runFlags) answer(
 	}
 	set, log := *c.admin, o.Logger
 	if set.Token.IsZero() {
-		token, err := at.Folder.Secret(tokenFile, true)
+		token, err := at.Folder.Secret(ctx, tokenFile, true)
 		if err != nil {
 			a.Close()
 			return nil, fmt.Errorf("make the token for admin.listen in %s: %w", at.Sibling(tokenFile), err)
