@@ -21,7 +21,7 @@ func TestS56StateOfAStranger(t *testing.T) {
 		"a line without end": "MSG " + strings.Repeat("a", 2<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
-			heard := make(chan error, 1)
+			gone := make(chan struct{})
 			state := store.Look(store.Settings{Dir: t.TempDir()}, nil, func(context.Context) (net.Conn, error) {
 				ours, theirs := net.Pipe()
 				go func() {
@@ -37,7 +37,7 @@ func TestS56StateOfAStranger(t *testing.T) {
 					for err == nil { // until it is let go
 						_, err = theirs.Write(make([]byte, 1<<16))
 					}
-					heard <- err
+					close(gone)
 				}()
 				return ours, nil
 			})
@@ -47,7 +47,7 @@ func TestS56StateOfAStranger(t *testing.T) {
 			if err := state.Close(); err != nil {
 				t.Error(err)
 			}
-			<-heard
+			<-gone
 		})
 	}
 }
