@@ -35,7 +35,10 @@ var arrows = []struct {
 	{"bridge/jsonfield", nil, true},
 	{"bridge/step", []string{"bridge", "bridge/jsonfield", "bridge/record"}, true},
 	{"bridge/config", []string{"bridge", "bridge/engine", "bridge/expr", "bridge/suggest"}, true},
-	{"bridge/pipetest", []string{"bridge", "bridge/config", "bridge/engine", "bridge/expr", "bridge/suggest"}, true},
+	{"bridge/pipetest", []string{
+		"bridge", "bridge/config", "bridge/engine", "bridge/expr", "bridge/owned",
+		"bridge/suggest",
+	}, true},
 	{"bridge/monitor", []string{"bridge", "bridge/engine", "bridge/suggest"}, false},
 	{"bridge/metrics", []string{"bridge", "bridge/monitor"}, true},
 	{"bridge/admin", []string{
