@@ -83,6 +83,7 @@ type identity struct {
 	unique   bool // nobody else can be using clientID
 	clean    bool // the broker keeps nothing for it
 	bridge   bool // the broker sends it nothing that it has published itself
+	five     bool // it speaks MQTT 5
 }
 
 func newConn(c io.ReadWriteCloser, under *socket.Conn, p peer, who identity, limit int) *conn {

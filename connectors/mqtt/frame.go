@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Packet types of MQTT 3.1.1, table 2.1.
+// Packet types, table 2.1 of both versions.
 const (
 	connack    = 2
 	publish    = 3
@@ -36,6 +36,7 @@ type frame struct {
 	size   int  // of all of it, header included
 	header int  // bytes in front of body
 	cut    bool // body is the beginning only, since the rest is too much
+	five   bool // of MQTT 5, where there may be properties and reasons
 }
 
 func (f frame) kind() byte { return f.head >> 4 }
@@ -46,56 +47,92 @@ func (f frame) dup() bool { return f.head&8 != 0 }
 
 func (f frame) retained() bool { return f.head&1 != 0 }
 
+// varint returns the number that b begins with, and how many bytes it has: 0 if it does not end
+// within b, or within the 4 that it may have.
+func varint(b []byte) (n, width int) {
+	for i := range min(4, len(b)) {
+		n |= int(b[i]&0x7f) << (7 * i)
+		if b[i] < 0x80 {
+			return n, i + 1
+		}
+	}
+	return 0, 0
+}
+
+func appendVarint(b []byte, n int) []byte {
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
+}
+
+func varintSize(n int) int {
+	size := 1
+	for n >>= 7; n > 0; n >>= 7 {
+		size++
+	}
+	return size
+}
+
 // nextFrame returns the packet that b starts with. If b ends before it does, whole is false, and
 // size is 0 or, if b suffices to tell, that of the packet. With errTooLarge, body is what b has of
 // it.
 func nextFrame(b []byte, limit int) (f frame, whole bool, err error) {
-	remaining, shift := 0, 0
-	for i := 1; i < len(b); i++ {
-		remaining |= int(b[i]&0x7f) << shift
-		if b[i] < 0x80 {
-			f = frame{head: b[0], size: i + 1 + remaining, header: i + 1}
-			if f.size > limit {
-				f.body = b[i+1 : min(len(b), f.size)]
-				return f, false, fmt.Errorf("%w: %d bytes, and the limit is %d", errTooLarge, f.size, limit)
-			}
-			if f.size > len(b) {
-				return f, false, nil
-			}
-			f.body = b[i+1 : f.size : f.size]
-			return f, true, nil
-		}
-		if shift += 7; shift > 21 {
-			return f, false, fmt.Errorf("%w: length of more than 4 bytes", errMalformed)
-		}
+	remaining, width := varint(b[1:])
+	switch {
+	case width == 0 && len(b) > 4:
+		return f, false, fmt.Errorf("%w: length of more than 4 bytes", errMalformed)
+	case width == 0:
+		return f, false, nil
 	}
-	return f, false, nil
+	f = frame{head: b[0], size: 1 + width + remaining, header: 1 + width}
+	switch {
+	case f.size > limit:
+		f.body = b[f.header:min(len(b), f.size)]
+		return f, false, fmt.Errorf("%w: %d bytes, and the limit is %d", errTooLarge, f.size, limit)
+	case f.size > len(b):
+		return f, false, nil
+	}
+	f.body = b[f.header:f.size:f.size]
+	return f, true, nil
 }
 
-// parsePublish takes a PUBLISH apart without copying. id is 0 for QoS 0.
-func parsePublish(f frame) (topic, payload []byte, id uint16, err error) {
+// publication is what a PUBLISH says, without a copy.
+type publication struct {
+	topic, properties, payload []byte
+	id                         uint16 // 0 for QoS 0
+}
+
+// parsePublish takes a PUBLISH apart. One that is cut within its properties has none.
+func parsePublish(f frame) (p publication, err error) {
 	b := f.body
 	if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) || f.qos() > 2 {
-		return nil, nil, 0, fmt.Errorf("%w: PUBLISH", errMalformed)
+		return p, fmt.Errorf("%w: PUBLISH", errMalformed)
 	}
 	end := 2 + int(binary.BigEndian.Uint16(b))
-	topic, payload = b[2:end], b[end:]
-	if f.qos() == 0 {
-		return topic, payload, 0, nil
+	p.topic, b = b[2:end], b[end:]
+	if f.qos() > 0 {
+		if len(b) < 2 {
+			return p, fmt.Errorf("%w: PUBLISH", errMalformed)
+		}
+		if p.id = binary.BigEndian.Uint16(b); p.id == 0 {
+			return p, fmt.Errorf("%w: PUBLISH with packet id 0", errMalformed)
+		}
+		b = b[2:]
 	}
-	if len(payload) < 2 {
-		return nil, nil, 0, fmt.Errorf("%w: PUBLISH", errMalformed)
+	if f.five {
+		var whole bool
+		if p.properties, b, whole = properties(b); !whole && !f.cut {
+			return p, fmt.Errorf("%w: PUBLISH", errMalformed)
+		}
 	}
-	id = binary.BigEndian.Uint16(payload)
-	if id == 0 {
-		return nil, nil, 0, fmt.Errorf("%w: PUBLISH with packet id 0", errMalformed)
-	}
-	return topic, payload[2:], id, nil
+	p.payload = b
+	return p, nil
 }
 
 // beginning returns how many bytes of the body of a PUBLISH come before its payload, or, while it
-// is too short to tell, what it must have.
-func (f frame) beginning() int {
+// is too short to tell, what it must have. Properties that are more than limit do not count.
+func (f frame) beginning(limit int) int {
 	if len(f.body) < 2 {
 		return 2
 	}
@@ -103,53 +140,84 @@ func (f frame) beginning() int {
 	if f.qos() > 0 {
 		n += 2
 	}
-	return n
-}
-
-// parseAck returns the packet id of a PUBACK, PUBREC, PUBREL or PUBCOMP.
-func parseAck(f frame) (uint16, error) {
-	if len(f.body) != 2 {
-		return 0, fmt.Errorf("%w: acknowledgement of %d bytes", errMalformed, len(f.body))
+	if !f.five {
+		return n
 	}
-	return binary.BigEndian.Uint16(f.body), nil
-}
-
-// publishSize is the size of a PUBLISH packet.
-func publishSize(topic string, payload []byte, qos byte) int {
-	n := publishRemaining(topic, payload, qos)
-	size := 2 + n
-	for n >>= 7; n > 0; n >>= 7 {
-		size++
+	if len(f.body) <= n {
+		return n + 1
 	}
-	return size
+	size, width := varint(f.body[n:])
+	switch {
+	case width == 0:
+		return min(len(f.body)+1, n+4)
+	case n+width+size > limit:
+		return n
+	}
+	return n + width + size
 }
 
-func publishRemaining(topic string, payload []byte, qos byte) int {
-	n := 2 + len(topic) + len(payload)
-	if qos > 0 {
+// parseAck returns the packet id of a PUBACK, PUBREC, PUBREL or PUBCOMP, and the reason that it
+// gives, 0 for none.
+func parseAck(f frame) (id uint16, reason byte, err error) {
+	n := len(f.body)
+	if n < 2 || n > 2 && !f.five {
+		return 0, 0, fmt.Errorf("%w: acknowledgement of %d bytes", errMalformed, n)
+	}
+	if n > 2 {
+		reason = f.body[2]
+	}
+	if n > 3 {
+		if _, rest, whole := properties(f.body[3:]); !whole || len(rest) > 0 {
+			return 0, 0, fmt.Errorf("%w: acknowledgement of %d bytes", errMalformed, n)
+		}
+	}
+	return binary.BigEndian.Uint16(f.body), reason, nil
+}
+
+// outgoing is a PUBLISH to send.
+type outgoing struct {
+	topic      string
+	payload    []byte
+	qos        byte
+	retain     bool
+	id         uint16 // not for QoS 0
+	five       bool
+	properties []byte // of MQTT 5
+}
+
+// size is that of the packet.
+func (o *outgoing) size() int {
+	n := o.remaining()
+	return 1 + varintSize(n) + n
+}
+
+func (o *outgoing) remaining() int {
+	n := 2 + len(o.topic) + len(o.payload)
+	if o.qos > 0 {
 		n += 2
 	}
+	if o.five {
+		n += varintSize(len(o.properties)) + len(o.properties)
+	}
 	return n
 }
 
-// appendPublish appends a PUBLISH packet. id is ignored for QoS 0.
-func appendPublish(b []byte, topic string, payload []byte, qos byte, retain bool, id uint16) []byte {
-	head := byte(publish<<4) | qos<<1
-	if retain {
+// append appends the packet.
+func (o *outgoing) append(b []byte) []byte {
+	head := byte(publish<<4) | o.qos<<1
+	if o.retain {
 		head |= 1
 	}
-	b = append(b, head)
-	n := publishRemaining(topic, payload, qos)
-	for ; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
+	b = appendVarint(append(b, head), o.remaining())
+	b = binary.BigEndian.AppendUint16(b, uint16(len(o.topic)))
+	b = append(b, o.topic...)
+	if o.qos > 0 {
+		b = binary.BigEndian.AppendUint16(b, o.id)
 	}
-	b = append(b, byte(n))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(topic)))
-	b = append(b, topic...)
-	if qos > 0 {
-		b = binary.BigEndian.AppendUint16(b, id)
+	if o.five {
+		b = append(appendVarint(b, len(o.properties)), o.properties...)
 	}
-	return append(b, payload...)
+	return append(b, o.payload...)
 }
 
 // ackSize is the size of a PUBACK, PUBREC, PUBREL or PUBCOMP packet.

@@ -78,6 +78,7 @@ func (c *conn) walk() error {
 			continue
 		}
 		f, whole, err := nextFrame(c.slab[c.r:c.w], c.limit)
+		f.five = c.who.five
 		if !c.greeted && c.slab[c.r]>>4 != connack {
 			return unexpectedError(c.slab[c.r])
 		}
@@ -133,7 +134,7 @@ func (c *conn) dispatch(f frame) error {
 // cut hands on the beginning of a PUBLISH that is too large, when there is enough to tell which
 // message it is, and skips the rest. Otherwise it sets the size of f to what is needed for that.
 func (c *conn) cut(f *frame) (done bool, err error) {
-	header, enough := f.header, f.beginning()
+	header, enough := f.header, f.beginning(c.limit)
 	switch {
 	case header+enough > f.size:
 		return false, fmt.Errorf("%w: PUBLISH", errMalformed)

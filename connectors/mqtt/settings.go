@@ -219,5 +219,9 @@ func (n *Notice) packet() []byte {
 	if n == nil {
 		return nil
 	}
-	return appendPublish(nil, n.Topic, []byte(n.Payload), byte(min(1, n.QoS)), n.Retain, binary.BigEndian.Uint16(noticeID))
+	o := outgoing{
+		topic: n.Topic, payload: []byte(n.Payload), qos: byte(min(1, n.QoS)), retain: n.Retain,
+		id: binary.BigEndian.Uint16(noticeID),
+	}
+	return o.append(nil)
 }

@@ -179,7 +179,8 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 		if err == nil {
 			retain, err = s.retained(m)
 		}
-		size := publishSize(topic, m.Payload, s.qos)
+		o := outgoing{topic: topic, payload: m.Payload, qos: s.qos, retain: retain, id: packetID(seq)}
+		size := o.size()
 		larger := size > s.taken || len(m.Payload) > s.payload
 		switch limit := int(s.set.MaxPacket); {
 		case err != nil || !larger && size <= limit:
@@ -195,7 +196,7 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 			w.refused = append(w.refused, bridge.Refusal{Index: w.next, Err: err})
 			continue
 		}
-		s.buf = appendPublish(s.buf, topic, m.Payload, s.qos, retain, packetID(seq))
+		s.buf = o.append(s.buf)
 		w.sent++
 		seq++
 		most--
@@ -280,7 +281,7 @@ func (s *sink) within(answered <-chan struct{}, bytes int) error {
 func (s *sink) frame(f frame) error {
 	switch f.kind() {
 	case puback, pubrec, pubcomp:
-		id, err := parseAck(f)
+		id, _, err := parseAck(f)
 		s.acks = append(s.acks, ack{f.kind(), id})
 		return err
 	}

@@ -177,7 +177,7 @@ func (s *source) frame(f frame) error {
 	case publish:
 		return s.publish(f)
 	case pubrel:
-		id, err := parseAck(f)
+		id, _, err := parseAck(f)
 		if err != nil {
 			return err
 		}
@@ -189,21 +189,21 @@ func (s *source) frame(f frame) error {
 }
 
 func (s *source) publish(f frame) error {
-	topic, payload, id, err := parsePublish(f)
+	p, err := parsePublish(f)
 	if err != nil {
 		return err
 	}
-	to := ref{id: id, qos: f.qos()}
+	to := ref{id: p.id, qos: f.qos()}
 	if to.qos > 0 {
-		switch before := s.receipts.add(id); {
+		switch before := s.receipts.add(p.id); {
 		case before == received:
-			s.replies = appendAck(s.replies, pubrec, id)
+			s.replies = appendAck(s.replies, pubrec, p.id)
 			return nil
 		case before == arrived && (f.dup() || to.qos == 2):
 			return nil
 		}
 	}
-	t := s.topics.topic(topic)
+	t := s.topics.topic(p.topic)
 	if t.unnamed {
 		s.drop(t.text, to)
 		return nil
@@ -211,7 +211,7 @@ func (s *source) publish(f frame) error {
 	if len(s.arrived.msgs) == 0 {
 		s.now = time.Now()
 	}
-	m := bridge.Message{Topic: t.text, Payload: payload, Time: s.now}
+	m := bridge.Message{Topic: t.text, Payload: p.payload, Time: s.now}
 	if f.retained() {
 		m.Header = s.retained
 	}
