@@ -24,8 +24,9 @@ var brokers = []struct {
 	name  string
 	start func(t *testing.T) string
 }{
-	{"Mosquitto", func(t *testing.T) string { return bridgetest.StartMosquitto(t).URL }},
-	{"NATS", startNATS},
+	{"Mosquitto", func(t *testing.T) string { return bridgetest.StartMosquitto(t).URL + "#3.1.1" }},
+	{"Mosquitto5", func(t *testing.T) string { return bridgetest.StartMosquitto(t).URL + "#5" }},
+	{"NATS", startNATS}, // which speaks 3.1.1
 }
 
 // ackWait is how long the NATS server waits before it delivers again, also over a new connection. A

@@ -36,11 +36,13 @@ type conn struct {
 	who    identity
 	limit  int // of a packet
 
-	resumed  bool // the broker had a session of this client
-	question atomic.Pointer[question]
-	began    time.Time
-	leaving  atomic.Int64 // nanoseconds since began, see stalled
-	held     atomic.Bool  // nobody reads, since the pipeline has no room
+	resumed   bool         // the broker had a session of this client
+	server    limits       // of MQTT 5
+	keepalive atomic.Int64 // of the settings, or what the broker wants instead
+	question  atomic.Pointer[question]
+	began     time.Time
+	leaving   atomic.Int64 // nanoseconds since began, see stalled
+	held      atomic.Bool  // nobody reads, since the pipeline has no room
 
 	wmu  sync.Mutex            // held while writing, so that packets stay whole
 	left atomic.Pointer[error] // why DISCONNECT has been sent; stored while wmu is held
@@ -80,10 +82,15 @@ type peer interface {
 // identity is how a client presents itself to the broker.
 type identity struct {
 	clientID string
-	unique   bool // nobody else can be using clientID
-	clean    bool // the broker keeps nothing for it
-	bridge   bool // the broker sends it nothing that it has published itself
-	five     bool // it speaks MQTT 5
+	unique   bool      // nobody else can be using clientID
+	clean    bool      // the broker keeps nothing for it
+	bridge   bool      // the broker sends it nothing that it has published itself
+	needs    string    // a setting that only MQTT 5 can do
+	spoken   *sync.Map // whether the broker at a host spoke MQTT 5
+
+	five    bool          // it speaks MQTT 5, where the rest counts
+	expiry  time.Duration // for which the broker keeps the session when the connection has ended
+	receive int           // messages that the broker may send ahead of their acknowledgements; 0: any number
 }
 
 func newConn(c io.ReadWriteCloser, under *socket.Conn, p peer, who identity, limit int) *conn {

@@ -3,9 +3,11 @@ package mqtt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -76,14 +78,54 @@ func connect(ctx context.Context, s *ClientSettings, who identity, p peer) (*con
 	return nil, errors.New(errors.Join(failed...).Error()) // one of them may be permanent, not all
 }
 
-// connectTo connects as a bridge if it can, where that is wanted.
-func connectTo(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p peer) (*conn, error) {
-	c, err := greet(ctx, s, u, who, p)
-	if who.bridge && (errors.Is(err, packets.ErrorRefusedBadProtocolVersion) || errors.Is(err, errNotGreeted)) {
-		who.bridge = false
-		c, err = greet(ctx, s, u, who, p)
+// connectTo connects in the newest version that the broker speaks, and as a bridge if it can, where
+// that is wanted.
+func connectTo(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p peer) (c *conn, err error) {
+	if who.spoken == nil {
+		who.spoken = new(sync.Map)
 	}
-	return c, err
+	spoken, _ := who.spoken.Load(u.Host)
+	five, known := spoken.(bool)
+	protocol := s.Protocol
+	if who.needs != "" {
+		protocol = protocol5
+	}
+	for _, who := range who.attempts(protocol, known && !five) {
+		c, err = greet(ctx, s, u, who, p)
+		if err == nil {
+			who.spoken.Store(u.Host, who.five)
+			return c, nil
+		}
+		refused := errors.Is(err, packets.ErrorRefusedBadProtocolVersion)
+		if !refused && (!errors.Is(err, errNotGreeted) || who.five && known && five) {
+			break
+		}
+		if refused && who.needs != "" {
+			err = bridge.Permanent(fmt.Errorf("%w: %s needs MQTT 5: leave it out", err, who.needs))
+		}
+	}
+	return nil, err
+}
+
+// attempts are how to connect to a broker, one after the other, until it does not refuse the
+// version. One that spoke 3.1.1 before is not asked for 5 first again.
+func (who identity) attempts(protocol string, older bool) (tries []identity) {
+	five := who
+	five.five = true
+	if protocol != protocol4 && !older {
+		tries = append(tries, five)
+	}
+	if protocol != protocol5 {
+		if who.bridge {
+			tries = append(tries, who)
+		}
+		who.bridge = false
+		tries = append(tries, who)
+	}
+	if protocol != protocol4 && older {
+		tries = append(tries, five)
+	}
+	return tries
 }
 
 // greet connects, up to where messages begin.
@@ -106,6 +148,7 @@ func greet(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p
 	}
 	c := newConn(stream, d.socket, p, who, int(s.MaxPacket))
 	c.at = u
+	c.keepalive.Store(int64(s.Keepalive))
 	defer context.AfterFunc(ctx, func() { _ = c.fail(context.Cause(ctx)) })()
 	c.running.Go(c.readAll)
 	c.running.Go(func() { c.watch(s) })
@@ -117,34 +160,68 @@ func greet(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p
 		c.running.Wait()
 		return nil, d.suspect(err)
 	}
-	return c, c.send(s.Birth.packet())
+	return c, c.send(c.notice(s.Birth))
 }
 
 func connectPacket(s *ClientSettings, u bridge.URL, who identity) []byte {
-	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	p.ProtocolName, p.ProtocolVersion = "MQTT", 4
-	p.ClientIdentifier, p.CleanSession, p.Keepalive = who.clientID, who.clean, uint16(s.Keepalive/time.Second)
-	if who.bridge {
-		p.ProtocolVersion |= bridgeBit
+	level, flags := byte(4), byte(0)
+	switch {
+	case who.five:
+		level = 5
+	case who.bridge:
+		level |= bridgeBit
+	}
+	if who.clean {
+		flags |= 1 << 1
 	}
 	user, password := s.credentials(u)
-	p.Username, p.UsernameFlag = user, user != ""
-	p.Password, p.PasswordFlag = []byte(password), password != ""
-	if w := s.Will; w != nil {
-		p.WillFlag, p.WillTopic, p.WillMessage = true, w.Topic, []byte(w.Payload)
-		p.WillQos, p.WillRetain = byte(w.QoS), w.Retain
+	if user != "" {
+		flags |= 1 << 7
 	}
-	return encoded(p)
+	if password != "" {
+		flags |= 1 << 6
+	}
+	if w := s.Will; w != nil {
+		flags |= 1<<2 | byte(w.QoS)<<3
+		if w.Retain {
+			flags |= 1 << 5
+		}
+	}
+	b := append(appendField(nil, "MQTT"), level, flags)
+	b = binary.BigEndian.AppendUint16(b, uint16(s.Keepalive/time.Second))
+	if who.five {
+		b = appendBlock(b, who.properties(s.Will))
+	}
+	b = appendField(b, who.clientID)
+	if w := s.Will; w != nil {
+		if who.five {
+			b = appendBlock(b, w.properties())
+		}
+		b = appendField(appendField(b, w.Topic), w.Payload)
+	}
+	if user != "" {
+		b = appendField(b, user)
+	}
+	if password != "" {
+		b = appendField(b, password)
+	}
+	return packet(connectType<<4, b)
 }
 
-func encoded(p packets.ControlPacket) []byte {
-	var b bytes.Buffer
-	_ = p.Write(&b) // which does not fail
-	return b.Bytes()
+// packet puts a header in front of the rest of a packet.
+func packet(head byte, body []byte) []byte {
+	return append(appendVarint([]byte{head}, len(body)), body...)
 }
 
 // welcome says why CONNECT did not succeed.
 func (c *conn) welcome(body []byte) error {
+	if c.who.five {
+		return c.welcome5(body)
+	}
+	return c.welcome4(body)
+}
+
+func (c *conn) welcome4(body []byte) error {
 	if len(body) != 2 || body[1] > 5 {
 		return fmt.Errorf("%w: CONNACK", errMalformed)
 	}
@@ -162,32 +239,80 @@ func (c *conn) welcome(body []byte) error {
 	return bridge.Permanent(refused) // protocol version, client identifier
 }
 
+// subscription is what to ask for. All but qos is of MQTT 5.
+type subscription struct {
+	qos         byte
+	retained    byte // what becomes of messages that the broker has kept: 0 they come, 1 to a new subscription, 2 never
+	asPublished bool // messages keep their retain flag
+}
+
 // subscribe asks for all filters. The channel is closed when the broker has granted them as asked.
-func (c *conn) subscribe(filters []string, qos byte) (granted <-chan struct{}, err error) {
-	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	p.MessageID, p.Topics, p.Qoss = 1, filters, bytes.Repeat([]byte{qos}, len(filters))
-	return c.ask(&question{what: "subscribe", kind: suback, id: []byte{0, 1}, check: func(body []byte) error {
-		return checkGrants(filters, qos, body[2:])
-	}}, encoded(p))
+func (c *conn) subscribe(filters []string, o subscription) (granted <-chan struct{}, err error) {
+	q := &question{what: "subscribe", kind: suback, id: []byte{0, 1}, check: func(body []byte) error {
+		return c.checkGrants(filters, o.qos, body)
+	}}
+	b := []byte{0, 1}
+	options := o.qos
+	if c.who.five {
+		b = appendBlock(b, nil)
+		options |= o.retained << 4
+		if c.who.bridge { // what it has published does not come back, and the retain flags stay
+			options |= 1<<2 | 1<<3
+		}
+		if o.asPublished {
+			options |= 1 << 3
+		}
+	}
+	for _, f := range filters {
+		b = append(appendField(b, f), options)
+	}
+	return c.ask(q, packet(subscribeType<<4|2, b))
 }
 
 // unsubscribe ends subscriptions. The channel is closed when the broker has done that.
 func (c *conn) unsubscribe(filters []string) (done <-chan struct{}, err error) {
-	p := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
-	p.MessageID, p.Topics = 2, filters
-	right := func([]byte) error { return nil }
-	return c.ask(&question{what: "unsubscribe", kind: unsuback, id: []byte{0, 2}, check: right}, encoded(p))
+	q := &question{what: "unsubscribe", kind: unsuback, id: []byte{0, 2}, check: c.checkEnded}
+	b := []byte{0, 2}
+	if c.who.five {
+		b = appendBlock(b, nil)
+	}
+	for _, f := range filters {
+		b = appendField(b, f)
+	}
+	return c.ask(q, packet(unsubscribeType<<4|2, b))
+}
+
+// checkEnded says which subscriptions have not been ended, if the broker says that.
+func (c *conn) checkEnded(body []byte) error {
+	codes, why, err := c.granted(body)
+	for _, why.code = range codes {
+		if err == nil && why.code >= reasonFailed {
+			return fmt.Errorf("unsubscribe: refused by the broker, %w", &why)
+		}
+	}
+	return err
 }
 
 // checkGrants says what was not granted. Such errors are permanent: brokers refuse what the client
 // has no permission for.
-func checkGrants(filters []string, qos byte, granted []byte) error {
+func (c *conn) checkGrants(filters []string, qos byte, body []byte) error {
+	granted, why, err := c.granted(body)
+	if err != nil {
+		return err
+	}
 	if len(granted) != len(filters) {
 		return fmt.Errorf("%w: SUBACK with %d answers for %d filters", errMalformed, len(granted), len(filters))
 	}
 	var errs []error
 	for i, f := range filters {
 		switch got := granted[i]; {
+		case c.who.five && got >= reasonFailed:
+			why := why
+			why.code = got
+			if why.passing() {
+				return fmt.Errorf("subscribe %q: refused by the broker, %w", f, &why)
+			}
+			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker, %w", f, &why))
 		case got == 0x80:
 			errs = append(errs, fmt.Errorf("subscribe %q: refused by the broker: "+
 				"check that it lets this client read the topic", f))

@@ -23,7 +23,8 @@ func TestExampleLoads(t *testing.T) {
 	}
 	for _, settings := range []any{mqtt.Connector().Source.Settings(), mqtt.Connector().Sink.Settings()} {
 		for _, k := range config.Keys(settings) {
-			name := k.Name[strings.LastIndexByte(k.Name, '.')+1:]
+			name := strings.TrimSuffix(k.Name, ".NAME")
+			name = name[strings.LastIndexByte(name, '.')+1:]
 			if !strings.Contains(example, name+":") {
 				t.Errorf("the example does not show %s", k.Name)
 			}
@@ -49,6 +50,15 @@ func TestMistakesAreFoundByCheck(t *testing.T) {
 		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, will: {topic: w, qos: 3}}}`:                            "qos",
 		`from: {mqtt: {url: "mqtt://h", topics: a, birth: {payload: up}}}, to: {discard: {}}`:                             "example.yaml:1:66: the key birth.topic is missing",
 		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, will: {topic: w, retain: maybe}}}`:                     "will.retain",
+		`from: {mqtt: {url: "mqtt://h", topics: a, protocol: 4}}, to: {discard: {}}`:                                      "protocol",
+		`from: {mqtt: {url: "mqtt://h", topics: a, protocol: 3.1.1, retained: none}}, to: {discard: {}}`:                  "retained: is of MQTT 5 only",
+		`from: {mqtt: {url: "mqtt://h", topics: a, protocol: 3.1.1, retain_as_published: true}}, to: {discard: {}}`:       "retain_as_published: is of MQTT 5 only",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, protocol: 3.1.1, will: {topic: w, delay: 1s}}}`:        "will.delay: is of MQTT 5 only",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, will: {topic: w, header: {mqtt_expiry: x}}}}`:          "will.header",
+		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: a, protocol: 5, session_expiry: 2h}}`:                     "session_expiry",
+		`from: {mqtt: {url: "mqtt://h", topics: a, protocol: 5, session_expiry: 0s}}, to: {discard: {}}`:                  "session_expiry",
+		`from: {mqtt: {url: "mqtt://h", topics: a, bridge: b, max_inflight: 7}}, to: {discard: {}}`:                       "max_inflight",
+		`from: {mqtt: {url: "mqtt://h", topics: $share/g/a, bridge: b}}, to: {discard: {}}`:                               "$share cannot be in a bridge",
 		`from: {mqtt: {url: "mqtt://h", topics: []}}, to: {discard: {}}`:                                                  "topics",
 		`from: {mqtt: {topics: a}}, to: {discard: {}}`:                                                                    "url",
 		`from: {stdio: {}}, to: {mqtt: {url: "mqtt://h", topic: "a/+"}}`:                                                  `"a/+"`,

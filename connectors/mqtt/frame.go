@@ -8,17 +8,20 @@ import (
 
 // Packet types, table 2.1 of both versions.
 const (
-	connack    = 2
-	publish    = 3
-	puback     = 4
-	pubrec     = 5
-	pubrel     = 6
-	pubcomp    = 7
-	suback     = 9
-	unsuback   = 11
-	pingreq    = 12
-	pingresp   = 13
-	disconnect = 14
+	connectType     = 1
+	connack         = 2
+	publish         = 3
+	puback          = 4
+	pubrec          = 5
+	pubrel          = 6
+	pubcomp         = 7
+	subscribeType   = 8
+	suback          = 9
+	unsubscribeType = 10
+	unsuback        = 11
+	pingreq         = 12
+	pingresp        = 13
+	disconnect      = 14
 )
 
 // maxRemaining is the largest remaining length that the format can express.
@@ -167,7 +170,8 @@ func parseAck(f frame) (id uint16, reason byte, err error) {
 		reason = f.body[2]
 	}
 	if n > 3 {
-		if _, rest, whole := properties(f.body[3:]); !whole || len(rest) > 0 {
+		block, rest, whole := properties(f.body[3:])
+		if !whole || len(rest) > 0 || eachProperty(block, func(property) {}) != nil {
 			return 0, 0, fmt.Errorf("%w: acknowledgement of %d bytes", errMalformed, n)
 		}
 	}
@@ -215,7 +219,7 @@ func (o *outgoing) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint16(b, o.id)
 	}
 	if o.five {
-		b = append(appendVarint(b, len(o.properties)), o.properties...)
+		b = appendBlock(b, o.properties)
 	}
 	return append(b, o.payload...)
 }

@@ -364,9 +364,9 @@ func TestWindow(t *testing.T) {
 			w.add(100)
 			var acks []ack
 			for _, i := range random.Perm(100) {
-				acks = append(acks, ack{puback + (qos - 1), packetID(first + uint64(i))})
+				acks = append(acks, ack{kind: puback + (qos - 1), id: packetID(first + uint64(i))})
 			}
-			acks = append(acks, ack{acks[0].kind, 0}, ack{acks[0].kind, packetID(first + 100)}) // of no message
+			acks = append(acks, ack{kind: acks[0].kind}, ack{kind: acks[0].kind, id: packetID(first + 100)}) // of no message
 			last := acks[99].id
 			if qos == 2 {
 				replies, err := w.settle(acks, nil)
@@ -398,7 +398,7 @@ func TestWindowRefusesTheWrongKind(t *testing.T) {
 	}{{1, pubrec}, {1, pubcomp}, {2, puback}, {2, pubcomp}} {
 		w := newWindow(10, c.qos)
 		w.add(1)
-		if _, err := w.settle([]ack{{c.kind, 1}}, nil); err == nil || w.acknowledged() != 0 {
+		if _, err := w.settle([]ack{{kind: c.kind, id: 1}}, nil); err == nil || w.acknowledged() != 0 {
 			t.Errorf("QoS %d: an acknowledgement of type %d is taken", c.qos, c.kind)
 		}
 	}

@@ -14,14 +14,17 @@ import (
 // well-known ones.
 const maxUnacked = 20
 
-// linkBy is the setting that ends circles.
-const linkBy = "bridge: NAME"
+// What ends circles: linkBy by itself, headersBy with a mark in a header.
+const (
+	linkBy    = "bridge: NAME"
+	headersBy = "protocol: 5"
+)
 
 // Describe says what the QoS and the session promise.
 func (s *SourceSettings) Describe() bridge.Description {
 	d := bridge.Description{Guarantee: s.guarantee(), Traffic: s.traffic(), Exclusive: s.exclusive("source")}
 	if s.QoS > 0 {
-		d.MaxUnacked = maxUnacked
+		d.MaxUnacked = min(maxUnacked, s.MaxInflight)
 	}
 	filters, covered := uncovered(s.Topics)
 	if len(covered) > 0 {
@@ -35,8 +38,10 @@ func (s *SourceSettings) Describe() bridge.Description {
 		}
 	}
 	if slices.ContainsFunc(filters, isShared) {
-		d.Notes = append(d.Notes,
-			"$share is no part of MQTT 3.1.1: nats-server, which is the embedded broker too, grants it and delivers nothing")
+		if s.Protocol != protocol5 {
+			d.Notes = append(d.Notes,
+				"$share is no part of MQTT 3.1.1: nats-server, which is the embedded broker too, grants it and delivers nothing")
+		}
 		if !s.clean() {
 			d.Notes = append(d.Notes, "session: persistent makes messages for $share wait for a member that is away; "+
 				"session: clean leaves them to the others")
@@ -49,7 +54,10 @@ func (s *SourceSettings) Describe() bridge.Description {
 func (s *SinkSettings) Describe() bridge.Description {
 	return bridge.Description{
 		Guarantee: s.guarantee(), Exclusive: s.exclusive("sink"),
-		Traffic: bridge.Traffic{System: s.system(), Topic: s.Topic, Link: s.link(), LinkBy: linkBy},
+		Traffic: bridge.Traffic{
+			System: s.system(), Topic: s.Topic, Link: s.link(), LinkBy: linkBy,
+			Headers: s.Protocol == protocol5, HeadersBy: headersBy,
+		},
 	}
 }
 
@@ -68,8 +76,20 @@ func (s *SourceSettings) guarantee() bridge.Guarantee {
 	}
 	return bridge.Guarantee{
 		Level: bridge.LevelAtLeastOnce,
-		Why:   fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session", s.QoS),
+		Why: fmt.Sprintf("qos %d: the broker sends again what was not acknowledged, as long as it keeps the session%s",
+			s.QoS, s.kept()),
 	}
+}
+
+// kept says for how long a session is kept without a client, if that is known.
+func (s *SourceSettings) kept() string {
+	switch s.Protocol {
+	case protocol4:
+		return ""
+	case protocol5:
+		return fmt.Sprintf(": session_expiry, %v", s.SessionExpiry)
+	}
+	return fmt.Sprintf(": session_expiry, %v, where it speaks MQTT 5", s.SessionExpiry)
 }
 
 func (s *SinkSettings) guarantee() bridge.Guarantee {
@@ -91,7 +111,9 @@ func (s *ClientSettings) system() string {
 
 // traffic returns what the filters begin with.
 func (s *SourceSettings) traffic() bridge.Traffic {
-	t := bridge.Traffic{System: s.system(), Link: s.link(), LinkBy: linkBy}
+	t := bridge.Traffic{
+		System: s.system(), Link: s.link(), LinkBy: linkBy, Headers: s.Protocol == protocol5, HeadersBy: headersBy,
+	}
 	for _, filter := range s.Topics {
 		begin, _, _ := strings.Cut(inner(filter), "#")
 		begin, _, _ = strings.Cut(begin, "+")

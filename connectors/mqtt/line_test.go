@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +57,7 @@ func TestSlowUplinkIsNotADeadOne(t *testing.T) {
 func TestLineThatHoldsNearlyAllIsNotADeadOne(t *testing.T) {
 	t.Parallel()
 	silent := standIn(t, func(p *peer) { <-t.Context().Done() })
-	probe, err := net.Dial("tcp", strings.TrimPrefix(silent, "mqtt://"))
+	probe, err := net.Dial("tcp", parse(t, silent).Host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type links struct {
 
 	seed     maphash.Seed
 	suspects sync.Map // suspect by Env.Instance of the sink
+	spoken   sync.Map // see identity
 }
 
 // link is what has such a name. A broker keeps from a bridge what came by the bridge's own
@@ -65,7 +66,10 @@ func (l *links) join(ctx context.Context, set *ClientSettings, from *source, to 
 	}
 	e := new(ends)
 	e.attach(from, to)
-	c, err := connect(ctx, set, identity{clientID: set.Bridge, bridge: true}, e)
+	c, err := connect(ctx, set, identity{
+		clientID: set.Bridge, bridge: true, spoken: &l.spoken, expiry: set.SessionExpiry, receive: defaultInflight,
+		needs: set.five(),
+	}, e)
 	if err != nil {
 		return nil, err
 	}

@@ -174,7 +174,7 @@ func TestEndsOfABridgeThatDiffer(t *testing.T) {
 	in, out := sourceSettings(t, broker.URL, 1, "t"), sinkSettings(t, broker.URL, 1)
 	in.Bridge, out.Bridge = "site", "site"
 	in.ClientID = "is not used" // and may differ
-	in.Will = &mqtt.Notice{Topic: "will"}
+	in.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "will"}}
 	first, err := c.Source.Open(t.Context(), in, bridgetest.Env(t, "test-from"))
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestEndsOfABridgeThatDiffer(t *testing.T) {
 		!strings.Contains(err.Error(), "differ") {
 		t.Errorf("without the will: got %v, want a permanent error", err)
 	}
-	out.Will = &mqtt.Notice{Topic: "will"}
+	out.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "will"}}
 	second, err := c.Sink.Open(t.Context(), out, bridgetest.Env(t, "test-to"))
 	if err != nil {
 		t.Fatal(err)

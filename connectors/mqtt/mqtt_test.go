@@ -1,6 +1,7 @@
 package mqtt_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -37,7 +38,7 @@ func (topicOf) String() string { return "{{ topic }}" }
 func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mqtt.SourceSettings {
 	t.Helper()
 	s := mqtt.Connector().Source.Settings().(*mqtt.SourceSettings)
-	s.URL, s.QoS, s.Topics = []bridge.URL{parse(t, address)}, qos, topics
+	s.URL, s.QoS, s.Topics, s.Protocol = []bridge.URL{parse(t, address)}, qos, topics, protocol(address)
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,15 +48,22 @@ func sourceSettings(t testing.TB, address string, qos int, topics ...string) *mq
 func sinkSettings(t testing.TB, address string, qos int) *mqtt.SinkSettings {
 	t.Helper()
 	s := mqtt.Connector().Sink.Settings().(*mqtt.SinkSettings)
-	s.URL, s.QoS, s.Topic = []bridge.URL{parse(t, address)}, qos, topicOf{}
+	s.URL, s.QoS, s.Topic, s.Protocol = []bridge.URL{parse(t, address)}, qos, topicOf{}, protocol(address)
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// protocol returns the version of MQTT that stands behind # in the address of a test's broker.
+func protocol(address string) string {
+	_, version, _ := strings.Cut(address, "#")
+	return cmp.Or(version, "auto")
+}
+
 func parse(t testing.TB, address string) bridge.URL {
 	t.Helper()
+	address, _, _ = strings.Cut(address, "#")
 	u, err := bridge.ParseURL(address)
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func (s *SourceSettings) Probe(ctx context.Context, _ bridge.Env) (bridge.Probed
 				fmt.Sprintf("subscribe to %q: it would take messages from others; tried was %q", f, own))
 		}
 	}
-	granted, err := c.subscribe(plain, byte(s.QoS))
+	granted, err := c.subscribe(plain, subscription{qos: byte(s.QoS)})
 	if err == nil {
 		err = c.await(granted, nil)
 	}

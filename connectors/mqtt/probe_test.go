@@ -90,7 +90,7 @@ func TestProbeDisturbsNobody(t *testing.T) {
 
 	for _, topics := range [][]string{{"sensors/#"}, {"$share/group/jobs/#"}, {"away/#"}} {
 		s := settings(topics...)
-		s.Birth, s.Will = &mqtt.Notice{Topic: "notices/birth"}, &mqtt.Notice{Topic: "notices/will"}
+		s.Birth, s.Will = &mqtt.Notice{Topic: "notices/birth"}, &mqtt.Will{Notice: mqtt.Notice{Topic: "notices/will"}}
 		for range 3 {
 			if _, err := probe(t, s); err != nil {
 				t.Fatal(err)
@@ -123,7 +123,7 @@ func TestProbeDisturbsNobody(t *testing.T) {
 func TestProbeSaysWhatItDoesNotTry(t *testing.T) {
 	broker := bridgetest.StartMosquitto(t)
 	s := sourceSettings(t, broker.URL, 1, "$share/group/jobs/#", "$exclusive/lock", "a")
-	s.Will = &mqtt.Notice{Topic: "w"}
+	s.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "w"}}
 	got, err := probe(t, s)
 	want := bridge.Probed{
 		Tried: []string{"logged in", `subscribed to ["jobs/#" "lock" "a"] with qos 1`},

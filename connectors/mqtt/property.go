@@ -14,6 +14,7 @@ const (
 	propCorrelationData = 9
 	propSessionExpiry   = 17
 	propServerKeepalive = 19
+	propWillDelay       = 24
 	propServerReference = 28
 	propReasonString    = 31
 	propReceiveMaximum  = 33
@@ -72,7 +73,7 @@ func nextProperty(b []byte) (p property, size int) {
 		}
 		p.number = int(binary.BigEndian.Uint16(value))
 		return p, 3
-	case propExpiry, propSessionExpiry, 24, propMaximumPacket:
+	case propExpiry, propSessionExpiry, propWillDelay, propMaximumPacket:
 		if len(value) < 4 {
 			return p, 0
 		}
@@ -110,6 +111,9 @@ func field(b []byte) (text []byte, size int) {
 	size = 2 + int(binary.BigEndian.Uint16(b))
 	return b[2:size], size
 }
+
+// appendBlock appends properties as they stand in a packet.
+func appendBlock(b, block []byte) []byte { return append(appendVarint(b, len(block)), block...) }
 
 // appendField appends a text of 65535 bytes at most with its length in front.
 func appendField[T string | []byte](b []byte, text T) []byte {

@@ -20,7 +20,13 @@ func (r *run) add(m bridge.Message, to ref) {
 }
 
 // weight is about what a message costs in memory.
-func weight(m *bridge.Message) int { return 128 + len(m.Topic) + len(m.Payload) }
+func weight(m *bridge.Message) int {
+	n := 128 + len(m.Topic) + len(m.Payload)
+	for name, value := range m.Header {
+		n += len(name) + len(value)
+	}
+	return n
+}
 
 // only keeps the messages of QoS 0, or all others, and returns how many went.
 func (r *run) only(qos0 bool) int {

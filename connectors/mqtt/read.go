@@ -121,10 +121,15 @@ func (c *conn) dispatch(f frame) error {
 		return nil
 	case kind == pingresp:
 		return fmt.Errorf("%w: PINGRESP", errMalformed)
+	case kind == disconnect && c.who.five:
+		if left := c.left.Load(); left != nil {
+			return *left
+		}
+		return disconnected(f.body)
 	case kind < publish || kind > pubcomp:
 		return unexpectedError(f.head)
-	case kind == puback && bytes.Equal(f.body, noticeID):
-		return nil
+	case kind == puback && bytes.HasPrefix(f.body, noticeID):
+		return c.noticed(f)
 	}
 	c.pending = true
 	c.kept = c.kept || kind == publish

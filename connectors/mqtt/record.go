@@ -80,7 +80,7 @@ func (s *source) resume(ctx context.Context) (err error) {
 		}
 	}
 	s.began = time.Now()
-	if s.answer, err = s.conn.subscribe(s.filters, byte(s.set.QoS)); err == nil {
+	if s.answer, err = s.conn.subscribe(s.filters, s.set.subscription()); err == nil {
 		err = s.conn.await(s.answer, s.stalled)
 	}
 	s.trip = time.Since(s.began)

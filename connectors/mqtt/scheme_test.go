@@ -49,14 +49,13 @@ func TestWrongSchemeIsSuspected(t *testing.T) {
 		}
 	}
 	bridgetest.StartMosquitto(t, conf...)
-	ports["NATS mqtt"] = strings.TrimPrefix(startNATS(t), "mqtt://")
+	ports["NATS mqtt"] = parse(t, startNATS(t)).Host
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	encrypted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(encrypted.Close)
 	ports["Go http"], ports["Go https"] = plain.Listener.Addr().String(), encrypted.Listener.Addr().String()
-	ports["nobody who answers"] = strings.TrimPrefix(standIn(t, func(p *peer) { _, _ = io.Copy(io.Discard, p) }),
-		"mqtt://")
+	ports["nobody who answers"] = parse(t, standIn(t, func(p *peer) { _, _ = io.Copy(io.Discard, p) })).Host
 	for name, address := range ports {
 		_, speaks, _ := strings.Cut(name, " ")
 		right := map[string]string{"http": "ws://", "https": "wss://", "who answers": "no answer within 1s: "}[speaks]

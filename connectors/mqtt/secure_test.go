@@ -113,7 +113,7 @@ func TestF05UserAndPassword(t *testing.T) {
 		open(broker.URL, "", ""), open(broker.URL, "ann", "wrong-one"),
 		open(withUser, "", "wrong-one"),
 	} {
-		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "not Authorized: check username") ||
+		if !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "check username") ||
 			strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("got %v, want a permanent refusal that keeps the secret", err)
 		}

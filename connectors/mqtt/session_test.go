@@ -445,7 +445,7 @@ func TestForgetEndsTheSession(t *testing.T) {
 			address := b.start(t)
 			env, dropped := counting(t)
 			set := sourceSettings(t, address, 1, "t", "u")
-			set.Will = &mqtt.Notice{Topic: "will"}
+			set.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "will"}}
 			forget := func(want bool) {
 				t.Helper()
 				ended, err := set.Forget(t.Context(), env)

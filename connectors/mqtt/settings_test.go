@@ -63,7 +63,7 @@ func TestSinkSettings(t *testing.T) {
 		{"", func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "$things/x"} }},
 		{`birth.topic: "a/#"`, func(s *mqtt.SinkSettings) { s.Birth = &mqtt.Notice{Topic: "a/#"} }},
 		{"will.payload: ", func(s *mqtt.SinkSettings) {
-			s.Will = &mqtt.Notice{Topic: "a", Payload: strings.Repeat("x", 1<<16)}
+			s.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "a", Payload: strings.Repeat("x", 1<<16)}}
 		}},
 	} {
 		s := sinkSettings(t, "mqtt://127.0.0.1", 1)

@@ -1,8 +1,10 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,10 +18,19 @@ import (
 // chunk is about how many bytes are encoded before they are written.
 const chunk = 64 << 10
 
+// A topic has an alias, where the broker takes those, if that saves something, and if it is not so
+// long that the topics that have one take much memory.
+const (
+	shortTopic  = 4
+	longTopic   = 1 << 10
+	mostAliases = 1 << 10
+)
+
 // ack is an acknowledgement as it arrived.
 type ack struct {
 	kind byte
 	id   uint16
+	why  *reasonError // that the broker does not take the message, of MQTT 5
 }
 
 type sink struct {
@@ -34,10 +45,15 @@ type sink struct {
 
 	closing sync.Once
 
-	turn chan struct{} // held by the Write that is sending
-	buf  []byte        // of the holder of turn
-	last string        // of the holder of turn: a topic known to be valid
+	turn    chan struct{}     // held by the Write that is sending
+	buf     []byte            // of the holder of turn
+	props   []byte            // of the holder of turn
+	headers writer            // of the holder of turn
+	aliases map[string]uint16 // of topics; of the holder of turn
+	clock   bridge.Clock
+	last    string // of the holder of turn: a topic known to be valid
 
+	limit          int // of a packet, our own or that of the broker
 	taken, payload int // of the holder of turn: the largest packet and payload that the broker has taken for sure
 
 	// The rest belongs to the goroutine that reads the socket.
@@ -54,9 +70,11 @@ func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env)
 	s := &sink{
 		set:   set,
 		links: l, instance: env.Instance, taken: surelyTaken, payload: surelyTaken,
-		window: newWindow(set.MaxInflight, byte(set.QoS)),
-		qos:    byte(set.QoS),
-		turn:   make(chan struct{}, 1),
+		clock:   env.Clock,
+		aliases: make(map[string]uint16),
+		window:  newWindow(set.MaxInflight, byte(set.QoS)),
+		qos:     byte(set.QoS),
+		turn:    make(chan struct{}, 1),
 	}
 	text, constant := set.Topic.Constant()
 	s.own = constant || strings.Contains(text, "/")
@@ -64,7 +82,7 @@ func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env)
 	if set.Bridge != "" {
 		s.conn, err = l.join(ctx, &set.ClientSettings, nil, s)
 	} else {
-		who := identity{clientID: set.clientID(env), unique: set.ClientID == "", clean: true}
+		who := identity{clientID: set.clientID(env), unique: set.ClientID == "", clean: true, spoken: &l.spoken, needs: set.five()}
 		if who.unique {
 			who.clientID += "-" + strings.ToLower(rand.Text()[:8])
 		}
@@ -72,6 +90,24 @@ func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env)
 	}
 	if err != nil {
 		return nil, err
+	}
+	s.limit = int(set.MaxPacket)
+	if !s.conn.who.five {
+		return s, nil
+	}
+	server := s.conn.server
+	if server.qos < s.qos {
+		_ = s.Close()
+		return nil, bridge.Permanent(fmt.Errorf("the broker takes QoS %d at most: set qos", server.qos))
+	}
+	if server.packet > 0 {
+		s.limit = min(s.limit, server.packet)
+	}
+	if most := server.receive; most > 0 {
+		if most > 1 && (set.Birth != nil || set.Will != nil) {
+			most-- // for a notice
+		}
+		s.window.narrow(most)
 	}
 	return s, nil
 }
@@ -87,17 +123,51 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, er
 	if s.qos > 0 && err == nil { // without the turn, so that the next batch can leave meanwhile
 		err = s.await(first+uint64(w.sent), w.bytes)
 	}
-	if err == nil {
-		return w.refused.Result(w.sent), nil
-	}
 	settled := w.sent
-	if s.qos > 0 {
+	if s.qos > 0 && err != nil {
 		settled = s.window.confirmed(first, w.sent)
 	}
 	if unconfirmed := w.sent - settled; unconfirmed > 0 {
 		err = fmt.Errorf("%w, with %d messages sent and not confirmed", err, unconfirmed)
 	}
-	return w.refused.Result(settled), fmt.Errorf("publish: %w", err)
+	if err != nil {
+		err = fmt.Errorf("publish: %w", err)
+	}
+	verdicts := s.window.refusals(first, settled)
+	if verdicts == nil && w.expired == nil {
+		return w.refused.Result(settled), err
+	}
+	r, passing := s.judge(&w, settled, verdicts)
+	return r, cmp.Or(err, passing)
+}
+
+// judge says what became of a batch of which the first n messages that were sent are acknowledged,
+// some of them by verdicts. One that may pass ends the front of those that are settled, and is an
+// error.
+func (s *sink) judge(w *writing, n int, verdicts map[int]*reasonError) (r bridge.Result, err error) {
+	refused, expired, sent := w.refused, w.expired, 0
+	for i := range w.next {
+		switch {
+		case len(refused) > 0 && refused[0].Index == i:
+			r.Refused, refused = append(r.Refused, refused[0]), refused[1:]
+		case len(expired) > 0 && expired[0] == i:
+			r.Omitted, expired = append(r.Omitted, i), expired[1:]
+		case sent == n:
+			return r, nil
+		default:
+			if why := verdicts[sent]; why != nil {
+				topic, _ := s.set.Topic.Render(&w.batch[i])
+				err = fmt.Errorf("publish to %.100q: refused by the broker, %w", topic, why)
+				if !why.ofMessage() {
+					return r, err
+				}
+				r.Refused = append(r.Refused, bridge.Refusal{Index: i, Err: err})
+			}
+			sent++
+		}
+		r.Settled = i + 1
+	}
+	return r, nil
 }
 
 // Close disconnects.
@@ -106,7 +176,7 @@ func (s *sink) Close() error {
 		if s.waits() { // a connection that is shared would not end
 			_ = s.conn.fail(errLeft)
 		}
-		s.conn.close(s.set.Will.packet())
+		s.conn.close(s.conn.notice(s.set.Will.notice()))
 	})
 	return nil
 }
@@ -118,6 +188,7 @@ type writing struct {
 	sent    int // messages, or about to be
 	bytes   int // of them
 	refused bridge.Refusals
+	expired []int
 }
 
 // sendAll sends the batch as the window allows, while no other Write is sending. It returns the
@@ -134,7 +205,7 @@ func (s *sink) sendAll(w *writing) (first uint64, err error) {
 		if number, room := s.window.room(); room > 0 {
 			err = s.send(w, room, number)
 		} else { // half a window at a time, rather than a message for each acknowledgement
-			err = s.await(number-uint64(s.set.MaxInflight)/2, w.bytes)
+			err = s.await(number-uint64(s.window.most())/2, w.bytes)
 		}
 	}
 	return first, err
@@ -172,6 +243,7 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 		s.buf = nil // it was for a message that was far bigger than usual
 	}
 	s.buf = s.buf[:0]
+	now := s.clock.Now()
 	for ; w.next < len(w.batch) && most > 0 && len(s.buf) < chunk; w.next++ {
 		m := &w.batch[w.next]
 		topic, err := s.topicOf(m)
@@ -179,13 +251,31 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 		if err == nil {
 			retain, err = s.retained(m)
 		}
-		o := outgoing{topic: topic, payload: m.Payload, qos: s.qos, retain: retain, id: packetID(seq)}
+		expired := false
+		if err == nil && s.conn.who.five {
+			if s.props, expired, err = s.headers.properties(s.props[:0], m, now); err != nil {
+				err = fmt.Errorf("publish to %.100q: %w", topic, err)
+			}
+		}
+		if expired {
+			w.expired = append(w.expired, w.next)
+			continue
+		}
+		o := outgoing{
+			topic: topic, payload: m.Payload, qos: s.qos, retain: retain, id: packetID(seq), five: s.conn.who.five,
+			properties: s.props,
+		}
+		fresh := s.alias(&o)
 		size := o.size()
 		larger := size > s.taken || len(m.Payload) > s.payload
-		switch limit := int(s.set.MaxPacket); {
-		case err != nil || !larger && size <= limit:
-		case size > limit:
-			err = fmt.Errorf("publish to %.100q: packet of %d bytes, max_packet is %d", topic, size, limit)
+		switch {
+		case err != nil || !larger && size <= s.limit:
+		case size > int(s.set.MaxPacket):
+			err = fmt.Errorf("publish to %.100q: packet of %d bytes, max_packet is %d", topic, size, s.set.MaxPacket)
+		case size > s.limit:
+			err = fmt.Errorf("publish to %.100q: packet of %d bytes, and the broker takes %d at most: raise its limit, "+
+				"like max_packet_size of mosquitto",
+				topic, size, s.limit)
 		case len(s.buf) > 0:
 			w.bytes += len(s.buf)
 			return nil
@@ -197,6 +287,9 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 			continue
 		}
 		s.buf = o.append(s.buf)
+		if fresh {
+			s.aliases[topic] = uint16(len(s.aliases) + 1)
+		}
 		w.sent++
 		seq++
 		most--
@@ -206,6 +299,26 @@ func (s *sink) encode(w *writing, most int, seq uint64) (large *bridge.Message) 
 	}
 	w.bytes += len(s.buf)
 	return large
+}
+
+// alias has a number stand for the topic, or with it for the first time, which the caller notes when
+// it sends that.
+func (s *sink) alias(o *outgoing) (fresh bool) {
+	if len(o.topic) < shortTopic || len(o.topic) > longTopic || s.conn.server.aliases == 0 {
+		return false
+	}
+	number, known := s.aliases[o.topic]
+	switch {
+	case known:
+		o.topic = ""
+	case len(s.aliases) == min(s.conn.server.aliases, mostAliases):
+		return false
+	default:
+		number = uint16(len(s.aliases) + 1)
+	}
+	s.props = binary.BigEndian.AppendUint16(append(s.props, propTopicAlias), number)
+	o.properties = s.props
+	return !known
 }
 
 func (s *sink) topicOf(m *bridge.Message) (string, error) {
@@ -238,6 +351,8 @@ func (s *sink) retained(m *bridge.Message) (bool, error) {
 		return false, fmt.Errorf("render retain: %w", err)
 	case text != "true" && text != "false":
 		return false, fmt.Errorf("retain gives %.100q, not true or false", text)
+	case text == "true" && s.conn.who.five && !s.conn.server.retains:
+		return false, errors.New("the broker keeps no retained messages: leave out retain")
 	}
 	return text == "true", nil
 }
@@ -281,8 +396,12 @@ func (s *sink) within(answered <-chan struct{}, bytes int) error {
 func (s *sink) frame(f frame) error {
 	switch f.kind() {
 	case puback, pubrec, pubcomp:
-		id, _, err := parseAck(f)
-		s.acks = append(s.acks, ack{f.kind(), id})
+		id, reason, err := parseAck(f)
+		a := ack{kind: f.kind(), id: id}
+		if reason >= reasonFailed && a.kind != pubcomp { // which says that it does not know the message any more
+			a.why = reasonOf(f.body[2:])
+		}
+		s.acks = append(s.acks, a)
 		return err
 	}
 	return unexpectedError(f.head)

@@ -38,7 +38,7 @@ type source struct {
 
 	// The rest belongs to the goroutine that reads the socket.
 	topics   interner
-	retained map[string]string
+	headers  reader
 	arrived  run
 	replies  []byte
 	now      time.Time
@@ -54,9 +54,8 @@ var (
 func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.Env) (bridge.Source, error) {
 	s := &source{
 		env: env, set: set, clean: set.clean(),
-		queue:    newQueue(int(set.Buffer), set.clean(), set.Bridge != ""),
-		stalled:  make(chan struct{}),
-		retained: map[string]string{"mqtt_retained": "true"},
+		queue:   newQueue(int(set.Buffer), set.clean(), set.Bridge != ""),
+		stalled: make(chan struct{}),
 	}
 	s.filters, _ = uncovered(set.Topics)
 	if !s.clean {
@@ -66,8 +65,16 @@ func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.
 	var err error
 	if set.Bridge != "" {
 		s.conn, err = l.join(ctx, &set.ClientSettings, s, nil)
+		if need := set.five(); err == nil && need != "" && !s.conn.who.five {
+			_ = s.Close()
+			err = bridge.Permanent(fmt.Errorf("%s needs MQTT 5, which the broker does not speak: leave it out", need))
+		}
 	} else {
-		s.conn, err = connect(ctx, &set.ClientSettings, identity{clientID: set.clientID(env), clean: s.clean}, s)
+		who := identity{clientID: set.clientID(env), clean: s.clean, spoken: &l.spoken, needs: set.five(), receive: set.MaxInflight}
+		if !s.clean {
+			who.expiry = set.SessionExpiry
+		}
+		s.conn, err = connect(ctx, &set.ClientSettings, who, s)
 	}
 	if err != nil {
 		return nil, err
@@ -75,6 +82,10 @@ func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.
 	if set.Bridge != "" && !s.conn.who.bridge {
 		env.Logger.WarnContext(ctx,
 			"the broker knows no bridges: what the sink publishes comes back, unless topics keep it apart")
+	}
+	if got := s.conn.server.expiry; s.conn.who.five && got < s.conn.who.expiry {
+		env.Logger.WarnContext(ctx, "the broker keeps the session for less than session_expiry when the bridge is away",
+			"session_expiry", s.conn.who.expiry, "keeps", got)
 	}
 	defer context.AfterFunc(ctx, func() { _ = s.conn.fail(ctx.Err()) })()
 	if err := s.resume(ctx); err != nil {
@@ -117,7 +128,7 @@ func (s *source) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 func (s *source) Close() error {
 	s.closing.Do(func() {
 		s.lose(s.queue.end(net.ErrClosed, true))
-		s.conn.close(s.set.Will.packet())
+		s.conn.close(s.conn.notice(s.set.Will.notice()))
 	})
 	return nil
 }
@@ -153,7 +164,7 @@ func (s *source) giveBack(refs []ref, why error) {
 	s.lose(len(refs) - again) // those of QoS 0
 	if again > 0 {
 		// The reason is not wrapped, since it says nothing about this source.
-		s.conn.part(s.set.Will.packet(), errors.New("connect anew for the broker to deliver again: "+why.Error()))
+		s.conn.part(s.conn.notice(s.set.Will.notice()), errors.New("connect anew for the broker to deliver again: "+why.Error()))
 	}
 }
 
@@ -212,8 +223,8 @@ func (s *source) publish(f frame) error {
 		s.now = time.Now()
 	}
 	m := bridge.Message{Topic: t.text, Payload: p.payload, Time: s.now}
-	if f.retained() {
-		m.Header = s.retained
+	if m.Header, err = s.headers.headers(p.properties, f.retained()); err != nil {
+		return err
 	}
 	if f.cut {
 		to.cut = int32(f.size)

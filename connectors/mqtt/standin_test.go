@@ -16,7 +16,7 @@ func onceOnly() (c chan struct{}, shut func()) {
 	return c, sync.OnceFunc(func() { close(c) })
 }
 
-// standIn starts a broker that does what serve says with each connection, for
+// standIn starts a broker of MQTT 3.1.1 that does what serve says with each connection, for
 // lies and failures that no real broker can be made to show.
 func standIn(t testing.TB, serve func(p *peer)) (address string) {
 	t.Helper()
@@ -51,7 +51,7 @@ func standIn(t testing.TB, serve func(p *peer)) (address string) {
 		mu.Unlock()
 		running.Wait()
 	})
-	return "mqtt://" + l.Addr().String()
+	return "mqtt://" + l.Addr().String() + "#3.1.1"
 }
 
 // peer is the broker's end of a connection.

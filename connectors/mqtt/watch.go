@@ -59,7 +59,7 @@ func (c *conn) watch(s *ClientSettings) {
 		case pinged > 0 && backlog && now-max(pinged, leftAt) > s.WriteTimeout+socket.Crossing(wrote-crossed),
 			pinged > 0 && !c.peer.waits() && now-max(pinged, leaving) > s.WriteTimeout+socket.Crossing(wrote-crossed):
 			_ = c.fail(errors.New("the broker does not answer pings"))
-		case pinged == 0 && idle+2*pause >= s.Keepalive:
+		case pinged == 0 && idle+2*pause >= time.Duration(c.keepalive.Load()):
 			pinged, ahead = now, wrote
 			c.running.Go(func() { _ = c.ping(nil) })
 		}

@@ -23,9 +23,45 @@ type window struct {
 	oldest  uint64     // number of the oldest that is not acknowledged
 	next    uint64     // number of the next to send
 	waiting []waiter
+	limit   int                     // at most len(state)
+	refused map[uint64]*reasonError // of those that are done, by number
 }
 
-func newWindow(size int, qos byte) *window { return &window{state: make([]byte, size), qos: qos} }
+func newWindow(size int, qos byte) *window {
+	return &window{state: make([]byte, size), limit: size, qos: qos}
+}
+
+// narrow sets how many messages it is for, if that is less than before.
+func (w *window) narrow(most int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limit = min(w.limit, most)
+}
+
+// most returns how many messages it is for.
+func (w *window) most() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.limit
+}
+
+// refusals returns those of the n messages from first on, by how far they are from it, and forgets
+// them; nil: none was refused.
+func (w *window) refusals(first uint64, n int) map[int]*reasonError {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found map[int]*reasonError
+	for seq, why := range w.refused {
+		if seq >= first && seq < first+uint64(n) {
+			if found == nil {
+				found = make(map[int]*reasonError)
+			}
+			found[int(seq-first)] = why
+			delete(w.refused, seq)
+		}
+	}
+	return found
+}
 
 // packetID numbers from 1 to 65534 round and round. The window is never
 // larger, so an id says which message of it is meant. 65535 is that of notices.
@@ -40,7 +76,7 @@ func (w *window) room() (next uint64, n int) {
 	if w.qos == 0 {
 		return 0, math.MaxInt
 	}
-	return w.next, len(w.state) - int(w.next-w.oldest)
+	return w.next, w.limit - int(w.next-w.oldest)
 }
 
 // add takes in n messages, before they are sent.
@@ -68,6 +104,12 @@ func (w *window) settle(acks []ack, replies []byte) ([]byte, error) {
 		}
 		state := &w.state[(w.oldest+ahead)%uint64(len(w.state))]
 		switch {
+		case a.why != nil && *state == sent && a.kind == puback+w.qos-1:
+			*state = done
+			if w.refused == nil {
+				w.refused = make(map[uint64]*reasonError)
+			}
+			w.refused[w.oldest+ahead] = a.why
 		case a.kind == puback && w.qos == 1, a.kind == pubcomp && *state == released:
 			*state = done
 		case *state == done:
