@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,7 +10,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -137,6 +140,26 @@ func TestOnlyMQTT(t *testing.T) {
 		}
 	case <-time.After(bridgetest.Timeout):
 		t.Fatal("nothing arrived")
+	}
+}
+
+// Who asks for MQTT 5 first is no error, and who can do nothing else finds the cure in the log.
+func TestClientOfMQTT5(t *testing.T) {
+	var log bytes.Buffer
+	e, err := embedded.Start(t.Context(), embedded.Settings{MQTT: &embedded.MQTT{Listen: anyPort, Open: true}},
+		slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := must(net.Dial("tcp", strings.TrimPrefix(e.MQTTURL(), "mqtt://")))
+	must(c.Write([]byte("\x10\x0e\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x01a")))
+	if answer := must(io.ReadAll(c)); string(answer) != "\x20\x02\x00\x01" {
+		t.Errorf("the answer is %x", answer)
+	}
+	_ = c.Close()
+	stop(t, e)
+	if said := log.String(); !strings.Contains(said, "mosquitto for one") || strings.Contains(said, "level=ERROR") {
+		t.Errorf("the log says %s", said)
 	}
 }
 

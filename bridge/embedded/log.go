@@ -82,9 +82,20 @@ func warningLevel(format string) slog.Level {
 
 func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Warnf(format string, args ...any)   { l.say(warningLevel(format), format, args) }
-func (l *logger) Errorf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
-func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
-func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
+
+// Errorf logs an error. A client that asks for a newer MQTT is none: many, the bridge among them, ask
+// for that first, and for 3.1.1 then.
+func (l *logger) Errorf(format string, args ...any) {
+	if strings.Contains(format, "unacceptable protocol version of 5") {
+		l.say(slog.LevelInfo, format+", which the embedded broker does not speak: a client that cannot fall back "+
+			"to MQTT 3.1.1 needs another broker, mosquitto for one", args)
+		return
+	}
+	l.say(slog.LevelError, format, args)
+}
+
+func (l *logger) Debugf(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
+func (l *logger) Tracef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
 
 func (l *logger) Fatalf(format string, args ...any) {
 	l.mu.Lock()

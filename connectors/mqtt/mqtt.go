@@ -138,7 +138,7 @@ func Connector() bridge.Connector {
 				"mqtt_expiry (seconds): properties of MQTT 5",
 			"mqtt_properties: all user properties in JSON, where headers do not have their order, or several of one name",
 		},
-		Example:  example,
+		Example: example,
 		Source: bridge.NewOpener(SourceSettings{
 			ClientSettings: client, QoS: 1, Retained: "all", MaxInflight: defaultInflight, Buffer: 16 << 20,
 		}, shared.openSource),
