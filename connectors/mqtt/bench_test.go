@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
@@ -24,29 +25,32 @@ const benchPayload = 256
 // and by paho alone, with and without a buffered connection.
 func BenchmarkSource(b *testing.B) {
 	for qos := range 2 {
-		b.Run(fmt.Sprintf("QoS%d/Connector", qos), func(b *testing.B) {
-			env := bridgetest.Env(b, "bench-from")
-			env.MaxBatch = bridge.DefaultMaxBatch
-			b.SetBytes(benchPayload)
-			s, err := mqtt.Connector().Source.Open(b.Context(), sourceSettings(b, firehose(b, byte(qos)), qos, "t"), env)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ResetTimer()
-			for n := 0; n < b.N; {
-				batch, ack, err := s.Read(b.Context())
+		for _, version := range []string{"3.1.1", "5"} {
+			b.Run(fmt.Sprintf("QoS%d/Connector%s", qos, version), func(b *testing.B) {
+				env := bridgetest.Env(b, "bench-from")
+				env.MaxBatch = bridge.DefaultMaxBatch
+				b.SetBytes(benchPayload)
+				set := sourceSettings(b, firehose(b, byte(qos), version == "5"), qos, "t")
+				s, err := mqtt.Connector().Source.Open(b.Context(), set, env)
 				if err != nil {
 					b.Fatal(err)
 				}
-				n += len(batch)
-				if err := ack(b.Context(), nil); err != nil {
-					b.Fatal(err)
+				b.ResetTimer()
+				for n := 0; n < b.N; {
+					batch, ack, err := s.Read(b.Context())
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += len(batch)
+					if err := ack(b.Context(), nil); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			b.StopTimer()
-			rate(b)
-			_ = s.Close()
-		})
+				b.StopTimer()
+				rate(b)
+				_ = s.Close()
+			})
+		}
 		for _, buffered := range []bool{false, true} {
 			b.Run(fmt.Sprintf("QoS%d/Paho,buffered=%t", qos, buffered), func(b *testing.B) {
 				b.SetBytes(benchPayload)
@@ -56,7 +60,7 @@ func BenchmarkSource(b *testing.B) {
 						close(all)
 					}
 				}
-				c := client(b, firehose(b, byte(qos)), configure(buffered))
+				c := client(b, firehose(b, byte(qos), false), configure(buffered))
 				b.ResetTimer()
 				done(b, c.Subscribe("t", byte(qos), handle))
 				<-all
@@ -74,24 +78,26 @@ func BenchmarkSink(b *testing.B) {
 		batch[i] = bridge.Message{Topic: "t", Payload: make([]byte, benchPayload)}
 	}
 	for qos := range 2 {
-		b.Run(fmt.Sprintf("QoS%d/Connector", qos), func(b *testing.B) {
-			b.SetBytes(benchPayload)
-			s := openSink(b, sinkSettings(b, drain(b), qos))
-			b.ResetTimer()
-			for n := 0; n < b.N; {
-				k, err := s.Write(b.Context(), batch[:min(len(batch), b.N-n)])
-				if err != nil {
-					b.Fatal(err)
+		for _, version := range []string{"3.1.1", "5"} {
+			b.Run(fmt.Sprintf("QoS%d/Connector%s", qos, version), func(b *testing.B) {
+				b.SetBytes(benchPayload)
+				s := openSink(b, sinkSettings(b, drain(b, version == "5"), qos))
+				b.ResetTimer()
+				for n := 0; n < b.N; {
+					k, err := s.Write(b.Context(), batch[:min(len(batch), b.N-n)])
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += k.Settled
 				}
-				n += k.Settled
-			}
-			b.StopTimer()
-			rate(b)
-		})
+				b.StopTimer()
+				rate(b)
+			})
+		}
 		for _, buffered := range []bool{false, true} {
 			b.Run(fmt.Sprintf("QoS%d/Paho,buffered=%t", qos, buffered), func(b *testing.B) {
 				b.SetBytes(benchPayload)
-				c := client(b, drain(b), configure(buffered))
+				c := client(b, drain(b, false), configure(buffered))
 				tokens := make([]paho.Token, bridge.DefaultMaxBatch) // as many in flight
 				b.ResetTimer()
 				for i := range b.N {
@@ -120,17 +126,25 @@ func rate(b *testing.B) {
 
 // firehose is a broker that sends without end; with QoS 1, up to 1,000 messages that are
 // not acknowledged.
-func firehose(b *testing.B, qos byte) string {
+func firehose(b *testing.B, qos byte, five bool) string {
 	b.Helper()
-	return standIn(b, func(p *peer) {
-		p.welcome()
-		p.grant(qos)
+	return speaking(b, five, func(p *peer) {
+		size := 0x83 + qos*2
+		if five {
+			peer5{p}.grant(qos)
+			size++
+		} else {
+			p.grant(qos)
+		}
 		const run = 200
 		var block []byte
 		for i := range run {
-			block = append(block, 0x30|qos<<1, 0x83+qos*2, 0x02, 0, 1, 't')
+			block = append(block, 0x30|qos<<1, size, 0x02, 0, 1, 't')
 			if qos > 0 {
 				block = binary.BigEndian.AppendUint16(block, uint16(i+1))
+			}
+			if five {
+				block = append(block, 0)
 			}
 			block = append(block, make([]byte, benchPayload)...)
 		}
@@ -165,11 +179,19 @@ func firehose(b *testing.B, qos byte) string {
 	})
 }
 
-// drain is a broker that takes everything in and acknowledges it at once.
-func drain(b *testing.B) string {
+// speaking starts a broker of that version, which goes on when it has answered CONNECT.
+func speaking(b *testing.B, five bool, serve func(p *peer)) string {
 	b.Helper()
-	return standIn(b, func(p *peer) {
-		p.welcome()
+	if five {
+		return standIn5(b, func(p peer5) { p.welcome(packets5.Properties{}); serve(p.peer) })
+	}
+	return standIn(b, func(p *peer) { p.welcome(); serve(p) })
+}
+
+// drain is a broker that takes everything in and acknowledges it at once.
+func drain(b *testing.B, five bool) string {
+	b.Helper()
+	return speaking(b, five, func(p *peer) {
 		r := bufio.NewReaderSize(p.r, 1<<18)
 		w := bufio.NewWriterSize(p, 1<<16)
 		for {
