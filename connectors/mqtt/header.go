@@ -28,6 +28,10 @@ const (
 	headerProperties  = ownHeaders + "properties"       // see pairs
 )
 
+// natsHeaders is what the headers begin with that NATS itself adds to a message, and that mean nothing
+// elsewhere.
+const natsHeaders = "Nats-"
+
 // formatText is the payload format that there is a name for.
 const formatText = "utf-8"
 
@@ -195,7 +199,8 @@ func (w *writer) read() error {
 }
 
 // userProperties returns those that are in headers: first those of the list that came with the
-// message and are still there, as they stood there, then the others by their names.
+// message and are still there, as they stood there, then the others by their names, but for those of
+// NATS.
 func userProperties(h map[string]string) pairs {
 	var all, listed pairs
 	if list := h[headerProperties]; list != "" {
@@ -215,7 +220,7 @@ func userProperties(h map[string]string) pairs {
 		all = append(all, p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if name != "" && !done[name] && !strings.HasPrefix(name, ownHeaders) {
+		if name != "" && !done[name] && !strings.HasPrefix(name, ownHeaders) && !strings.HasPrefix(name, natsHeaders) {
 			all = append(all, [2]string{name, h[name]})
 		}
 	}

@@ -20,7 +20,7 @@
 // mqtt_expiry. A map has one value for a name, which is the first, and no order: where that loses
 // something, mqtt_properties has all user properties as they came, in JSON: [["a","1"],["a","2"]].
 // It also has those whose names begin with mqtt_, which are no headers. The sink makes properties of
-// headers in the same way: first those of mqtt_properties that are still there, with the value that
+// headers in the same way, but of those that NATS adds (Nats-…): first those of mqtt_properties that are still there, with the value that
 // the header has now for the first of its name, then the others by their names. What is no text of
 // MQTT in them, or makes brokers hang up, is written as %XX. A message loses of its expiry what has
 // passed since its time, and is dropped and counted when nothing is left. Subscription identifiers
@@ -80,7 +80,9 @@
 //
 // Sink, QoS 1 and 2: a message counts as delivered when the broker has confirmed it (PUBACK,
 // PUBCOMP). What it does not take, in MQTT 5, is refused by the sink if the reason is the message (not
-// authorised, topic, size, payload format), and else published again later (quota, unspecified).
+// authorised, topic, size, payload format), and else published again later (quota, unspecified). It
+// also says how many may wait for it, which counts if it is less than max_inflight: mosquitto says
+// 20 unless its max_inflight_messages does, which is few on a long line.
 // Brokers of 3.1.1 confirm what they drop. If the connection is lost before, it is published again: at least once. Sink, QoS 0: a
 // message counts as delivered when it is written to the socket, so a broken connection can cost
 // messages.

@@ -154,8 +154,17 @@ func TestReasonsOfPublications(t *testing.T) {
 		qos, reason byte
 		refused     bool
 	}{
-		{1, 0x80, false}, {1, 0x83, false}, {1, 0x87, true}, {1, 0x90, true}, {1, 0x95, true}, {1, 0x97, false}, {1, 0x99, true},
-		{1, 0x91, false}, {2, 0x87, true}, {2, 0x97, false}, {2, 0x80, false},
+		{1, 0x80, false},
+		{1, 0x83, false},
+		{1, 0x87, true},
+		{1, 0x90, true},
+		{1, 0x91, false},
+		{1, 0x95, true},
+		{1, 0x97, false},
+		{1, 0x99, true},
+		{2, 0x80, false},
+		{2, 0x87, true},
+		{2, 0x97, false},
 	} {
 		t.Run(fmt.Sprintf("QoS%d/%#x", c.qos, c.reason), func(t *testing.T) {
 			address := standIn5(t, func(p peer5) {

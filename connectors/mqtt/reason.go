@@ -156,10 +156,10 @@ func (e *reasonError) ofMessage() bool {
 // disconnected returns why the broker has sent DISCONNECT.
 func disconnected(body []byte) error {
 	e := reasonOf(body)
-	switch {
-	case e.code == 0:
+	switch e.code {
+	case 0:
 		return errHungUp
-	case e.code == reasonPacketTooLarge: // of MQTT 3.1.1 nothing more than that is known, see trial
+	case reasonPacketTooLarge: // of MQTT 3.1.1 nothing more than that is known, see trial
 		return fmt.Errorf("%w, %w", errHungUp, e)
 	}
 	return fmt.Errorf("disconnected by the broker, %w", e)
