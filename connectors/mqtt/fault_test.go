@@ -89,12 +89,23 @@ func flows(t *testing.T, down *bridgetest.Downstream, before int) {
 
 // The session's messages are on the broker's disk when the kills begin, so what it forgets
 // in a kill is acknowledgements: it must all arrive, some of it again.
-func TestF04BrokerKilledAsSource(t *testing.T) {
-	t.Parallel()
+func TestF04BrokerKilledAsSource(t *testing.T) { forVersions(t, f04Source) }
+
+// forVersions runs a test for each version of MQTT, which stands behind the address of a broker.
+func forVersions(t *testing.T, test func(t *testing.T, version string)) {
+	for _, version := range []string{"#3.1.1", "#5"} {
+		t.Run(version[1:], func(t *testing.T) {
+			t.Parallel()
+			test(t, version)
+		})
+	}
+}
+
+func f04Source(t *testing.T, version string) {
 	kills := faulttest.Pick(3, 20)
 	n := faulttest.Pick(20_000, 50_000)
 	broker := bridgetest.StartMosquitto(t)
-	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	set := sourceSettings(t, broker.URL+version, 1, bridgetest.Topic)
 	set.ClientID = "f04"
 	closed(t, openSource(t, set).Close())
 	send(t, client(t, broker.URL, nil), 1, bridgetest.Numbered(n)...)
@@ -121,32 +132,33 @@ func TestF04BrokerKilledAsSource(t *testing.T) {
 // broker lose what it has confirmed, which no bridge can mend. That may happen once or twice, and
 // not each time.
 func TestF04BrokerKilledAsSourceAndSink(t *testing.T) {
-	t.Parallel()
-	const tries = 3
-	for try := 1; ; try++ {
-		lost := f04SourceAndSink(t)
-		if lost == 0 {
-			return
+	forVersions(t, func(t *testing.T, version string) {
+		const tries = 3
+		for try := 1; ; try++ {
+			lost := f04SourceAndSink(t, version)
+			if lost == 0 {
+				return
+			}
+			if try == tries {
+				t.Fatalf("%d messages were lost, and some in each of %d tries", lost, tries)
+			}
+			t.Logf("%d messages were lost, maybe by the broker: once more", lost)
 		}
-		if try == tries {
-			t.Fatalf("%d messages were lost, and some in each of %d tries", lost, tries)
-		}
-		t.Logf("%d messages were lost, maybe by the broker: once more", lost)
-	}
+	})
 }
 
 // f04SourceAndSink returns how many messages were lost.
-func f04SourceAndSink(t *testing.T) int {
+func f04SourceAndSink(t *testing.T, version string) int {
 	t.Helper()
 	broker := bridgetest.StartMosquitto(t, bridgetest.StoreOften)
-	set := sourceSettings(t, broker.URL, 1, bridgetest.Topic)
+	set := sourceSettings(t, broker.URL+version, 1, bridgetest.Topic)
 	set.ClientID = "f04"
 	closed(t, openSource(t, set).Close()) // the session must exist before anything is sent
 
 	up, down := &bridgetest.Upstream{}, &bridgetest.Downstream{}
 	run(t, &engine.Pipeline{
 		Name: "out", From: []bridge.Endpoint[bridge.Source]{up.Endpoint()},
-		To: toMQTT(sinkSettings(t, broker.URL, 1)), MaxBatch: 50,
+		To: toMQTT(sinkSettings(t, broker.URL+version, 1)), MaxBatch: 50,
 	})
 	run(t, &engine.Pipeline{Name: "in", From: fromMQTT(set), To: engine.To(down.Endpoint()), MaxBatch: 50})
 

@@ -12,7 +12,7 @@ import (
 
 // Probe logs in and subscribes.
 func (s *SourceSettings) Probe(ctx context.Context, _ bridge.Env) (bridge.Probed, error) {
-	c, p, err := probe(ctx, &s.ClientSettings)
+	c, p, err := probe(ctx, &s.ClientSettings, s.five())
 	if err != nil {
 		return p, err
 	}
@@ -41,7 +41,7 @@ func (s *SourceSettings) Probe(ctx context.Context, _ bridge.Env) (bridge.Probed
 
 // Probe logs in.
 func (s *SinkSettings) Probe(ctx context.Context, _ bridge.Env) (bridge.Probed, error) {
-	c, p, err := probe(ctx, &s.ClientSettings)
+	c, p, err := probe(ctx, &s.ClientSettings, s.five())
 	if err != nil {
 		return p, err
 	}
@@ -52,10 +52,12 @@ func (s *SinkSettings) Probe(ctx context.Context, _ bridge.Env) (bridge.Probed, 
 
 // probe connects as a client of its own without a session, so that it is in nobody's way, and that
 // neither publishes anything nor leaves something to publish.
-func probe(ctx context.Context, s *ClientSettings) (c *conn, p bridge.Probed, err error) {
+func probe(ctx context.Context, s *ClientSettings, needs string) (c *conn, p bridge.Probed, err error) {
 	quiet := *s
 	quiet.Birth, quiet.Will = nil, nil
-	who := identity{clientID: "xrtcbridge-check-" + strings.ToLower(rand.Text()[:6]), unique: true, clean: true}
+	who := identity{
+		clientID: "xrtcbridge-check-" + strings.ToLower(rand.Text()[:6]), unique: true, clean: true, needs: needs,
+	}
 	c, err = connect(ctx, &quiet, who, deaf{})
 	if err != nil {
 		return nil, p, s.metAnother(err, who)
