@@ -19,6 +19,50 @@ import (
 	"github.com/xrtcbridge/xrtcbridge/connectors"
 )
 
+// runAll runs the pipelines of a file until stop is called.
+func runAll(t *testing.T, text string) (stop func()) {
+	t.Helper()
+	c, err := config.Loader{Registry: bridge.NewRegistry(connectors.Builtin()...)}.Parse("pipelines.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, p := range c.Pipelines {
+		running.Go(func() {
+			if err := p.Run(ctx, bridge.Env{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return func() { cancel(); running.Wait() }
+}
+
+// dial5 connects a client of MQTT 5 that hands each message of the topic to take.
+func dial5(t *testing.T, address, topic string, take func(p *paho.Publish)) *paho.Client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := paho.NewClient(paho.ClientConfig{
+		Conn: conn,
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
+			take(r.Packet)
+			return true, nil
+		}},
+	})
+	if _, err := c.Connect(t.Context(), &paho.Connect{ClientID: "test", KeepAlive: 600, CleanStart: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Disconnect(&paho.Disconnect{}); <-c.Done() })
+	topics := []paho.SubscribeOptions{{Topic: topic, QoS: 1}}
+	if _, err := c.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: topics}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // From MQTT 5 by JetStream to MQTT 5, over a restart of the bridge, messages keep all that they had.
 func TestMQTT5OverJetStream(t *testing.T) {
 	broker := bridgetest.StartMosquitto(t)
@@ -38,23 +82,6 @@ pipelines:
     from: {nats: {connection: hub, stream: RELAY, durable: out}}
     to: {mqtt: {url: "$MQTT", protocol: 5, topic: to}}
 `)
-	run := func() (stop func()) {
-		c, err := config.Loader{Registry: bridge.NewRegistry(connectors.Builtin()...)}.Parse("relay", []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		for _, p := range c.Pipelines {
-			running.Go(func() {
-				if err := p.Run(ctx, bridge.Env{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, nil); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		return func() { cancel(); running.Wait() }
-	}
-
 	var mu sync.Mutex
 	got := make(map[string]*paho.PublishProperties)
 	count := func() int {
@@ -62,27 +89,11 @@ pipelines:
 		defer mu.Unlock()
 		return len(got)
 	}
-	conn, err := net.Dial("tcp", broker.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := paho.NewClient(paho.ClientConfig{
-		Conn: conn,
-		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			got[string(r.Packet.Payload)] = r.Packet.Properties
-			return true, nil
-		}},
+	c := dial5(t, broker.Addr, "to", func(p *paho.Publish) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[string(p.Payload)] = p.Properties
 	})
-	if _, err := c.Connect(t.Context(), &paho.Connect{ClientID: "test", KeepAlive: 600, CleanStart: true}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Disconnect(&paho.Disconnect{}); <-c.Done() })
-	topics := []paho.SubscribeOptions{{Topic: "to", QoS: 1}}
-	if _, err := c.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: topics}); err != nil {
-		t.Fatal(err)
-	}
 
 	const expiry = 1 << 20
 	want := func(i int) *paho.PublishProperties {
@@ -104,7 +115,7 @@ pipelines:
 			}
 		}
 	}
-	stop := run()
+	stop := runAll(t, text)
 	bridgetest.Eventually(t, "a message has crossed", func() bool {
 		send(0, 1)
 		return count() > 0
@@ -112,7 +123,7 @@ pipelines:
 	send(1, n/2)
 	stop()
 	send(n/2, n)
-	defer run()()
+	defer runAll(t, text)()
 	bridgetest.Reach(t, "messages have crossed", n, count)
 	mu.Lock()
 	defer mu.Unlock()
@@ -124,6 +135,70 @@ pipelines:
 		*p.MessageExpiry = expiry
 		if diff := cmp.Diff(want(i), p); diff != "" {
 			t.Fatalf("message %d: %s", i, diff)
+		}
+	}
+}
+
+// A two-way mirror of brokers of MQTT 5 has its marks in user properties: nothing runs in circles.
+func TestOriginMirrorsMQTT5(t *testing.T) {
+	brokers := []*bridgetest.Mosquitto{bridgetest.StartMosquitto(t), bridgetest.StartMosquitto(t)}
+	text := strings.NewReplacer("$A", brokers[0].URL, "$B", brokers[1].URL).Replace(`
+pipelines:
+  there:
+    from: {mqtt: {url: "$A", protocol: 5, topics: ["#"]}}
+    steps: [{origin: mirror}]
+    to: {mqtt: {url: "$B", protocol: 5, topic: "{{ topic }}"}}
+  back:
+    from: {mqtt: {url: "$B", protocol: 5, topics: ["#"]}}
+    steps: [{origin: mirror}]
+    to: {mqtt: {url: "$A", protocol: 5, topic: "{{ topic }}"}}
+`)
+	var mu sync.Mutex
+	copies := make([]map[string]int, 2)
+	clients := make([]*paho.Client, 2)
+	for i, b := range brokers {
+		copies[i] = make(map[string]int)
+		clients[i] = dial5(t, b.Addr, "#", func(p *paho.Publish) {
+			mu.Lock()
+			defer mu.Unlock()
+			copies[i][p.Topic]++
+		})
+	}
+	count := func(i int, topic string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return copies[i][topic]
+	}
+	send := func(i int, topic string) {
+		if _, err := clients[i].Publish(t.Context(), &paho.Publish{Topic: topic, QoS: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer runAll(t, text)()
+	for i := range 2 {
+		bridgetest.Eventually(t, "a probe crosses", func() bool {
+			send(i, fmt.Sprint("probe/", i))
+			return count(1-i, fmt.Sprint("probe/", i)) > 0
+		})
+	}
+	for n := range 50 {
+		for i := range 2 {
+			send(i, fmt.Sprintf("%d/%d", i, n))
+		}
+	}
+	for i := range 2 { // what came back would be in front of it
+		send(i, fmt.Sprint("end/", i))
+		bridgetest.Eventually(t, "the end crosses", func() bool { return count(1-i, fmt.Sprint("end/", i)) > 0 })
+		send(1-i, fmt.Sprint("again/", i))
+		bridgetest.Eventually(t, "the other end crosses", func() bool { return count(i, fmt.Sprint("again/", i)) > 0 })
+	}
+	for i := range 2 {
+		for n := range 50 {
+			for from := range 2 {
+				if topic := fmt.Sprintf("%d/%d", from, n); count(i, topic) != 1 {
+					t.Errorf("%d copies of %s at broker %d", count(i, topic), topic, i)
+				}
+			}
 		}
 	}
 }

@@ -27,9 +27,9 @@ const mostHops = 32
 // # Guarantees
 //
 // A message passes each name once, and no more than 32 names. That holds as long as the header
-// survives: NATS carries headers, and XRTC portals with envelope: true; MQTT 3.1.1 has none, so
-// that a mirror between MQTT brokers must keep apart by topics what it reads and what it writes,
-// which the command check looks after.
+// survives: NATS carries headers, MQTT 5 (protocol: 5) and XRTC portals with envelope: true; MQTT
+// 3.1.1 has none, so that a mirror between such brokers must keep apart by topics what it reads and
+// what it writes, which the command check looks after.
 func Origin() bridge.Connector {
 	return bridge.Connector{
 		Name:     "origin",
