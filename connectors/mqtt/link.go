@@ -21,6 +21,7 @@ type links struct {
 	seed     maphash.Seed
 	suspects sync.Map // suspect by Env.Instance of the sink
 	spoken   sync.Map // see identity
+	refusals sync.Map // has Env.Instance of a sink at which a broker has hung up behind one, see openSink
 }
 
 // link is what has such a name. A broker keeps from a bridge what came by the bridge's own

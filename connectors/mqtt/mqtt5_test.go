@@ -230,6 +230,41 @@ func TestPublicationThatIsNotAuthorised(t *testing.T) {
 	}
 }
 
+// Where the queues of mosquitto have no limit it hangs up behind what it refuses: what is not refused
+// passes all the same.
+func TestHangUpBehindARefusal(t *testing.T) {
+	acl := file(t, "acl", "topic readwrite open/#\ntopic read #\n")
+	address := bridgetest.StartMosquitto(t, "acl_file "+acl, "max_queued_messages 0").URL + "#5"
+	for qos := 1; qos <= 2; qos++ {
+		in, c := subscribe5(t, address, "#"), mqtt.Connector()
+		rest := bridge.Batch{text("open/1", "1"), text("closed", "2"), text("open/2", "3")}
+		refused := 0
+		for try := 0; len(rest) > 0; try++ {
+			if try == 5 {
+				t.Fatalf("QoS %d: %d messages are left", qos, len(rest))
+			}
+			s, err := c.Sink.Open(t.Context(), sinkSettings(t, address, qos), bridgetest.Env(t, "test-to"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, _ := s.Write(t.Context(), rest)
+			refused += len(r.Refused)
+			rest = rest[r.Settled:]
+			closed(t, s.Close())
+		}
+		if refused != 1 {
+			t.Errorf("QoS %d: %d were refused, want 1", qos, refused)
+		}
+		got := ""
+		for _, m := range in.wait(t, 2) {
+			got += string(m.Payload)
+		}
+		if !strings.HasPrefix(got, "1") || !strings.HasSuffix(got, "3") || strings.Contains(got, "2") {
+			t.Errorf("QoS %d: got %q", qos, got)
+		}
+	}
+}
+
 // A broker says how much it takes at a time, and how large it may be.
 func TestLimitsOfTheBroker(t *testing.T) {
 	for _, receive := range []uint16{1, 2, 7} {

@@ -92,6 +92,11 @@ func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env)
 		return nil, err
 	}
 	s.limit = int(set.MaxPacket)
+	// Some of mosquitto hang up behind a refusal. That of a message of QoS 2 comes before those in
+	// front of it are complete, which would so begin anew for ever.
+	if _, hungUp := l.refusals.LoadAndDelete(env.Instance); hungUp {
+		defer s.window.careful()
+	}
 	if !s.conn.who.five {
 		return s, nil
 	}
@@ -126,6 +131,11 @@ func (s *sink) Write(ctx context.Context, batch bridge.Batch) (bridge.Result, er
 	settled := w.sent
 	if s.qos > 0 && err != nil {
 		settled = s.window.confirmed(first, w.sent)
+	}
+	if err == nil {
+		s.window.relax()
+	} else if s.window.refusals(first+uint64(settled), w.sent-settled) != nil {
+		s.links.refusals.Store(s.instance, true)
 	}
 	if unconfirmed := w.sent - settled; unconfirmed > 0 {
 		err = fmt.Errorf("%w, with %d messages sent and not confirmed", err, unconfirmed)

@@ -24,6 +24,7 @@ type window struct {
 	next    uint64     // number of the next to send
 	waiting []waiter
 	limit   int                     // at most len(state)
+	usual   int                     // the limit while it is careful, else 0
 	refused map[uint64]*reasonError // of those that are done, by number
 }
 
@@ -36,6 +37,19 @@ func (w *window) narrow(most int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.limit = min(w.limit, most)
+}
+
+// careful has each message wait for the one before, until relax.
+func (w *window) careful() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.usual, w.limit = w.limit, 1
+}
+
+func (w *window) relax() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limit = max(w.limit, w.usual)
 }
 
 // most returns how many messages it is for.
