@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
 )
@@ -219,6 +220,9 @@ func enumValues(words []string) []any {
 		all = append(all, word)
 		if word == "true" || word == "false" {
 			all = append(all, word == "true")
+		}
+		if n, err := strconv.Atoi(word); err == nil {
+			all = append(all, n)
 		}
 	}
 	return all
