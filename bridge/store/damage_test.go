@@ -207,3 +207,39 @@ func TestF15SequenceNumberDamaged(t *testing.T) {
 		t.Errorf("no word about it:\n%s", log.String())
 	}
 }
+
+// F15: a record whose headers are damaged, where the server says which one it is, costs that one,
+// also at the end of the buffer.
+func TestF15HeadersDamaged(t *testing.T) {
+	const total = 1000
+	for _, record := range []int{0, 40, 99} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		e := openEnds(t, s, bridge.BufferSettings{MaxBytes: 32 << 20})
+		for i := 0; i < total; i += 10 {
+			e.write(t, numbered(i+1, i+10, 200)...)
+		}
+		e.close()
+		shut(t, s)
+		blocks, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "*buffer*", "msgs", "*.blk"))
+		records, err := os.ReadFile(blocks[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		for range record {
+			at += int(binary.LittleEndian.Uint32(records[at:]) &^ (1 << 31))
+		}
+		records[at+bytes.Index(records[at:], []byte("NATS/1.0"))-4] += 8 // their length
+		if err := os.WriteFile(blocks[0], records, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		state := open(t, dir)
+		e = openEnds(t, state, bridge.BufferSettings{MaxBytes: 32 << 20})
+		got := e.rest(t)
+		if lost := e.dropped(); len(got) < total-10 || len(got)+lost != total {
+			t.Errorf("record %d: %d arrived, %d are reported as lost, of %d", record, len(got), lost, total)
+		}
+		shut(t, state)
+	}
+}

@@ -157,11 +157,13 @@ func (r *reader) fetch(ctx context.Context, last mark) error {
 		if status := m.Header.Get("Status"); status != "" {
 			return r.over(ctx, status, m, n, last)
 		}
-		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
-		if err != nil {
-			return fmt.Errorf("read the buffer: answer without a sequence number: %w", err)
-		}
 		n++
+		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+		if err != nil { // the server appends it to headers that are damaged: one number further is not too far
+			r.log.Error("a record in the buffer is damaged, its messages are lost", "after", r.from-1, "err", err)
+			r.from++
+			continue // the next one tells how many
+		}
 		r.from = seq + 1
 		if err := r.take(seq, m); err != nil {
 			return err
