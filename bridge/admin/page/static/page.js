@@ -48,8 +48,7 @@ const since = t => view.now - Date.parse(t) / 1000
 const ago = t => t ? span(since(t)) : "–"
 const clock = t => new Date(t).toLocaleTimeString([], {hour12: false})
 const again = p => p.tries_again ? "tries again in " + span(-since(p.tries_again)) : ""
-// All is done when nothing is owed.
-const part = ({progress: p, owed}) => Math.min(p.done_bytes / p.total_bytes, owed ? 0.99 : 1)
+const part = ({progress: p, owed}) => Math.min(p.done_bytes / p.total_bytes, owed ? 0.99 : 1) // all is done when nothing is owed
 const progress = p => !p.progress ? "" : Math.floor(100 * part(p)) + " %, " + bytes(p.progress.done_bytes) + " of " + bytes(p.progress.total_bytes) + " read" +
 	(p.owed && p.progress.done_bytes >= p.progress.total_bytes ? ", " + count(p.owed) + " to be delivered yet" : "") +
 	(p.progress.seconds_left == null ? "" : ", " + span(p.progress.seconds_left) + " left")
@@ -333,8 +332,7 @@ function drawPipeline(p) {
 	put($("reason"), reasons.join("\n"))
 	put($("pause"), p.state === "paused" ? "Resume" : "Pause")
 	show($("progress"), Boolean(p.progress))
-	$("progress").firstElementChild.value = p.progress ? part(p) : 0
-	put($("progress").lastElementChild, progress(p))
+	$("progress").firstElementChild.value = p.progress ? part(p) : 0, put($("progress").lastElementChild, progress(p))
 	const l = p.ledger, why = o => (p.reasons ?? []).filter(r => r.outcome === o).map(r => count(r.n) + " by " + r.reason).join(", ")
 	const figures = [["Owed", count(p.owed)], ["Oldest owed", ago(p.oldest_owed)], ["Last in", ago(p.last_in)], ["Last out", ago(p.last_out)],
 		["Received", count(l.received)], ["Delivered", count(l.delivered)], ["Filtered", count(l.filtered)],
