@@ -72,13 +72,15 @@ func TestS33MessagesChooseNothingReserved(t *testing.T) {
 		// Within a bucket all keys are theirs: they cannot leave it.
 		"nats.key": {
 			{
-				map[string]any{"url": natsURL, "kv": "B", "buckets": bucket}, "_INBOX.abc",
+				map[string]any{"url": natsURL, "kv": "B", "buckets": bucket},
+				"_INBOX.abc",
 				[]string{"$JS.API.STREAM.DELETE.X", "a.>", "*", "a b", "", ".", "..", "a..b", "a\r\nPUB x 0\r\n"},
 			},
 			{map[string]any{"url": natsURL, "objects": "B", "object_stores": bucket}, "$JS.API.>", []string{""}},
 		},
 		"nats.revision": {{
-			map[string]any{"url": natsURL, "kv": "B", "buckets": bucket, "key": "k"}, "",
+			map[string]any{"url": natsURL, "kv": "B", "buckets": bucket, "key": "k"},
+			"",
 			[]string{"-1", "1 ", "x", "99", "0\r\nNats-Rollup: all"},
 		}},
 		"file.path": {{

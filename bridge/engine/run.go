@@ -75,8 +75,10 @@ func (p *Pipeline) newRun(env bridge.Env, stop func()) *run {
 	if env.MaxBatch <= 0 {
 		env.MaxBatch = bridge.DefaultMaxBatch
 	}
-	r := &run{Pipeline: p, env: env, stop: stop, identity: newIdentity(), turn: newMutex(), settling: newMutex(),
-		door: newMutex()}
+	r := &run{
+		Pipeline: p, env: env, stop: stop, identity: newIdentity(), turn: newMutex(), settling: newMutex(),
+		door: newMutex(),
+	}
 	env.Dropped, env.Progress, env.NeedID = p.counters.lost, func(int64, int64) {},
 		func() { r.identity.needed.Store(true) }
 	r.env = env

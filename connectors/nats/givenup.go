@@ -32,9 +32,10 @@ const (
 // why says what has become of the message; nil: this is about something else. Who may publish to
 // some subject does not choose another stream or consumer than that names.
 func (a advisory) why(subject string) error {
+	about := a.Stream != "" && a.Sequence > 0 && checkName("", a.Stream) == nil &&
+		strings.HasSuffix(subject, "."+a.Stream+"."+a.Consumer)
 	switch {
-	case a.Stream == "" || a.Sequence == 0 || checkName("", a.Stream) != nil ||
-		!strings.HasSuffix(subject, "."+a.Stream+"."+a.Consumer):
+	case !about:
 	case a.Type == exceeded:
 		return fmt.Errorf("not processed in %d deliveries by consumer %q of stream %q", a.Deliveries, a.Consumer, a.Stream)
 	case a.Type == terminated && a.Reason != "":
