@@ -217,7 +217,7 @@ func TestStopDuringAReloadKeepsNewPlugins(t *testing.T) {
 	r := startReloading(t, reloadTop+ticks("b", "b.txt"))
 	r.flows("b.txt")
 	write(t, r.dir, "p.yaml", fmt.Sprintf(
-		"%s  b: {from: {generate: {interval: 1ms}}, to: {mqtt: {url: \"mqtt://%s\", topic: b}}}\n"+
+		"%s  b: {from: {generate: {interval: 1ms}}, to: {mqtt: {url: \"mqtt://%s\", topic: b, protocol: 3.1.1}}}\n"+
 			"  c: {from: {generate: {interval: 10ms}}, steps: [{delay: 1s}], to: count}\n", reloadTop, broker.Addr()))
 	asked := make(chan heard, 1)
 	go func() {
