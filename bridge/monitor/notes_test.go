@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,10 +240,10 @@ func TestStatusNamesCauses(t *testing.T) {
 // Of a pipeline that has failed it is said when it is started again, which it is then.
 func TestStatusSaysWhenItTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opened := 0
+		var opened atomic.Int64
 		p := &engine.Pipeline{
 			Name: "p", From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-				opened++
+				opened.Add(1)
 				return nil, bridge.Permanent(errors.New("not authorized"))
 			}}},
 			To: engine.To(sinkOf("out", takes)), Restart: engine.Restart{First: time.Hour, Most: 8 * time.Hour},
@@ -252,15 +253,15 @@ func TestStatusSaysWhenItTriesAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.Run(ctx) }()
-		for n := 1; n < 4; n++ {
+		for n := int64(1); n < 4; n++ {
 			synctest.Wait()
 			got := m.Pipelines(b)[0]
-			if got.State != monitor.Waiting || got.Again == nil || opened != n {
-				t.Fatalf("%s, again at %v, opened %d times, want waiting, and %d times", got.State, got.Again, opened, n)
+			if got.State != monitor.Waiting || got.Again == nil || opened.Load() != n {
+				t.Fatalf("%s, again at %v, opened %d times, want waiting, and %d times", got.State, got.Again, opened.Load(), n)
 			}
 			time.Sleep(time.Until(*got.Again) - time.Nanosecond) //nolint:forbidigo // of the bubble
 			synctest.Wait()
-			if opened != n {
+			if opened.Load() != n {
 				t.Errorf("it was opened before %v", got.Again)
 			}
 			time.Sleep(time.Nanosecond) //nolint:forbidigo // of the bubble
