@@ -170,6 +170,24 @@ func TestStrictStopsAtLoss(t *testing.T) {
 	}
 }
 
+// damageRecord harms the n-th record in the first file of a buffer.
+func damageRecord(t *testing.T, dir string, n int, as func(record []byte)) {
+	t.Helper()
+	blocks, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "*buffer*", "msgs", "*.blk"))
+	records, err := os.ReadFile(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for range n {
+		at += int(binary.LittleEndian.Uint32(records[at:]) &^ (1 << 31))
+	}
+	as(records[at:])
+	if err := os.WriteFile(blocks[0], records, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // F15: a sequence number that is damaged costs what stands behind it in its file, and neither the
 // memory of the machine nor a word less.
 func TestF15SequenceNumberDamaged(t *testing.T) {
@@ -182,19 +200,9 @@ func TestF15SequenceNumberDamaged(t *testing.T) {
 	}
 	e.close()
 	shut(t, s)
-	blocks, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "*buffer*", "msgs", "*.blk"))
-	records, err := os.ReadFile(blocks[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := 0
-	for range 40 {
-		at += int(binary.LittleEndian.Uint32(records[at:]) &^ (1 << 31))
-	}
-	records[at+4+3] |= 4 // 2^26: with 2^40 a server that believes it would end this machine
-	if err := os.WriteFile(blocks[0], records, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	damageRecord(t, dir, 40, func(record []byte) {
+		record[4+3] |= 4 // 2^26: with 2^40 a server that believes it would end this machine
+	})
 	var log bytes.Buffer
 	state := store.New(store.Settings{Dir: dir}, slog.New(slog.NewTextHandler(&log, nil)))
 	e = openEnds(t, state, bridge.BufferSettings{MaxBytes: 32 << 20})
@@ -221,19 +229,9 @@ func TestF15HeadersDamaged(t *testing.T) {
 		}
 		e.close()
 		shut(t, s)
-		blocks, _ := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "*buffer*", "msgs", "*.blk"))
-		records, err := os.ReadFile(blocks[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := 0
-		for range record {
-			at += int(binary.LittleEndian.Uint32(records[at:]) &^ (1 << 31))
-		}
-		records[at+bytes.Index(records[at:], []byte("NATS/1.0"))-4] += 8 // their length
-		if err := os.WriteFile(blocks[0], records, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		damageRecord(t, dir, record, func(record []byte) {
+			record[bytes.Index(record, []byte("NATS/1.0"))-4] += 8 // their length
+		})
 		state := open(t, dir)
 		e = openEnds(t, state, bridge.BufferSettings{MaxBytes: 32 << 20})
 		got := e.rest(t)
