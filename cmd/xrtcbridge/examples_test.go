@@ -244,7 +244,9 @@ func TestExampleAlarmRouting(t *testing.T) {
 func TestExampleDeadDeliveries(t *testing.T) {
 	hub := startHub(t)
 	t.Setenv("NATS", "nats://"+hub.addr)
-	stream, err := hub.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}})
+	stream, err := hub.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "ORDERS", Subjects: []string{"orders.>"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,13 +41,8 @@ func (k Keeping) stream() Stream {
 func (b Bucket) stream(name string) Stream {
 	s := b.Keeping.stream()
 	s.Subjects, s.bucket, s.history = []string{keyPrefix(name) + ">"}, true, b.History
-	if b.MaxAge > 0 {
-		s.Duplicates = min(b.MaxAge, defaultDuplicates)
-	}
 	return s
 }
-
-const defaultDuplicates = 2 * time.Minute
 
 func bucketStream(name string) string {
 	if name == "" {
@@ -183,11 +178,16 @@ func (f *form) change(h *header, m *bridge.Message) error {
 	if text == "" {
 		return nil
 	}
-	if _, err := strconv.ParseUint(text, 10, 64); err != nil {
+	if !isRevision(text) {
 		return fmt.Errorf("revision %q is not a whole number", text)
 	}
 	h.set(jetstream.ExpectedLastSubjSeqHeader, text)
 	return nil
+}
+
+func isRevision(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 64)
+	return err == nil
 }
 
 // lookup asks what the last change of a key is: the server looks at revisions before it looks at

@@ -54,6 +54,24 @@ func changed(t testing.TB, kv jetstream.KeyValue, key string) (all []string) {
 	return all
 }
 
+// openEnds opens a source and a sink, in this process or in that of a plugin.
+func openEnds(t *testing.T, c bridge.Connector, from *nats.SourceSettings, to *nats.SinkSettings) (
+	bridge.Source, bridge.Sink,
+) {
+	t.Helper()
+	source, err := c.Source.Open(t.Context(), from, counted(t, new(int)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	sink, err := c.Sink.Open(t.Context(), to, bridgetest.Env(t, "test-to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sink.Close() })
+	return source, sink
+}
+
 func TestBucketToBucket(t *testing.T) { plugintest.Both(t, nats.Connector(), testBucketToBucket) }
 
 func testBucketToBucket(t *testing.T, c bridge.Connector) {
@@ -67,17 +85,8 @@ func testBucketToBucket(t *testing.T, c bridge.Connector) {
 	if err := errors.Join(from.Delete(t.Context(), "a/deleted"), from.Purge(t.Context(), "purged")); err != nil {
 		t.Fatal(err)
 	}
-	source, err := c.Source.Open(t.Context(), sourceYAML(t, s, "kv: SRC"), counted(t, new(int)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	sink, err := c.Sink.Open(t.Context(), sinkYAML(t, s, "{kv: DST, key: \"x.{{ topic }}\", buckets: {DST: 5}}"),
-		bridgetest.Env(t, "test-to"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
+	source, sink := openEnds(t, c, sourceYAML(t, s, "kv: SRC"),
+		sinkYAML(t, s, "{kv: DST, key: \"x.{{ topic }}\", buckets: {DST: 5}}"))
 	batch, acks := readN(t, source, 5)
 	deliverAll(t, sink, batch)
 	settle(t, acks, nil)
@@ -219,7 +228,8 @@ func TestBucketsAreCreated(t *testing.T) {
 	}{
 		{"{}", jetstream.KeyValueConfig{Bucket: "B1"}},
 		{"{history: 3, max_age: 1m, max_bytes: 1MiB, storage: memory, replicas: 1}", jetstream.KeyValueConfig{
-			Bucket: "B2", History: 3, TTL: time.Minute, MaxBytes: 1 << 20, Storage: jetstream.MemoryStorage, Replicas: 1,
+			Bucket: "B2", History: 3, TTL: time.Minute, MaxBytes: 1 << 20, Storage: jetstream.MemoryStorage,
+			Replicas: 1,
 		}},
 	} {
 		if err := open(c.want.Bucket, c.text); err != nil {
@@ -235,7 +245,8 @@ func TestBucketsAreCreated(t *testing.T) {
 	if err := open("B", "{}"); err != nil {
 		t.Error(err)
 	}
-	if err := open("B", "{history: 1}"); err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "history") {
+	err := open("B", "{history: 1}")
+	if err == nil || !bridge.IsPermanent(err) || !strings.Contains(err.Error(), "history") {
 		t.Errorf("err = %v, want one that names history, by which a value would be lost", err)
 	}
 	if err := open("B", "3"); err != nil {
@@ -244,6 +255,21 @@ func TestBucketsAreCreated(t *testing.T) {
 	status, err := kv.Status(t.Context())
 	if err != nil || status.History() != 3 {
 		t.Errorf("history %d, err = %v, want 3", status.History(), err)
+	}
+	for age, want := range map[time.Duration]time.Duration{
+		10 * time.Minute: 5 * time.Minute, 3 * time.Minute: 3 * time.Minute,
+	} {
+		name := fmt.Sprint("KV_D", int(age.Minutes()))
+		stream := createStream(t, js, jetstream.StreamConfig{
+			Name: name, Subjects: []string{"$" + strings.Replace(name, "_", ".", 1) + ".>"}, AllowRollup: true,
+			Duplicates: 5 * time.Minute, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1,
+		})
+		if err := open(name[3:], fmt.Sprintf("{max_age: %v}", age)); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := stream.Info(t.Context()); err != nil || info.Config.Duplicates != want {
+			t.Errorf("max_age %v: duplicates %v, err = %v, want %v", age, info.Config.Duplicates, err, want)
+		}
 	}
 }
 
@@ -257,8 +283,8 @@ func TestBucketOfADomain(t *testing.T) {
 		if got := changed(t, kv, "a"); !slices.Equal(got, []string{where}) {
 			t.Errorf("a has become %q", got)
 		}
-		read, acks := readN(t, openSource(t, sourceYAML(t, s, "{kv: B, deliver: last, durable: "+where[:3]+", "+where+"}"),
-			counted(t, new(int))), 1)
+		settings := sourceYAML(t, s, "{kv: B, deliver: last, durable: "+where[:3]+", "+where+"}")
+		read, acks := readN(t, openSource(t, settings, counted(t, new(int))), 1)
 		if read[0].Topic != "a" || string(read[0].Payload) != where {
 			t.Errorf("read %+v", read[0])
 		}
@@ -278,7 +304,8 @@ func TestMirroredBucket(t *testing.T) {
 	put(t, kv, "c", "2")
 	for _, bucket := range []string{"M", "N", "S"} {
 		for settings, want := range map[string][]string{"": {"a.b", "c"}, ", filter: a.*": {"a.b"}} {
-			source := openSource(t, sourceYAML(t, s, fmt.Sprintf("{kv: %s, durable: D%d%s}", bucket, len(want), settings)),
+			text := fmt.Sprintf("{kv: %s, durable: D%d%s}", bucket, len(want), settings)
+			source := openSource(t, sourceYAML(t, s, text),
 				counted(t, new(int)))
 			batch, acks := readN(t, source, len(want))
 			for i, m := range batch {
@@ -356,4 +383,49 @@ func connections(t testing.TB, s *server.Server) uint64 {
 		t.Fatal(err)
 	}
 	return v.TotalConnections
+}
+
+// What the server refuses because of what one message says is refused alone.
+func TestRefusedByHeaders(t *testing.T) {
+	s := natstest.Start(t, nil)
+	js := client(t, s)
+	createBucket(t, js, jetstream.KeyValueConfig{Bucket: "B", LimitMarkerTTL: time.Minute})
+	createStream(t, js, jetstream.StreamConfig{Name: "KV_C", Subjects: []string{"$KV.C.>"}})
+	for settings, bad := range map[string]map[string]string{
+		`{kv: B, headers: {Nats-TTL: "{{ header.ttl ?? '' }}"}}`: {"ttl": "soon"},
+		"kv: C": {"KV-Operation": "PURGE"},
+	} {
+		sink := openSink(t, sinkYAML(t, s, settings))
+		refuses(t, sink, bridge.Batch{{ID: "1", Topic: "a"}, {ID: "2", Topic: "b", Header: bad}, {ID: "3", Topic: "c"}}, 1)
+	}
+}
+
+// What cannot be right is found before the start.
+func TestBucketSettings(t *testing.T) {
+	for text, key := range map[string]string{
+		"{kv: B}":                                         "",
+		"{kv: B, revision: \"\"}":                         "",
+		"{kv: B, revision: 0}":                            "",
+		"{kv: B, revision: abc}":                          "revision",
+		"{kv: B, revision: -1}":                           "revision",
+		"{kv: B, key: a b}":                               "key",
+		"{kv: a.b}":                                       "kv",
+		"{kv: B, subject: a}":                             "kv",
+		"{kv: B, objects: C}":                             "objects",
+		"{objects: C, revision: 1}":                       "revision",
+		"{subject: a, key: b}":                            "key",
+		"{subject: a, empty: delete}":                     "empty",
+		"{kv: B, buckets: {\"\": {}}}":                    "buckets",
+		"{kv: B, buckets: {a.b: {}}}":                     "buckets.a.b",
+		"{kv: B, buckets: {B: {}}, streams: {KV_B: [a]}}": "buckets.B",
+		"{objects: B, object_stores: {B: {}}, streams: {OBJ_B: [a]}}": "object_stores.B",
+	} {
+		t.Run(text, func(t *testing.T) {
+			settings := nats.Connector().Sink.Settings().(*nats.SinkSettings)
+			err := decodeYAML(t, "nats://127.0.0.1", text, settings)
+			if key == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), key) {
+				t.Errorf("err = %v, want one about %q", err, key)
+			}
+		})
+	}
 }

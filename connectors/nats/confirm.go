@@ -21,6 +21,8 @@ const (
 	sealed         = 10109 // the stream takes nothing any more
 	noIncrement    = 10169 // the stream counts, and takes nothing else
 	otherRevision  = 10071 // the key has not the revision that it must have
+	invalidTTL     = 10165 // of a message
+	noRollup       = 10111 // the stream lets no message replace others, as one that purges a key does
 )
 
 var errRevision = errors.New("the key has another revision than it must have")
@@ -37,7 +39,8 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 		if stream != "" {
 			stream = fmt.Sprintf(", %q mirrors another, does not either or does not exist", stream)
 		}
-		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams, a bucket under buckets", stream)
+		return false, nil, fmt.Errorf("no stream takes that subject%s: create one, or declare it under streams, "+
+			"a bucket under buckets", stream)
 	}
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
@@ -56,7 +59,7 @@ func confirmation(m *nats.Msg, stream string) (known bool, refused, err error) {
 			"but another: correct one of the two", stream), nil
 	case otherRevision:
 		return false, fmt.Errorf("%w: %w", errRevision, answer.Error), nil
-	case tooLarge, tooManyHeaders, sealed, noIncrement:
+	case tooLarge, tooManyHeaders, sealed, noIncrement, invalidTTL, noRollup:
 		return false, answer.Error, nil
 	default:
 		return false, nil, answer.Error

@@ -37,7 +37,8 @@ func (a advisory) why(subject string) error {
 	switch {
 	case !about:
 	case a.Type == exceeded:
-		return fmt.Errorf("not processed in %d deliveries by consumer %q of stream %q", a.Deliveries, a.Consumer, a.Stream)
+		return fmt.Errorf("not processed in %d deliveries by consumer %q of stream %q",
+			a.Deliveries, a.Consumer, a.Stream)
 	case a.Type == terminated && a.Reason != "":
 		return fmt.Errorf("ended by consumer %q of stream %q: %q", a.Consumer, a.Stream, a.Reason)
 	case a.Type == terminated:
@@ -72,7 +73,8 @@ func (g *givenUp) Read(ctx context.Context) (bridge.Batch, bridge.Ack, error) {
 		}
 		if gone := len(batch) - len(found.messages); gone > 0 {
 			g.env.Dropped(gone)
-			g.env.Logger.WarnContext(ctx, "messages that a consumer has given up are not in their stream any more", "n", gone)
+			g.env.Logger.WarnContext(ctx,
+				"messages that a consumer has given up are not in their stream any more", "n", gone)
 		}
 		if len(found.messages) > 0 {
 			return found.messages, found.settles(ack), said

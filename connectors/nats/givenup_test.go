@@ -124,7 +124,8 @@ func TestGivenUpIsGivenBack(t *testing.T) {
 	}
 	for _, sequence := range []int{7, 1, 8, 2, 3} { // two of these never were
 		if _, err := js.Publish(t.Context(), "advisories.S.C", fmt.Appendf(nil, `{"type":
-			"io.nats.jetstream.advisory.v1.max_deliver", "stream": "S", "consumer": "C", "stream_seq": %d}`, sequence)); err != nil {
+			"io.nats.jetstream.advisory.v1.max_deliver", "stream": "S", "consumer": "C", "stream_seq": %d}`,
+			sequence)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -174,7 +175,8 @@ func TestGivenUpIsOfTheSubjectsStream(t *testing.T) {
 	say := func(subject, stream string) {
 		t.Helper()
 		if _, err := js.Publish(t.Context(), subject, fmt.Appendf(nil, `{"type":
-			"io.nats.jetstream.advisory.v1.max_deliver", "stream": %q, "consumer": "C", "stream_seq": 1}`, stream)); err != nil {
+			"io.nats.jetstream.advisory.v1.max_deliver", "stream": %q, "consumer": "C", "stream_seq": 1}`,
+			stream)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -60,7 +60,8 @@ func (s *SinkSettings) guarantee() bridge.Guarantee {
 	}
 	if s.Objects != "" {
 		return bridge.Guarantee{
-			Level: bridge.LevelAtLeastOnce, Why: "what comes again replaces the object, also by what it was before another change",
+			Level: bridge.LevelAtLeastOnce,
+			Why:   "what comes again replaces the object, also by what it was before another change",
 		}
 	}
 	return bridge.Guarantee{

@@ -1,14 +1,17 @@
 package nats
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/xrtcbridge/xrtcbridge/bridge"
@@ -91,7 +94,8 @@ func (o *objectSource) read(ctx context.Context, m *bridge.Message) (there bool,
 		m.Header[operation] = deletes
 		return true, nil, nil
 	case info.Size > uint64(o.most):
-		return false, fmt.Errorf("the object %q has %v, and max_size is %v", info.Name, bridge.Size(info.Size), o.most), nil
+		return false, fmt.Errorf("the object %q has %v, and max_size is %v",
+			info.Name, bridge.Size(info.Size), o.most), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout+transfer(info.Size))
 	defer cancel()
@@ -126,8 +130,10 @@ var _ bridge.Sink = (*objectSink)(nil)
 // objectSink puts objects.
 type objectSink struct {
 	conn    *conn
+	name    string // of the store
 	store   jetstream.ObjectStore
-	key     bridge.Template // nil: the topic
+	stream  jetstream.Stream // which is that
+	key     bridge.Template  // nil: the topic
 	headers map[string]bridge.Template
 	deletes bool // an empty payload does
 	timeout time.Duration
@@ -139,8 +145,13 @@ func openObjectSink(ctx context.Context, c *conn, s *SinkSettings) (*objectSink,
 	if err != nil {
 		return nil, err
 	}
+	stream, err := c.js.Stream(ctx, objectStream(s.Objects))
+	if err != nil {
+		return nil, fmt.Errorf("object store %q: %w", s.Objects, c.explain(err))
+	}
 	return &objectSink{
-		conn: c, store: store, key: s.Key, headers: s.Headers, deletes: s.Empty == "delete", timeout: s.AckTimeout,
+		conn: c, name: s.Objects, store: store, stream: stream, key: s.Key, headers: s.Headers,
+		deletes: s.Empty == "delete", timeout: s.AckTimeout,
 		close: sync.OnceFunc(c.End),
 	}, nil
 }
@@ -201,11 +212,83 @@ func (o *objectSink) put(ctx context.Context, m *bridge.Message) (refused, err e
 			err = nil
 		}
 	} else {
-		_, err = o.store.Put(ctx, jetstream.ObjectMeta{Name: name, Headers: h.header},
-			bytes.NewReader(m.Payload))
+		err = o.upload(ctx, jetstream.ObjectMeta{Name: name, Headers: h.header}, m.Payload)
 	}
 	if err != nil {
 		return nil, o.conn.failed(ctx, fmt.Errorf("object %q: %w", name, err))
 	}
 	return nil, nil
+}
+
+// How an object is sent.
+const (
+	chunkSize   = 128 << 10 // as the client library does
+	chunkWindow = 32        // chunks whose confirmations are waited for at a time
+)
+
+// upload does what Put of the client library does, which leaves a goroutine behind for ever when the
+// machine is busy: chunks under a new name, then what there is of the object, then the old chunks go.
+func (o *objectSink) upload(ctx context.Context, meta jetstream.ObjectMeta, data []byte) error {
+	old, err := o.store.GetInfo(ctx, meta.Name, jetstream.GetObjectInfoShowDeleted())
+	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		return err
+	}
+	meta.Opts = &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}
+	digest := sha256.Sum256(data)
+	info := jetstream.ObjectInfo{
+		ObjectMeta: meta, Bucket: o.name, NUID: rand.Text(), Size: uint64(len(data)),
+		Digest: "SHA-256=" + base64.URLEncoding.EncodeToString(digest[:]),
+	}
+	if info.Chunks, err = o.send(ctx, "$O."+o.name+".C."+info.NUID, data); err != nil {
+		_ = o.purge(context.WithoutCancel(ctx), info.NUID) // the next try has a name of its own
+		return err
+	}
+	about, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	// Should the answer to this be lost, the chunks may be those of an object that is there.
+	_, err = o.conn.js.PublishMsg(ctx, &nats.Msg{
+		Subject: "$O." + o.name + ".M." + base64.URLEncoding.EncodeToString([]byte(meta.Name)), Data: about,
+		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
+	})
+	if err == nil && old != nil && !old.Deleted && old.NUID != "" {
+		return o.purge(ctx, old.NUID)
+	}
+	return err
+}
+
+// send sends the chunks of an object, and returns how many these are.
+func (o *objectSink) send(ctx context.Context, subject string, data []byte) (uint32, error) {
+	var sent []jetstream.PubAckFuture
+	n := uint32(0)
+	for len(data) > 0 || len(sent) > 0 {
+		if len(data) > 0 && len(sent) < chunkWindow {
+			chunk := data[:min(len(data), chunkSize)]
+			future, err := o.conn.js.PublishAsync(subject, chunk)
+			if err != nil {
+				return n, err
+			}
+			data, sent, n = data[len(chunk):], append(sent, future), n+1
+			continue
+		}
+		select {
+		case <-sent[0].Ok():
+			sent = sent[1:]
+		case err := <-sent[0].Err():
+			return n, err
+		case <-o.conn.Gone:
+			return n, o.conn.Err()
+		case <-ctx.Done():
+			return n, ctx.Err()
+		}
+	}
+	return n, nil
+}
+
+// purge deletes the chunks of an object.
+func (o *objectSink) purge(ctx context.Context, nuid string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return o.stream.Purge(ctx, jetstream.WithPurgeSubject("$O."+o.name+".C."+nuid))
 }

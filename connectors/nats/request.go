@@ -20,10 +20,11 @@ import (
 // StepSettings are the settings of the step.
 type StepSettings struct {
 	natsclient.Settings `yaml:",inline"`
-	Name                string                     `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
-	Request             bridge.Template            `yaml:"request,required" doc:"subject of the request; the answer takes the place of the message"`
-	Headers             map[string]bridge.Template `yaml:"headers" doc:"beside those of the message; one that comes out empty is left out"`
-	Timeout             time.Duration              `yaml:"timeout" doc:"for an answer; a message without one is refused"`
+
+	Name    string                     `yaml:"name" doc:"of the connection; empty: after the pipeline"`
+	Request bridge.Template            `yaml:"request,required" doc:"its subject; the answer takes the message's place"`
+	Headers map[string]bridge.Template `yaml:"headers" doc:"beside the message's; an empty one is left out"`
+	Timeout time.Duration              `yaml:"timeout" doc:"for an answer; without one a message is refused"`
 }
 
 // publishes returns the settings of a sink that publishes what is asked.

@@ -83,7 +83,8 @@ func testRequests(t *testing.T, c bridge.Connector) {
 		}
 		for i, m := range said.Messages {
 			if want := fmt.Sprintf("convert.t%d+%d+F", i, i); string(m.Payload) != want || m.Topic != batch[i].Topic ||
-				m.ID != batch[i].ID || m.Header["Unit"] != "C" || m.Header["Answered"] != "yes" || m.Header["Own"] != "1" {
+				m.ID != batch[i].ID || m.Header["Unit"] != "C" || m.Header["Answered"] != "yes" ||
+				m.Header["Own"] != "1" {
 				t.Fatalf("message %d is %+v, want the answer %s", i, m, want)
 			}
 		}
@@ -144,7 +145,8 @@ func TestRequestsThatFail(t *testing.T) {
 		reasons = append(reasons, fmt.Sprint(r.Index, " ", r.Err))
 	}
 	for i, want := range []string{
-		`1 no answer in 500ms from "ask.late"`, `2 the service answers "418": "a teapot"`, "3 publish to", "4 publish to",
+		`1 no answer in 500ms from "ask.late"`, `2 the service answers "418": "a teapot"`,
+		"3 publish to", "4 publish to",
 	} {
 		if i >= len(reasons) || !strings.HasPrefix(reasons[i], want) {
 			t.Fatalf("refused %q, want %s", reasons, want)

@@ -18,10 +18,11 @@ import (
 // Client is what source and sink have in common.
 type Client struct {
 	natsclient.Settings `yaml:",inline"`
-	Name                string                 `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
-	Streams             map[string]Stream      `yaml:"streams" doc:"streams, by name, that are created if they are missing"`
-	Buckets             map[string]Bucket      `yaml:"buckets" doc:"key-value buckets, by name, that are created if they are missing"`
-	ObjectStores        map[string]ObjectStore `yaml:"object_stores" doc:"object stores, by name, that are created if they are missing"`
+
+	Name         string                 `yaml:"name" doc:"of the connection, in the server's reports; empty: after the pipeline"`
+	Streams      map[string]Stream      `yaml:"streams" doc:"streams, by name, that are created if missing"`
+	Buckets      map[string]Bucket      `yaml:"buckets" doc:"key-value buckets, by name, that are created if missing"`
+	ObjectStores map[string]ObjectStore `yaml:"object_stores" doc:"object stores, by name, that are created if missing"`
 }
 
 // Validate checks the streams and the buckets.
@@ -31,12 +32,23 @@ func (c *Client) Validate() error {
 		errs = append(errs, checkName("streams."+name, name), checkFilters("streams."+name+".subjects", s.Subjects))
 	}
 	for name := range c.Buckets {
-		errs = append(errs, checkBucket("buckets."+name, name))
+		errs = append(errs, c.checkMade("buckets", name, bucketStream(name)))
 	}
 	for name := range c.ObjectStores {
-		errs = append(errs, checkBucket("object_stores."+name, name))
+		errs = append(errs, c.checkMade("object_stores", name, objectStream(name)))
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Client) checkMade(key, name, stream string) error {
+	_, twice := c.Streams[stream]
+	switch {
+	case name == "":
+		return bridge.KeyErrorf(key, "one has no name")
+	case twice:
+		return bridge.KeyErrorf(key+"."+name, "it is the stream %s, which streams says something else about", stream)
+	}
+	return checkBucket(key+"."+name, name)
 }
 
 // Stream is a stream to create if it is missing.
@@ -66,12 +78,12 @@ type SourceSettings struct {
 
 	Stream        string        `yaml:"stream" doc:"reads this stream of JetStream"`
 	Durable       string        `yaml:"durable" doc:"the consumer, which remembers how far it is; empty: after the pipeline"`
-	KV            string        `yaml:"kv" doc:"reads this key-value bucket of JetStream, which is a stream, too: topics are its keys"`
-	Objects       string        `yaml:"objects" doc:"reads this object store of JetStream: topics are the names of objects"`
+	KV            string        `yaml:"kv" doc:"reads this key-value bucket of JetStream: topics are its keys"`
+	Objects       string        `yaml:"objects" doc:"reads this object store of JetStream: topics are names of objects"`
 	MaxSize       bridge.Size   `yaml:"max_size" doc:"of an object; a larger one is refused"`
-	GivenUp       bool          `yaml:"given_up" doc:"what is read are advisories of messages that a consumer gets no more: these messages are refused, for on_error"`
+	GivenUp       bool          `yaml:"given_up" doc:"reads advisories of messages given up, and refuses these"`
 	Filter        []string      `yaml:"filter" doc:"subjects of the stream, or keys of the bucket; empty: all of them"`
-	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; last: at the newest message, or the newest value of each key; empty: all"`
+	Deliver       string        `yaml:"deliver" enum:"all|new|last" doc:"where a new consumer starts; last: of each key of kv"`
 	AckWait       time.Duration `yaml:"ack_wait" doc:"0: 30s for a consumer of ours"`
 	MaxAckPending int           `yaml:"max_ack_pending" min:"0" doc:"most messages without acknowledgement; 0: four batches, at least 1000"`
 
@@ -94,11 +106,11 @@ type SinkSettings struct {
 	Flush      bool                       `yaml:"flush" doc:"without JetStream: wait until the server has the messages"`
 	JetStream  bool                       `yaml:"jetstream" doc:"wait until a stream has stored each message"`
 	Stream     string                     `yaml:"stream" doc:"the stream that must take it; implies jetstream"`
-	KV         string                     `yaml:"kv" doc:"instead of subject: puts into this key-value bucket of JetStream"`
-	Objects    string                     `yaml:"objects" doc:"instead of subject: puts into this object store of JetStream"`
+	KV         string                     `yaml:"kv" doc:"instead of subject: puts into this key-value bucket"`
+	Objects    string                     `yaml:"objects" doc:"instead of subject: puts into this object store"`
 	Key        bridge.Template            `yaml:"key" doc:"in the bucket, or the name of the object; empty: the topic"`
-	Empty      string                     `yaml:"empty" enum:"put|delete" doc:"what a message without a payload does with its key or object"`
-	Revision   bridge.Template            `yaml:"revision" doc:"that the key must have, 0: none; else the message is refused; empty: any"`
+	Empty      string                     `yaml:"empty" enum:"put|delete" doc:"what an empty message does with its key"`
+	Revision   bridge.Template            `yaml:"revision" doc:"that the key must have; 0: none; empty: any"`
 	AckTimeout time.Duration              `yaml:"ack_timeout" doc:"how long the stream may take"`
 }
 
@@ -207,15 +219,14 @@ func (s *SinkSettings) Validate() error {
 	errs := []error{checkName("stream", s.Stream), checkBucket("kv", s.KV), checkBucket("objects", s.Objects)}
 	switch {
 	case s.Objects != "" && (s.Subject != nil || s.Stream+s.KV != ""):
-		errs = append(errs, bridge.KeyErrorf("objects", "set one of subject, kv and objects, and stream with subject only"))
+		errs = append(errs, bridge.KeyErrorf("objects", "set one of subject, kv and objects; stream is for subject"))
 	case s.Objects != "":
-		if s.Revision != nil {
-			errs = append(errs, onlyWithBucket("revision", true))
-		}
+		errs = append(errs, onlyWithBucket("revision", s.Revision != nil))
 	case s.KV != "" && (s.Subject != nil || s.Stream != ""):
-		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, kv and objects, and stream with subject only"))
+		errs = append(errs, bridge.KeyErrorf("kv", "set one of subject, kv and objects; stream is for subject"))
 	case s.KV == "" && s.Subject == nil:
-		errs = append(errs, bridge.KeyErrorf("subject", "set subject to publish, or kv or objects to put into a bucket"))
+		errs = append(errs, bridge.KeyErrorf("subject",
+			"set subject to publish, or kv or objects to put into a bucket"))
 	case s.KV == "":
 		errs = append(errs, onlyWithBucket("key", s.Key != nil), onlyWithBucket("revision", s.Revision != nil),
 			onlyWithBucket("empty", s.Empty == "delete"))
@@ -225,6 +236,11 @@ func (s *SinkSettings) Validate() error {
 	case s.Key != nil:
 		if key, constant := s.Key.Constant(); constant && !isKey(key, false) {
 			errs = append(errs, bridge.KeyErrorf("key", "%w", notKey(key)))
+		}
+	}
+	if s.Revision != nil {
+		if text, constant := s.Revision.Constant(); constant && text != "" && !isRevision(text) {
+			errs = append(errs, bridge.KeyErrorf("revision", "%q is not a whole number", text))
 		}
 	}
 	errs = append(errs, checkHeaders(s.Headers))

@@ -89,6 +89,9 @@ func (s Stream) changed(info *jetstream.StreamInfo) (next jetstream.StreamConfig
 		state.Msgs > uint64(want.MaxMsgs))
 	loses("max_age", change(&changes, "max_age", s.MaxAge != 0, &next.MaxAge, want.MaxAge), state.Msgs > 0 &&
 		info.TimeStamp.Sub(state.FirstTime) > want.MaxAge)
+	if s.bucket || s.objects { // of which the settings name no duplicates, and the server takes no more than that
+		change(&changes, "duplicates", next.MaxAge > 0 && next.Duplicates > next.MaxAge, &next.Duplicates, next.MaxAge)
+	}
 	return next, changes, err
 }
 

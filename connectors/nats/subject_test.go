@@ -92,17 +92,22 @@ func sourceYAML(t *testing.T, s *server.Server, text string) *nats.SourceSetting
 
 func fromYAML(t *testing.T, s *server.Server, text string, settings any) {
 	t.Helper()
+	if err := decodeYAML(t, s.ClientURL(), text, settings); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func decodeYAML(t *testing.T, server, text string, settings any) error {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "settings.yaml")
-	text = fmt.Sprintf("url: %q\n%s\n", s.ClientURL(), text)
+	text = fmt.Sprintf("url: %q\n%s\n", server, text)
 	if url, flow, is := strings.Cut(text, "\n{"); is {
 		text = "{" + url + ", " + flow
 	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (config.Loader{}).Decode(file, settings); err != nil {
-		t.Fatal(err)
-	}
+	return (config.Loader{}).Decode(file, settings)
 }
 
 // A message does not choose one of the server's own subjects, and the text of a template may.
