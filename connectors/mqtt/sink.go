@@ -215,7 +215,7 @@ func (s *sink) sendAll(w *writing) (first uint64, err error) {
 		if number, room := s.window.room(); room > 0 {
 			err = s.send(w, room, number)
 		} else { // half a window at a time, rather than a message for each acknowledgement
-			err = s.await(number-uint64(s.window.most())/2, w.bytes)
+			err = s.await(s.window.half(), w.bytes)
 		}
 	}
 	return first, err

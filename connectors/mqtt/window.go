@@ -52,11 +52,11 @@ func (w *window) relax() {
 	w.limit = max(w.limit, w.usual)
 }
 
-// most returns how many messages it is for.
-func (w *window) most() int {
+// half returns the number before which all messages must be acknowledged for half of it to be free.
+func (w *window) half() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.limit
+	return w.next - min(w.next, uint64(w.limit)/2) // the limit may have been raised since it was full
 }
 
 // refusals returns those of the n messages from first on, by how far they are from it, and forgets
