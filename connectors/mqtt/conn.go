@@ -86,7 +86,7 @@ type identity struct {
 	clean    bool      // the broker keeps nothing for it
 	bridge   bool      // the broker sends it nothing that it has published itself
 	needs    string    // a setting that only MQTT 5 can do
-	spoken   *sync.Map // whether the broker at a host spoke MQTT 5
+	spoken   *sync.Map // what the broker at a host speaks, see connectTo
 
 	five    bool          // it speaks MQTT 5, where the rest counts
 	expiry  time.Duration // for which the broker keeps the session when the connection has ended

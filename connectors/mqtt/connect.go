@@ -78,6 +78,15 @@ func connect(ctx context.Context, s *ClientSettings, who identity, p peer) (*con
 	return nil, errors.New(errors.Join(failed...).Error()) // one of them may be permanent, not all
 }
 
+// What an address has been found to speak. A hang-up at MQTT 5 is believed the second time, since a
+// broker that is just coming up hangs up as well.
+const (
+	unheard = iota
+	hungUpAt5
+	speaks4
+	speaks5
+)
+
 // connectTo connects in the newest version that the broker speaks, and as a bridge if it can, where
 // that is wanted.
 func connectTo(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p peer) (c *conn, err error) {
@@ -85,19 +94,28 @@ func connectTo(ctx context.Context, s *ClientSettings, u bridge.URL, who identit
 		who.spoken = new(sync.Map)
 	}
 	spoken, _ := who.spoken.Load(u.Host)
-	five, known := spoken.(bool)
+	before, _ := spoken.(int)
 	protocol := s.Protocol
 	if who.needs != "" {
 		protocol = protocol5
 	}
-	for _, who := range who.attempts(protocol, known && !five) {
+	heard := before
+	for _, who := range who.attempts(protocol, before == speaks4) {
 		c, err = greet(ctx, s, u, who, p)
-		if err == nil {
-			who.spoken.Store(u.Host, who.five)
+		refused := errors.Is(err, packets.ErrorRefusedBadProtocolVersion)
+		switch {
+		case err == nil && who.five:
+			heard = speaks5
+		case who.five && (refused || before == hungUpAt5):
+			heard = speaks4
+		case who.five:
+			heard = hungUpAt5
+		}
+		if err == nil { // else it may be the network that does not let anything through
+			who.spoken.Store(u.Host, heard)
 			return c, nil
 		}
-		refused := errors.Is(err, packets.ErrorRefusedBadProtocolVersion)
-		if !refused && (!errors.Is(err, errNotGreeted) || who.five && known && five) {
+		if !refused && (!errors.Is(err, errNotGreeted) || who.five && before == speaks5) {
 			break
 		}
 		if refused && who.needs != "" {

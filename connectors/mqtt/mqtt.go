@@ -10,7 +10,7 @@
 // [SinkSettings].
 //
 // protocol: auto asks for MQTT 5, and connects with 3.1.1 where the broker refuses that (reason 0x84,
-// return code 1, or a hang-up at the first attempt), which costs one connection once: what an
+// return code 1, or a hang-up), which costs one connection once, and twice if it hangs up: what an
 // address speaks is remembered as long as the process lives. A setting that needs MQTT 5 is an error
 // at a broker that does not speak it. Enhanced authentication (AUTH) is left out.
 //
