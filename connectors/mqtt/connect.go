@@ -273,10 +273,11 @@ func (c *conn) subscribe(filters []string, o subscription) (granted <-chan struc
 	options := o.qos
 	if c.who.five {
 		b = appendBlock(b, nil)
-		options |= o.retained << 4
-		if c.who.bridge { // what it has published does not come back, and the retain flags stay
+		if c.who.bridge { // what it has published does not come back, nor as retained; the flags stay
 			options |= 1<<2 | 1<<3
+			o.retained = max(o.retained, 1)
 		}
+		options |= o.retained << 4
 		if o.asPublished {
 			options |= 1 << 3
 		}

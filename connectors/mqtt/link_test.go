@@ -194,3 +194,31 @@ func TestEndsOfABridgeThatDiffer(t *testing.T) {
 	}
 	closed(t, second.Close())
 }
+
+// What a bridge has published to be retained does not come back when it connects again, when it may
+// be older than what the other side has by now.
+func TestRetainedMessagesOfABridgeDoNotComeBack(t *testing.T) {
+	broker := bridgetest.StartMosquitto(t).URL + "#5"
+	in, out := sourceSettings(t, broker, 1, "#"), sinkSettings(t, broker, 1)
+	in.Bridge, out.Bridge, out.Retain = "site", "site", keepsFlag{}
+	c, env, live := mqtt.Connector(), bridgetest.Env(t, "test-from"), client(t, broker, nil)
+	kept := text("mine", "kept")
+	kept.Header = map[string]string{"mqtt_retained": "true"}
+	for range 2 {
+		source, err := c.Source.Open(t.Context(), in, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sink, err := c.Sink.Open(t.Context(), out, bridgetest.Env(t, "test-to"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done(t, live.Publish("live", 1, false, "live"))
+		if m := read(t, source, 1)[0]; m.Topic != "live" {
+			t.Errorf("got %s %q, want what others publish only", m.Topic, m.Payload)
+		}
+		write(t, sink, bridge.Batch{kept})
+		closed(t, sink.Close())
+		closed(t, source.Close())
+	}
+}

@@ -48,7 +48,9 @@
 // must be the same. It tells the broker (by No Local and Retain As Published of MQTT 5; in 3.1.1 by
 // protocol level 0x84, which mosquitto and others know) that it is a bridge: what the sink has
 // published, with QoS 0 or 1, does not come back to the source, and live messages keep their retain
-// flag. A broker of 3.1.1 that does not know this is connected to as usual, with a warning. Since the two share what holds up a broker, a slow pipeline does not: messages of QoS 0
+// flag. What it has published to be retained comes back with a new subscription, of which there is
+// one when the broker has lost the session, and in 3.1.1 each time that it connects: the older state
+// of the other side then. A broker of 3.1.1 that does not know this is connected to as usual, with a warning. Since the two share what holds up a broker, a slow pipeline does not: messages of QoS 0
 // are dropped and counted when the buffer is full, and the others are as many as the broker sends
 // unacknowledged.
 //

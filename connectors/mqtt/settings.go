@@ -72,7 +72,7 @@ type SourceSettings struct {
 
 	Topics            []string    `yaml:"topics,required" doc:"filters: sensors/+/temp, sensors/#, $share/group/sensors/#"`
 	QoS               int         `yaml:"qos" min:"0" max:"2" doc:"the most to ask for: 0, 1 or 2"`
-	Retained          string      `yaml:"retained" enum:"all|none|once" doc:"messages that the broker has kept: all come each time the source connects, none, or once, with a new subscription; MQTT 5 only but for all"`
+	Retained          string      `yaml:"retained" enum:"all|none|once" doc:"messages that the broker has kept: all come each time the source connects (to a bridge in MQTT 5: once), none, or once, with a new subscription; MQTT 5 only but for all"`
 	RetainAsPublished bool        `yaml:"retain_as_published" doc:"the header mqtt_retained is there for each message that was published to be retained, not only for one that the broker had kept; MQTT 5 only"`
 	Session           string      `yaml:"session" enum:"persistent|clean" doc:"default: clean with qos 0 and for shared subscriptions, else persistent, of which mosquitto keeps 1000 messages (max_queued_messages) while the bridge is away, or its pipeline gone or renamed"`
 	MaxInflight       int         `yaml:"max_inflight" min:"1" max:"65535" doc:"messages that the broker may send ahead of their acknowledgements, 1 to 65535; MQTT 5 only, in 3.1.1 it is the broker's choice"`
