@@ -16,6 +16,9 @@ const (
 	reasonPayloadFormat  = 0x99
 )
 
+// mostReason is how much of a text is kept: there is one for each message that is refused.
+const mostReason = 200
+
 // reasonError is why a broker does not do something.
 type reasonError struct {
 	code   byte
@@ -38,9 +41,9 @@ func (e *reasonError) read(block []byte) {
 	_ = eachProperty(block, func(p property) {
 		switch p.id {
 		case propReasonString:
-			e.text = string(p.text)
+			e.text = string(p.text[:min(len(p.text), mostReason)])
 		case propServerReference:
-			e.server = string(p.text)
+			e.server = string(p.text[:min(len(p.text), mostReason)])
 		}
 	})
 }
@@ -48,10 +51,10 @@ func (e *reasonError) read(block []byte) {
 func (e *reasonError) Error() string {
 	said := fmt.Sprintf("%s (reason %#02x)", e.name(), e.code)
 	if e.text != "" {
-		said += fmt.Sprintf(", which says %.200q", e.text)
+		said += fmt.Sprintf(", which says %q", e.text)
 	}
 	if e.server != "" {
-		said += fmt.Sprintf(": url may be that of another server, which it names: %.200q", e.server)
+		said += fmt.Sprintf(": url may be that of another server, which it names: %q", e.server)
 	}
 	return said
 }

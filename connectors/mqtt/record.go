@@ -175,7 +175,7 @@ func (s *SourceSettings) Forget(ctx context.Context, env bridge.Env) (ended bool
 	client.Birth, client.Will = nil, nil
 	who := identity{clientID: s.clientID(env)}
 	for _, who.clean = range []bool{false, true} { // which of them there is only the first one tells
-		c, err := connect(ctx, &client, who, new(ends))
+		c, err := connect(ctx, &client, who, deaf{})
 		if err != nil {
 			return false, err
 		}
