@@ -38,7 +38,7 @@ type conn struct {
 
 	resumed   bool         // the broker had a session of this client
 	server    limits       // of MQTT 5
-	keepalive atomic.Int64 // of the settings, or what the broker wants instead
+	keepalive atomic.Int64 // of the settings, or less if the broker wants that
 	question  atomic.Pointer[question]
 	began     time.Time
 	leaving   atomic.Int64 // nanoseconds since began, see stalled

@@ -88,8 +88,8 @@ func (c *conn) welcome5(body []byte) error {
 		case propSessionExpiry:
 			c.server.expiry = time.Duration(p.number) * time.Second
 		case propServerKeepalive:
-			if p.number > 0 {
-				c.keepalive.Store(int64(time.Duration(p.number) * time.Second))
+			if p.number > 0 { // a longer one is no reason to notice later that the broker is gone
+				c.keepalive.Store(min(c.keepalive.Load(), int64(time.Duration(p.number)*time.Second)))
 			}
 		}
 	})
