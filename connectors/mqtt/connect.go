@@ -174,6 +174,12 @@ func greet(ctx context.Context, s *ClientSettings, u bridge.URL, who identity, p
 	if err == nil {
 		err = c.await(answer, nil)
 	}
+	if err == nil {
+		if err = c.keeps(s); err != nil {
+			c.hangUp(nil, err)
+			_ = c.fail(err)
+		}
+	}
 	if err != nil {
 		c.running.Wait()
 		return nil, d.suspect(err)
@@ -301,11 +307,13 @@ func (c *conn) unsubscribe(filters []string) (done <-chan struct{}, err error) {
 	return c.ask(q, packet(unsubscribeType<<4|2, b))
 }
 
-// checkEnded says which subscriptions have not been ended, if the broker says that.
+// checkEnded says which subscriptions have not been ended, if the broker says that and may do so
+// another time. One that it does not end for good is like one that is not known here: what comes by
+// it is dropped.
 func (c *conn) checkEnded(body []byte) error {
 	codes, why, err := c.granted(body)
 	for _, why.code = range codes {
-		if err == nil && why.code >= reasonFailed {
+		if err == nil && why.code >= reasonFailed && why.passing() {
 			return fmt.Errorf("unsubscribe: refused by the broker, %w", &why)
 		}
 	}

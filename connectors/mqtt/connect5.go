@@ -108,6 +108,19 @@ func (c *conn) granted(body []byte) (codes []byte, why reasonError, err error) {
 	return codes, why, nil
 }
 
+// keeps says which notice the broker hangs up at, since it keeps no retained messages.
+func (c *conn) keeps(s *ClientSettings) error {
+	if !c.who.five || c.server.retains {
+		return nil
+	}
+	for key, n := range map[string]*Notice{"birth": s.Birth, "will": s.Will.notice()} {
+		if n != nil && n.Retain {
+			return bridge.Permanent(fmt.Errorf("the broker keeps no retained messages: leave out %s.retain", key))
+		}
+	}
+	return nil
+}
+
 // notice returns n as a packet with QoS 1 at most, nil for none. With QoS 2 a broker that keeps the
 // session may take it for the one before, which has the same packet id.
 func (c *conn) notice(n *Notice) []byte {

@@ -499,6 +499,68 @@ func TestRefusedSubscriptions(t *testing.T) {
 	}
 }
 
+// A subscription that the broker does not end, now that topics does not name it, holds up nothing.
+func TestRefusedUnsubscribe(t *testing.T) {
+	for reason, ends := range map[byte]bool{0x87: false, 0x80: false, 0x83: true} {
+		address := standIn5(t, func(p peer5) {
+			p.next()
+			p.send(&packets.Connack{SessionPresent: true, Properties: &packets.Properties{}})
+			p.grant(1)
+			for m := p.next(); m != nil; m = p.next() {
+				if u, ok := m.(*packets.Unsubscribe); ok {
+					p.send(&packets.Unsuback{PacketID: u.PacketID, Reasons: []byte{reason}, Properties: &packets.Properties{}})
+					p.send(&packets.Publish{Topic: "now", Payload: []byte("x"), Properties: &packets.Properties{}})
+				}
+			}
+		})
+		env := bridgetest.Env(t, "test-from")
+		before := `{"client_id":"xrtcbridge-test-from","filters":["before"]}`
+		if err := env.Checkpoint.Save(t.Context(), []byte(before)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "now"), env)
+		if err == nil {
+			defer s.Close()
+			_, _, err = next(t, s)
+		}
+		if (err != nil) != ends || ends && !strings.Contains(err.Error(), "unsubscribe: refused by the broker") {
+			t.Errorf("%#x: got %v, want an error: %t", reason, err, ends)
+		}
+	}
+}
+
+// A notice that the broker would hang up at, each time, is an error that says so.
+func TestNoticesThatCannotBeRetained(t *testing.T) {
+	no := byte(0)
+	var notices atomic.Int32
+	address := standIn5(t, func(p peer5) {
+		p.welcome(packets.Properties{RetainAvailable: &no})
+		for m := p.next(); m != nil; m = p.next() {
+			if _, ok := m.(*packets.Publish); ok {
+				notices.Add(1)
+			}
+		}
+	})
+	for _, which := range []string{"birth", "will"} {
+		set := sinkSettings(t, address, 1)
+		if which == "birth" {
+			set.Birth = &mqtt.Notice{Topic: "status", Retain: true}
+		} else {
+			set.Will = &mqtt.Will{Notice: mqtt.Notice{Topic: "status", Retain: true}}
+		}
+		s, err := mqtt.Connector().Sink.Open(t.Context(), set, bridgetest.Env(t, "test-to"))
+		if err == nil {
+			closed(t, s.Close())
+		}
+		if !bridge.IsPermanent(err) || !strings.Contains(fmt.Sprint(err), "leave out "+which+".retain") {
+			t.Errorf("%s: got %v", which, err)
+		}
+		if notices.Load() > 0 {
+			t.Errorf("%s: it has been sent", which)
+		}
+	}
+}
+
 // What settings say of the session, of subscriptions and the will is what the broker is told.
 func TestWhatTheBrokerIsTold(t *testing.T) {
 	type told struct {
