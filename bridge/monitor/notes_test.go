@@ -242,10 +242,13 @@ func TestStatusSaysWhenItTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var opened atomic.Int64
 		p := &engine.Pipeline{
-			Name: "p", From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
-				opened.Add(1)
-				return nil, bridge.Permanent(errors.New("not authorized"))
-			}}},
+			Name: "p",
+			From: []bridge.Endpoint[bridge.Source]{{
+				Type: "in", Open: func(context.Context, bridge.Env) (bridge.Source, error) {
+					opened.Add(1)
+					return nil, bridge.Permanent(errors.New("not authorized"))
+				},
+			}},
 			To: engine.To(sinkOf("out", takes)), Restart: engine.Restart{First: time.Hour, Most: 8 * time.Hour},
 		}
 		m, b := monitor.New(), &engine.Bridge{Pipelines: []*engine.Pipeline{p}}
@@ -257,7 +260,8 @@ func TestStatusSaysWhenItTriesAgain(t *testing.T) {
 			synctest.Wait()
 			got := m.Pipelines(b)[0]
 			if got.State != monitor.Waiting || got.Again == nil || opened.Load() != n {
-				t.Fatalf("%s, again at %v, opened %d times, want waiting, and %d times", got.State, got.Again, opened.Load(), n)
+				t.Fatalf("%s, again at %v, opened %d times, want waiting, and %d times",
+					got.State, got.Again, opened.Load(), n)
 			}
 			time.Sleep(time.Until(*got.Again) - time.Nanosecond) //nolint:forbidigo // of the bubble
 			synctest.Wait()

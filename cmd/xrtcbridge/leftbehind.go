@@ -58,7 +58,8 @@ func (r *running) kept(d difference, next map[string]*planned) (all []string) {
 		mend := "xrtcbridge state reset " + left[what] + " --sessions --as NAME ends it, where NAME is a pipeline " +
 			"with the same settings; or with a FILE as it was, without --as"
 		if next[left[what]] != nil {
-			mend = "when the bridge is stopped, xrtcbridge state reset " + left[what] + " --sessions ends it, with a FILE as it was"
+			mend = "when the bridge is stopped, xrtcbridge state reset " + left[what] +
+				" --sessions ends it, with a FILE as it was"
 		}
 		if used[what] == "" {
 			all = append(all, fmt.Sprintf("%s stays, and fills: %s", what, mend))

@@ -35,7 +35,9 @@ func TestBarIsNotAtItsEndBeforeAllIsDelivered(t *testing.T) {
 		close(r.batches)
 		b := &engine.Bridge{Pipelines: []*engine.Pipeline{{
 			Name: "p",
-			From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(_ context.Context, env bridge.Env) (bridge.Source, error) {
+			From: []bridge.Endpoint[bridge.Source]{{Type: "in", Open: func(_ context.Context, env bridge.Env) (
+				bridge.Source, error,
+			) {
 				env.Progress(100, 100)
 				return r, nil
 			}}},

@@ -40,7 +40,8 @@ func (r *replaying) run(ctx context.Context) error {
 	edit := &editing{step: r.edit}
 	for _, instance := range f.instances {
 		letters, keep := r.state.Replay(store.Replay{
-			Pipeline: r.Name, Instance: instance, Choice: r.Choice, Whole: !r.incomplete, Last: f.last, Edit: edit.letter,
+			Pipeline: r.Name, Instance: instance, Choice: r.Choice, Whole: !r.incomplete, Last: f.last,
+			Edit: edit.letter,
 		})
 		places := keeping(r.Pipeline, keep).Places()
 		at := slices.IndexFunc(places, func(p engine.Place) bool { return p.Instance == instance })

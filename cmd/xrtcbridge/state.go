@@ -140,7 +140,8 @@ that reads the same systems, by the same settings.`,
 		return r.reset(ctx)
 	})
 	folders.add(cmd)
-	cmd.Flags().BoolVar(&r.sessions, "sessions", false, "end what other systems keep for the sources, and forget nothing here")
+	cmd.Flags().BoolVar(&r.sessions, "sessions", false,
+		"end what other systems keep for the sources, and forget nothing here")
 	cmd.Flags().StringVar(&r.as, "as", "", "a `pipeline` of the files that says where its sources were connected")
 	cmd.Flags().BoolVar(&r.buffer, "buffer", false, "forget the messages in the buffer, too")
 	cmd.Flags().BoolVar(&local, "local", false, "leave what other systems keep for the sources")
@@ -166,7 +167,8 @@ func (r *resetting) endSessions(ctx context.Context, f *stateFlags) error {
 	sources := r.sources()
 	if sources == nil {
 		return failure{
-			code: exitUsage, err: fmt.Errorf("pipeline %q is not in the files, which say where its sources were connected", r.pipeline),
+			code: exitUsage, err: fmt.Errorf(
+				"pipeline %q is not in the files, which say where its sources were connected", r.pipeline),
 			hint: "--as NAME names one that reads the same systems; or give a FILE that has it",
 		}
 	}

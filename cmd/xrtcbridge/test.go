@@ -193,7 +193,9 @@ func findTests(named []string) ([]testedFile, error) {
 }
 
 // testFile runs the tests of one file, with plugins of its own.
-func testFile(ctx context.Context, s std, folders *pluginFolders, file testedFile, o pipetest.Options) ([]pipetest.Result, error) {
+func testFile(ctx context.Context, s std, folders *pluginFolders, file testedFile, o pipetest.Options) (
+	[]pipetest.Result, error,
+) {
 	if file.found { // it may have programs started
 		if _, err := owned.ReadFile(file.name); err != nil {
 			return nil, err

@@ -30,7 +30,8 @@ func bridged(t *testing.T, a, b string, qos int) {
 	for _, way := range [][2]string{{a, b}, {b, a}} {
 		in, out := sourceSettings(t, way[0], qos, "#"), sinkSettings(t, way[1], min(qos, 1))
 		in.Bridge, out.Bridge, out.Retain = "site", "site", keepsFlag{}
-		run(t, &engine.Pipeline{Name: "from-" + strings.NewReplacer(":", "-", "#", "-").Replace(way[0]), From: from(c, in), To: to(c, out)})
+		name := "from-" + strings.NewReplacer(":", "-", "#", "-").Replace(way[0])
+		run(t, &engine.Pipeline{Name: name, From: from(c, in), To: to(c, out)})
 	}
 }
 

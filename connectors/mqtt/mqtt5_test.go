@@ -301,7 +301,8 @@ func TestLimitsOfTheBroker(t *testing.T) {
 			sink := openSink(t, set)
 			batch := append(bridgetest.Numbered(50), text("t", strings.Repeat("x", 300)))
 			r, err := sink.Write(t.Context(), batch)
-			if err != nil || r.Settled != 51 || len(r.Refused) != 1 || !strings.Contains(r.Refused[0].Err.Error(), "200 at most") {
+			if err != nil || r.Settled != 51 || len(r.Refused) != 1 ||
+				!strings.Contains(r.Refused[0].Err.Error(), "200 at most") {
 				t.Errorf("got %+v, %v", r, err)
 			}
 			if n := most.Load(); n > int32(receive) {
@@ -455,7 +456,9 @@ func TestOlderByChance(t *testing.T) {
 
 // What a broker refuses has a reason and often a text.
 func TestRefusalsOfConnections(t *testing.T) {
-	for reason, permanent := range map[byte]bool{0x85: true, 0x86: true, 0x87: true, 0x88: false, 0x89: false, 0x97: false, 0x9c: false, 0x9d: true} {
+	for reason, permanent := range map[byte]bool{
+		0x85: true, 0x86: true, 0x87: true, 0x88: false, 0x89: false, 0x97: false, 0x9c: false, 0x9d: true,
+	} {
 		address := standIn5(t, func(p peer5) {
 			p.next()
 			p.send(&packets.Connack{
@@ -478,12 +481,14 @@ func TestDisconnectSaysWhy(t *testing.T) {
 		p.grant(1)
 		p.send(&packets.Disconnect{ReasonCode: 0x8e, Properties: &packets.Properties{ReasonString: "somebody else"}})
 	})
-	source, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "t"), bridgetest.Env(t, "test-from"))
+	source, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "t"),
+		bridgetest.Env(t, "test-from"))
 	if err == nil { // it may come before the subscription is known here
 		defer source.Close()
 		_, _, err = source.Read(t.Context())
 	}
-	if err == nil || !strings.Contains(err.Error(), "taken over its client_id") || !strings.Contains(err.Error(), "somebody else") {
+	if err == nil || !strings.Contains(err.Error(), "taken over its client_id") ||
+		!strings.Contains(err.Error(), "somebody else") {
 		t.Errorf("err = %v, want one that says why", err)
 	}
 }
@@ -491,7 +496,8 @@ func TestDisconnectSaysWhy(t *testing.T) {
 func TestRefusedSubscriptions(t *testing.T) {
 	for reason, permanent := range map[byte]bool{0x87: true, 0x80: true, 0x9e: true, 0x97: false, 0x83: false} {
 		address := standIn5(t, func(p peer5) { p.welcome(packets.Properties{}); p.grant(1, reason); p.drain() })
-		_, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "a", "b"), bridgetest.Env(t, "test-from"))
+		_, err := mqtt.Connector().Source.Open(t.Context(), sourceSettings(t, address, 1, "a", "b"),
+			bridgetest.Env(t, "test-from"))
 		if err == nil || bridge.IsPermanent(err) != permanent || !strings.Contains(err.Error(), `subscribe "b": refused`) ||
 			!strings.Contains(err.Error(), fmt.Sprintf("%#x", reason)) {
 			t.Errorf("%#x: got %v (permanent: %t), want permanent: %t", reason, err, bridge.IsPermanent(err), permanent)

@@ -27,7 +27,7 @@ const (
 // ClientSettings are what source and sink have in common.
 type ClientSettings struct {
 	URL            []bridge.URL  `yaml:"url,required" doc:"mqtt://host:1883, mqtts://host:8883, ws://host:80/path, wss://host:443/path; of several the first that answers"`
-	Protocol       string        `yaml:"protocol" enum:"auto|5|3.1.1" doc:"version of MQTT; auto: 5, or 3.1.1 where the broker refuses that"`
+	Protocol       string        `yaml:"protocol" enum:"auto|5|3.1.1" doc:"of MQTT; auto: 5, or 3.1.1 where the broker refuses that"`
 	ClientID       string        `yaml:"client_id,own" doc:"default: xrtcbridge-PIPELINE-from, and for a sink -to and a random end"`
 	Username       string        `yaml:"username" doc:"may stand in the URL"`
 	Password       bridge.Secret `yaml:"password" doc:"may stand in the URL"`
@@ -36,7 +36,7 @@ type ClientSettings struct {
 	ConnectTimeout time.Duration `yaml:"connect_timeout" doc:"for connecting, and for each answer until the instance is open"`
 	WriteTimeout   time.Duration `yaml:"write_timeout" doc:"for which a write, or the answer to a ping, may not get on"`
 	MaxPacket      bridge.Size   `yaml:"max_packet" doc:"the largest packet to receive or send; larger messages are refused"`
-	SessionExpiry  time.Duration `yaml:"session_expiry" doc:"for which the broker keeps a persistent session when the bridge is away; MQTT 5 only, in 3.1.1 it is the broker's choice"`
+	SessionExpiry  time.Duration `yaml:"session_expiry" doc:"how long a session is kept while the bridge is away; MQTT 5 only"`
 	Bridge         string        `yaml:"bridge" doc:"the source and the sink of this name share a connection that has it as its client id, and on which nothing comes back"`
 	Birth          *Notice       `yaml:"birth" doc:"published when the connection is there"`
 	Will           *Will         `yaml:"will" doc:"published by the broker when the connection breaks, and by the bridge when it ends in order"`
@@ -55,7 +55,7 @@ type Notice struct {
 type Will struct {
 	Notice `yaml:",inline"`
 
-	Delay time.Duration `yaml:"delay" doc:"for which the broker waits for the client to come back before it publishes the will; MQTT 5 only"`
+	Delay time.Duration `yaml:"delay" doc:"how long the broker waits for the client before that; MQTT 5 only"`
 }
 
 // notice returns what is published, nil for no will.
@@ -72,10 +72,10 @@ type SourceSettings struct {
 
 	Topics            []string    `yaml:"topics,required" doc:"filters: sensors/+/temp, sensors/#, $share/group/sensors/#"`
 	QoS               int         `yaml:"qos" min:"0" max:"2" doc:"the most to ask for: 0, 1 or 2"`
-	Retained          string      `yaml:"retained" enum:"all|none|once" doc:"messages that the broker has kept: all come each time the source connects (to a bridge in MQTT 5: once), none, or once, with a new subscription; MQTT 5 only but for all"`
-	RetainAsPublished bool        `yaml:"retain_as_published" doc:"the header mqtt_retained is there for each message that was published to be retained, not only for one that the broker had kept; MQTT 5 only"`
+	Retained          string      `yaml:"retained" enum:"all|none|once" doc:"what the broker has kept: each time, never, or with a new subscription; MQTT 5 only but for all"`
+	RetainAsPublished bool        `yaml:"retain_as_published" doc:"mqtt_retained is there for all that was published so; MQTT 5 only"`
 	Session           string      `yaml:"session" enum:"persistent|clean" doc:"default: clean with qos 0 and for shared subscriptions, else persistent, of which mosquitto keeps 1000 messages (max_queued_messages) while the bridge is away, or its pipeline gone or renamed"`
-	MaxInflight       int         `yaml:"max_inflight" min:"1" max:"65535" doc:"messages that the broker may send ahead of their acknowledgements, 1 to 65535; MQTT 5 only, in 3.1.1 it is the broker's choice"`
+	MaxInflight       int         `yaml:"max_inflight" min:"1" max:"65535" doc:"messages that may come ahead of acknowledgements; MQTT 5 only"`
 	Buffer            bridge.Size `yaml:"buffer" doc:"room for messages that have arrived and wait for the pipeline"`
 }
 

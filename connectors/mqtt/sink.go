@@ -82,7 +82,9 @@ func (l *links) openSink(ctx context.Context, set *SinkSettings, env bridge.Env)
 	if set.Bridge != "" {
 		s.conn, err = l.join(ctx, &set.ClientSettings, nil, s)
 	} else {
-		who := identity{clientID: set.clientID(env), unique: set.ClientID == "", clean: true, spoken: &l.spoken, needs: set.five()}
+		who := identity{
+			clientID: set.clientID(env), unique: set.ClientID == "", clean: true, spoken: &l.spoken, needs: set.five(),
+		}
 		if who.unique {
 			who.clientID += "-" + strings.ToLower(rand.Text()[:8])
 		}

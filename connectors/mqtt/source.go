@@ -70,7 +70,9 @@ func (l *links) openSource(ctx context.Context, set *SourceSettings, env bridge.
 			err = bridge.Permanent(fmt.Errorf("%s needs MQTT 5, which the broker does not speak: leave it out", need))
 		}
 	} else {
-		who := identity{clientID: set.clientID(env), clean: s.clean, spoken: &l.spoken, needs: set.five(), receive: set.MaxInflight}
+		who := identity{
+			clientID: set.clientID(env), clean: s.clean, spoken: &l.spoken, needs: set.five(), receive: set.MaxInflight,
+		}
 		if !s.clean {
 			who.expiry = set.SessionExpiry
 		}
@@ -164,7 +166,8 @@ func (s *source) giveBack(refs []ref, why error) {
 	s.lose(len(refs) - again) // those of QoS 0
 	if again > 0 {
 		// The reason is not wrapped, since it says nothing about this source.
-		s.conn.part(s.conn.notice(s.set.Will.notice()), errors.New("connect anew for the broker to deliver again: "+why.Error()))
+		s.conn.part(s.conn.notice(s.set.Will.notice()),
+			errors.New("connect anew for the broker to deliver again: "+why.Error()))
 	}
 }
 

@@ -80,7 +80,8 @@ func client5(t testing.TB, address string, in *inbox5) *paho.Client {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), bridgetest.Timeout)
 	defer cancel()
-	if _, err := c.Connect(ctx, &paho.Connect{ClientID: fmt.Sprintf("test-5-%p", in), KeepAlive: 60, CleanStart: true}); err != nil {
+	_, err = c.Connect(ctx, &paho.Connect{ClientID: fmt.Sprintf("test-5-%p", in), KeepAlive: 60, CleanStart: true})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
